@@ -1,0 +1,1 @@
+"""What both services stand on. Nothing in here imports either of them."""
