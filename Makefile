@@ -1,6 +1,79 @@
-PYTHON := .venv/bin/python
+# Every workflow is one word here. The machine needs Python >= 3.11 and make; the rest goes to .venv.
 
-protos: ## Generate the Python of tandem/ from protos/
-	@$(PYTHON) -m scripts.generate_protos
+PYTHON_IN := .venv/bin/python
+INSTALL := .venv/bin/uv pip install --quiet --python $(PYTHON_IN)
+COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
 
-.PHONY: protos
+# Stamps, each younger than what it installed: a finished step is not repeated, an interrupted one is.
+BOOTSTRAP := .venv/.bootstrap
+RUNTIME := .venv/.runtime
+DEV := .venv/.dev
+
+.DEFAULT_GOAL := help
+.PHONY: run test check lint format types protos drift proto-lint proto-breaking coverage migrate \
+	lock clean help
+
+run: $(RUNTIME) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
+	@exec .venv/bin/tandem up
+
+test: $(DEV) ## Run every test, in parallel and in random order
+	@$(PYTHON_IN) -m pytest -n logical --maxprocesses 4 --cov --cov-report=
+
+check: lint types proto-lint proto-breaking drift test ## Run everything that CI runs
+	@$(MAKE) --no-print-directory coverage
+
+lint: $(DEV) ## Check style and format
+	@$(PYTHON_IN) -m ruff check
+	@$(PYTHON_IN) -m ruff format --check
+
+format: $(DEV) ## Repair style and format where a program can
+	@$(PYTHON_IN) -m ruff check --fix
+	@$(PYTHON_IN) -m ruff format
+
+types: $(DEV) ## Check types
+	@$(PYTHON_IN) -m mypy
+
+protos: $(DEV) ## Generate the Python of tandem/ from protos/
+	@$(PYTHON_IN) -m scripts.generate_protos
+
+drift: $(DEV) ## Prove that the generated Python is current
+	@$(PYTHON_IN) -m scripts.generate_protos --check
+
+proto-lint: $(DEV) ## Check the style of the protos
+	@$(PYTHON_IN) -m scripts.check_protos lint
+
+proto-breaking: $(DEV) ## Prove that the protos break no client of the commit before
+	@$(PYTHON_IN) -m scripts.check_protos breaking
+
+coverage: $(DEV) ## Report what the last `make test` covered, and fail where that is too little
+	@$(PYTHON_IN) -m scripts.check_coverage
+
+migrate: $(RUNTIME) ## Bring the database to the newest schema
+	@.venv/bin/tandem db upgrade
+
+lock: $(BOOTSTRAP) ## Pin dependencies anew after a change in pyproject.toml (UPGRADE=--upgrade: all)
+	@$(COMPILE) --group bootstrap --output-file requirements/bootstrap.txt
+	@$(COMPILE) pyproject.toml --output-file requirements/runtime.txt
+	@$(COMPILE) pyproject.toml --group dev --constraint requirements/runtime.txt \
+		--output-file requirements/dev.txt
+
+clean: ## Remove .venv and everything else that can be made again; your data in .data stays
+	@rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+
+$(BOOTSTRAP): requirements/bootstrap.txt
+	@PYTHON="$(PYTHON)" scripts/make_venv.sh
+	@touch $@
+
+$(RUNTIME): $(BOOTSTRAP) requirements/runtime.txt pyproject.toml
+	@$(INSTALL) --require-hashes --requirement requirements/runtime.txt
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): $(RUNTIME) requirements/dev.txt
+	@$(INSTALL) --require-hashes --requirement requirements/dev.txt
+	@touch $@
