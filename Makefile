@@ -1,8 +1,11 @@
 # Every workflow is one word here. The machine needs Python >= 3.11 and make; the rest goes to .venv.
 
 PYTHON_IN := .venv/bin/python
-INSTALL := .venv/bin/uv pip install --quiet --python $(PYTHON_IN)
-COMPILE := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+# uv brings certificates, but behind a company's proxy only the machine's own ones do.
+CERTIFICATES := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt \
+	/etc/ssl/cert.pem),--system-certs)
+INSTALL := .venv/bin/uv pip install --quiet $(CERTIFICATES) --python $(PYTHON_IN)
+COMPILE := .venv/bin/uv pip compile --quiet $(CERTIFICATES) --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
 
 # Stamps, each younger than what it installed: a finished step is not repeated, an interrupted one is.
