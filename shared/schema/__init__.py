@@ -1,0 +1,108 @@
+"""The tables of Tandem, and the names of the constraints that decide races.
+
+A row of one project can refer only to rows of the same project: foreign keys are composite,
+(project_id, x) → (project_id, id). Statements are built from these tables; migrations never
+import them.
+"""
+
+from shared.schema.agents import (
+    AGENT_STATUSES,
+    API_KEY_STATUSES,
+    CREATOR_TYPES,
+    FK_AGENT_API_KEYS_AGENT,
+    FK_AGENT_API_KEYS_PROJECT,
+    FK_AGENTS_PROJECT,
+    UQ_AGENT_API_KEYS_HASH,
+    UQ_AGENT_API_KEYS_KEY_ID,
+    UQ_AGENT_PROJECT_NAME,
+    agent_api_keys,
+    agents,
+)
+from shared.schema.base import (
+    metadata,
+)
+from shared.schema.projects import (
+    FK_PROJECTS_OWNER,
+    PROJECT_STATUSES,
+    UQ_PROJECTS_SLUG,
+    projects,
+)
+from shared.schema.requests import (
+    PK_REQUEST_IDS,
+    request_ids,
+)
+from shared.schema.rooms import (
+    FK_CHAT_PARTICIPANTS_AGENT,
+    FK_CHAT_PARTICIPANTS_ROOM,
+    FK_CHAT_PARTICIPANTS_USER,
+    FK_CHAT_ROOMS_PROJECT,
+    UQ_CHAT_PARTICIPANTS_AGENT,
+    UQ_CHAT_PARTICIPANTS_USER,
+    chat_participants,
+    chat_rooms,
+)
+from shared.schema.tasks import (
+    CK_TASK_DEPENDENCIES_NOT_SELF,
+    FK_TASK_DEPENDENCIES_DEPENDS_ON,
+    FK_TASK_DEPENDENCIES_TASK,
+    FK_TASKS_ASSIGNED_AGENT,
+    FK_TASKS_ASSIGNED_USER,
+    FK_TASKS_CREATED_BY,
+    FK_TASKS_PROJECT,
+    FK_TASKS_ROOM,
+    PK_TASK_DEPENDENCIES,
+    TASK_PRIORITIES,
+    TASK_STATUSES,
+    task_dependencies,
+    tasks,
+)
+from shared.schema.users import (
+    UQ_USERS_EMAIL,
+    UQ_USERS_USERNAME,
+    users,
+)
+
+__all__ = [
+    "AGENT_STATUSES",
+    "API_KEY_STATUSES",
+    "CK_TASK_DEPENDENCIES_NOT_SELF",
+    "CREATOR_TYPES",
+    "FK_AGENTS_PROJECT",
+    "FK_AGENT_API_KEYS_AGENT",
+    "FK_AGENT_API_KEYS_PROJECT",
+    "FK_CHAT_PARTICIPANTS_AGENT",
+    "FK_CHAT_PARTICIPANTS_ROOM",
+    "FK_CHAT_PARTICIPANTS_USER",
+    "FK_CHAT_ROOMS_PROJECT",
+    "FK_PROJECTS_OWNER",
+    "FK_TASKS_ASSIGNED_AGENT",
+    "FK_TASKS_ASSIGNED_USER",
+    "FK_TASKS_CREATED_BY",
+    "FK_TASKS_PROJECT",
+    "FK_TASKS_ROOM",
+    "FK_TASK_DEPENDENCIES_DEPENDS_ON",
+    "FK_TASK_DEPENDENCIES_TASK",
+    "PK_REQUEST_IDS",
+    "PK_TASK_DEPENDENCIES",
+    "PROJECT_STATUSES",
+    "TASK_PRIORITIES",
+    "TASK_STATUSES",
+    "UQ_AGENT_API_KEYS_HASH",
+    "UQ_AGENT_API_KEYS_KEY_ID",
+    "UQ_AGENT_PROJECT_NAME",
+    "UQ_CHAT_PARTICIPANTS_AGENT",
+    "UQ_CHAT_PARTICIPANTS_USER",
+    "UQ_PROJECTS_SLUG",
+    "UQ_USERS_EMAIL",
+    "UQ_USERS_USERNAME",
+    "agent_api_keys",
+    "agents",
+    "chat_participants",
+    "chat_rooms",
+    "metadata",
+    "projects",
+    "request_ids",
+    "task_dependencies",
+    "tasks",
+    "users",
+]
