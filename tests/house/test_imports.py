@@ -11,8 +11,11 @@ CODE = ("agent_service", "task_service", "shared", "cli", "migrations")
 FILES = sorted(str(path.relative_to(ROOT)) for name in CODE for path in (ROOT / name).rglob("*.py"))
 
 GRPC = r"grpc|grpc_\w+|google|buf|protovalidate|tandem"
-KNOWS_GRPC = r".*/(servicer|messages|__main__|assignees)\.py|shared/(server|status)\.py"
-KNOWS_SQL = r".*/queries\.py|shared/schema/.*|shared/database\.py|migrations/.*"
+KNOWS_GRPC = (
+    r".*/(servicer|messages|__main__|assignees)\.py"
+    r"|shared/(idempotency|interceptor|paging|server|status|validation)\.py"
+)
+KNOWS_SQL = r".*/queries\.py|shared/schema/.*|shared/(database|idempotency)\.py|migrations/.*"
 
 FORBIDDEN = (  # files, modules that they may not import, why
     (r"shared/.*", r"agent_service|task_service|cli", "shared stands below the services"),
