@@ -78,9 +78,7 @@ def waits_for(service: str) -> dict[str, str]:
     return {other: state["condition"] for other, state in waiting}
 
 
-async def serve(
-    status: health_pb2.HealthCheckResponse.ServingStatus,
-) -> tuple[grpc.aio.Server, int]:
+async def serve(status: str) -> tuple[grpc.aio.Server, int]:
     server, servicer = grpc.aio.server(), health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection([health.SERVICE_NAME, reflection.SERVICE_NAME], server)
