@@ -6,8 +6,8 @@ Usage: python -m scripts.check_protos lint|breaking
 import io
 import subprocess
 import sys
-import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 
 from scripts.protoc import ROOT, compile_protos
@@ -49,12 +49,14 @@ def base_commit() -> str:
 def protos_of(commit: str, scratch: Path) -> Path | None:
     """Unpack the protos of a commit into `scratch`; None where it has none."""
     archive = subprocess.run(
-        ["git", "archive", commit, "protos"], cwd=ROOT, capture_output=True, check=False
+        ["git", "archive", "--format=zip", commit, "protos"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
     )
     if archive.returncode:
         return None
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(scratch, filter="data")
+    zipfile.ZipFile(io.BytesIO(archive.stdout)).extractall(scratch)
     return scratch / "protos"
 
 
