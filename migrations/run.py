@@ -1,0 +1,113 @@
+"""Moves a database from one revision to another, whole or not at all."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+T = TypeVar("T")
+
+_OLDEST_SERVER = 150000
+_CONNECT_SECONDS = 10
+
+# The wait for another migrator and the work itself may take long; only the wait for a table that
+# a service holds is bounded, because everybody else queues up behind it.
+_BE_ALONE = (
+    "SET LOCAL statement_timeout = 0",
+    "SET LOCAL idle_in_transaction_session_timeout = 0",
+    "SET LOCAL lock_timeout = 0",
+    "SELECT pg_advisory_xact_lock(x'74616e64656d'::bigint)",  # "tandem"
+    "SET LOCAL lock_timeout = '10s'",
+)
+
+
+class MigrationError(Exception):
+    """A migration did not happen and nothing was changed; the message is a sentence."""
+
+
+def upgrade(database_url: str, revision: str = "head") -> None:
+    """Move forward to `revision`, in one transaction, after any other migrator has finished.
+
+    `database_url` is a plain `postgresql://user:password@host:port/name`. Blocks; not to be called
+    from a running event loop. Raises MigrationError, whose message never has the password.
+    """
+    in_transaction(database_url, lambda connection: command.upgrade(_config(connection), revision))
+
+
+def downgrade(database_url: str, revision: str) -> None:
+    """Move back to `revision` (`base`: before the first); the log says which rows cannot stay.
+
+    Blocks and raises as `upgrade` does.
+    """
+    in_transaction(
+        database_url, lambda connection: command.downgrade(_config(connection), revision)
+    )
+
+
+def current(database_url: str) -> str | None:
+    """The revision that the database is at, None before the first; does not wait for a migrator."""
+    return in_transaction(
+        database_url,
+        lambda connection: MigrationContext.configure(connection).get_current_revision(),
+    )
+
+
+def in_transaction(database_url: str, work: Callable[[Connection], T]) -> T:
+    """Run `work` in one transaction. Raises MigrationError if it could not, and nothing changed."""
+    try:
+        return asyncio.run(_in_transaction(database_url, work))
+    except CommandError as error:
+        raise MigrationError(str(error)) from error
+    except DBAPIError as error:
+        raise MigrationError(f"The database refused the migration: {error.orig}") from error
+
+
+def be_alone(connection: Connection) -> None:
+    """Wait for any other migrator of this database, and keep others waiting until the commit."""
+    version = connection.scalar(text("SELECT current_setting('server_version_num')::int"))
+    if version is None or version < _OLDEST_SERVER:
+        raise MigrationError("The database must be PostgreSQL 15 or newer.")
+    for statement in _BE_ALONE:
+        connection.execute(text(statement))
+
+
+async def _in_transaction(database_url: str, work: Callable[[Connection], T]) -> T:
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=partial(_connect, database_url), poolclass=NullPool
+    )
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(work)
+    finally:
+        await engine.dispose()
+
+
+async def _connect(database_url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    # asyncpg parses the URL here as it does everywhere else, and its complaint about a malformed
+    # one may quote a piece of the password: such causes are cut off.
+    try:
+        return await asyncpg.connect(database_url, timeout=_CONNECT_SECONDS)
+    except asyncpg.PostgresError as error:
+        raise MigrationError(f"The database refused the connection: {error}") from None
+    except OSError:
+        raise MigrationError("The database cannot be reached.") from None
+    except (ValueError, asyncpg.InterfaceError):
+        raise MigrationError("The database URL is not valid.") from None
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,35 @@
+"""Let an API key's creator be a user that exists, or nobody."""
+
+from alembic import op
+from sqlalchemy import text
+
+from migrations.report import report_rows
+
+revision = "002_add_agent_api_key_user_fk"
+down_revision = "001_create_base_tables"
+branch_labels = None
+depends_on = None
+
+FORGET_MISSING_CREATORS = """
+UPDATE agent_api_keys SET created_by_id = NULL
+WHERE created_by_id IS NOT NULL
+  AND NOT EXISTS (SELECT FROM users WHERE users.id = agent_api_keys.created_by_id)
+RETURNING id
+"""
+
+
+def upgrade() -> None:
+    forgotten = op.get_bind().scalars(text(FORGET_MISSING_CREATORS))
+    report_rows("API keys had a creator that is no user, and have none now", forgotten)
+    op.create_foreign_key(
+        "fk_agent_api_keys_created_by_id",
+        "agent_api_keys",
+        "users",
+        ["created_by_id"],
+        ["id"],
+        ondelete="SET NULL",
+    )
+
+
+def downgrade() -> None:
+    op.drop_constraint("fk_agent_api_keys_created_by_id", "agent_api_keys")

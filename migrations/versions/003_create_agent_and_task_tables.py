@@ -1,0 +1,192 @@
+"""Create agents and tasks, and make every `agent_id` refer to an agent that exists.
+
+An `agent_id` that keys or participants hold already becomes a placeholder agent with that same
+id, in the project of the row. Where rows of several projects hold the same id, it goes to the
+project that was created first (of equals, the one with the smaller id); the rows of the others
+are given a placeholder of their own, with a new id, and are reported.
+"""
+
+from alembic import op
+from alembic.util import CommandError
+from sqlalchemy import text
+
+from migrations.report import log, report_loss, report_rows
+
+revision = "003_create_agent_and_task_tables"
+down_revision = "002_add_agent_api_key_user_fk"
+branch_labels = None
+depends_on = None
+
+# What is scanned must still be true when the foreign keys are added.
+HOLD_STILL = """
+LOCK TABLE projects, chat_rooms, chat_participants, agent_api_keys IN SHARE ROW EXCLUSIVE MODE
+"""
+
+AGENTS = """
+CREATE TABLE agents (
+    id uuid CONSTRAINT pk_agents PRIMARY KEY,
+    project_id uuid NOT NULL CONSTRAINT fk_agents_project_id REFERENCES projects ON DELETE CASCADE,
+    name varchar(255) NOT NULL,
+    nickname varchar(255),
+    agent_type varchar(100) NOT NULL DEFAULT 'generic',
+    status varchar(50) NOT NULL DEFAULT 'offline'
+        CONSTRAINT ck_agents_status CHECK (status IN ('offline', 'online', 'busy', 'error')),
+    capabilities jsonb NOT NULL DEFAULT '[]'::jsonb,
+    config jsonb,
+    is_active boolean NOT NULL DEFAULT true,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT uq_agent_project_name UNIQUE (project_id, name)
+)
+"""
+
+AGENT_INDEXES = (
+    "CREATE INDEX idx_agents_project_id ON agents (project_id)",
+    "CREATE INDEX idx_agents_status ON agents (status)",
+    "CREATE INDEX idx_agents_is_active ON agents (is_active)",
+)
+
+TASKS = """
+CREATE TABLE tasks (
+    id uuid CONSTRAINT pk_tasks PRIMARY KEY,
+    project_id uuid NOT NULL CONSTRAINT fk_tasks_project_id REFERENCES projects ON DELETE CASCADE,
+    room_id uuid CONSTRAINT fk_tasks_room_id REFERENCES chat_rooms ON DELETE SET NULL,
+    title varchar(500) NOT NULL,
+    description text,
+    status varchar(50) NOT NULL DEFAULT 'pending'
+        CONSTRAINT ck_tasks_status CHECK (status IN (
+            'pending', 'in_progress', 'review', 'blocked', 'completed', 'failed', 'cancelled')),
+    priority varchar(50)
+        CONSTRAINT ck_tasks_priority CHECK (priority IN ('low', 'medium', 'high', 'critical')),
+    assigned_to uuid,
+    assigned_to_type varchar(50)
+        CONSTRAINT ck_tasks_assigned_to_type CHECK (assigned_to_type IN ('agent', 'user')),
+    created_by uuid CONSTRAINT fk_tasks_created_by REFERENCES users ON DELETE SET NULL,
+    dependencies jsonb NOT NULL DEFAULT '[]'::jsonb,
+    started_at timestamptz,
+    completed_at timestamptz,
+    due_date timestamptz,
+    result jsonb,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+TASK_INDEXES = (
+    "CREATE INDEX idx_tasks_project_id ON tasks (project_id)",
+    "CREATE INDEX idx_tasks_room_id ON tasks (room_id)",
+    "CREATE INDEX idx_tasks_status ON tasks (status)",
+    "CREATE INDEX idx_tasks_assigned_to ON tasks (assigned_to)",
+)
+
+# One row for each agent that each project's rows speak of, with the id that it will have.
+PLACEHOLDERS = """
+CREATE TEMPORARY TABLE placeholders AS
+SELECT spoken_of.agent_id, spoken_of.project_id,
+       CASE row_number() OVER (PARTITION BY agent_id ORDER BY projects.created_at, projects.id)
+           WHEN 1 THEN agent_id ELSE gen_random_uuid() END AS placeholder_id
+FROM (
+    SELECT agent_id, project_id FROM agent_api_keys
+    UNION
+    SELECT agent_id, project_id FROM chat_participants JOIN chat_rooms ON chat_rooms.id = room_id
+    WHERE agent_id IS NOT NULL
+) AS spoken_of
+JOIN projects ON projects.id = spoken_of.project_id
+"""
+
+# Ids that were made in the same minute begin alike, so alike names are numbered.
+CREATE_PLACEHOLDERS = """
+INSERT INTO agents (id, project_id, name, agent_type, status, is_active)
+SELECT placeholder_id, project_id,
+       'Migrated Agent ' || short || CASE nth WHEN 1 THEN '' ELSE ' (' || nth || ')' END,
+       'generic', 'offline', false
+FROM (
+    SELECT *, row_number() OVER (PARTITION BY project_id, short ORDER BY placeholder_id) AS nth
+    FROM (SELECT *, left(placeholder_id::text, 8) AS short FROM placeholders) AS shortened
+) AS numbered
+"""
+
+MOVE_KEYS = """
+UPDATE agent_api_keys AS moved SET agent_id = placeholder_id
+FROM placeholders AS given
+WHERE given.agent_id = moved.agent_id AND given.project_id = moved.project_id
+  AND placeholder_id <> given.agent_id
+RETURNING format('key %s from %s to %s', moved.id, given.agent_id, placeholder_id)
+"""
+
+MOVE_PARTICIPANTS = """
+UPDATE chat_participants AS moved SET agent_id = placeholder_id
+FROM placeholders AS given, chat_rooms AS room
+WHERE room.id = moved.room_id
+  AND given.agent_id = moved.agent_id AND given.project_id = room.project_id
+  AND placeholder_id <> given.agent_id
+RETURNING format('participant %s from %s to %s', moved.id, given.agent_id, placeholder_id)
+"""
+
+# An agent of the wrong project dangles, too.
+DANGLING = """
+SELECT 'key ' || keys.id
+FROM agent_api_keys AS keys
+LEFT JOIN projects ON projects.id = keys.project_id
+LEFT JOIN agents ON agents.id = keys.agent_id AND agents.project_id = projects.id
+WHERE agents.id IS NULL
+UNION ALL
+SELECT 'participant ' || participants.id
+FROM chat_participants AS participants
+LEFT JOIN chat_rooms AS room ON room.id = participants.room_id
+LEFT JOIN projects ON projects.id = room.project_id
+LEFT JOIN agents ON agents.id = participants.agent_id AND agents.project_id = projects.id
+WHERE projects.id IS NULL OR (participants.agent_id IS NOT NULL AND agents.id IS NULL)
+"""
+
+
+def upgrade() -> None:
+    op.execute(HOLD_STILL)
+    # 1. and 2. The tables and their indexes.
+    for statement in (AGENTS, *AGENT_INDEXES, TASKS, *TASK_INDEXES):
+        op.execute(statement)
+    # 3. Which agents do existing rows speak of?
+    op.execute(PLACEHOLDERS)
+    op.execute("ANALYZE placeholders")
+    # 4. Placeholders for them.
+    create_placeholders()
+    # Before 5., because a foreign key would refuse the first such row without naming the others.
+    refuse_dangling()
+    # 5. and 6. From now on the database keeps it so.
+    for table in ("chat_participants", "agent_api_keys"):
+        op.create_foreign_key(
+            f"fk_{table}_agent_id", table, "agents", ["agent_id"], ["id"], ondelete="CASCADE"
+        )
+    # 7. Is every reference valid?
+    refuse_dangling()
+    op.execute("DROP TABLE placeholders")
+
+
+def create_placeholders() -> None:
+    connection = op.get_bind()
+    created = connection.execute(text(CREATE_PLACEHOLDERS)).rowcount
+    if created:
+        log.warning("%d agents were created as placeholders for ids without one", created)
+    for statement in (MOVE_KEYS, MOVE_PARTICIPANTS):
+        moved = connection.scalars(text(statement))
+        report_rows("rows held an agent id of an older project, and were moved", moved)
+
+
+def refuse_dangling() -> None:
+    dangling = op.get_bind().scalars(text(DANGLING)).all()
+    report_rows("rows have no agent, room or project that exists", dangling)
+    if dangling:
+        raise CommandError(
+            f"{len(dangling)} API keys or participants have no agent, room or project that exists "
+            f"(the first: {dangling[0]}); nothing was changed."
+        )
+
+
+def downgrade() -> None:
+    report_loss("agents", "tasks")
+    # 1. Remove the foreign keys.
+    op.drop_constraint("fk_agent_api_keys_agent_id", "agent_api_keys")
+    op.drop_constraint("fk_chat_participants_agent_id", "chat_participants")
+    # 2. and 3. Drop the tables.
+    op.drop_table("agents")
+    op.drop_table("tasks")

@@ -1,0 +1,23 @@
+"""Count the changes of every row that the API shows, so that a caller can refuse to overwrite."""
+
+from alembic import op
+from sqlalchemy import BigInteger, Column, text
+
+revision = "007_add_revisions"
+down_revision = "006_add_task_dependency_edges"
+branch_labels = None
+depends_on = None
+
+RESOURCES = ("projects", "agents", "tasks", "chat_rooms", "agent_api_keys")
+
+
+def upgrade() -> None:
+    for table in RESOURCES:
+        op.add_column(
+            table, Column("revision", BigInteger, nullable=False, server_default=text("1"))
+        )
+
+
+def downgrade() -> None:
+    for table in RESOURCES:
+        op.drop_column(table, "revision")

@@ -1,0 +1,33 @@
+"""Remember the first answer to a mutation with a request id."""
+
+from alembic import op
+
+from migrations.report import report_loss
+
+revision = "008_add_request_ids"
+down_revision = "007_add_revisions"
+branch_labels = None
+depends_on = None
+
+REQUEST_IDS = """
+CREATE TABLE request_ids (
+    caller_id uuid NOT NULL,
+    method varchar(200) NOT NULL,
+    request_id uuid NOT NULL,
+    payload_hash bytea NOT NULL,
+    answer bytea,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT pk_request_ids PRIMARY KEY (caller_id, method, request_id)
+)
+"""
+
+
+def upgrade() -> None:
+    op.execute(REQUEST_IDS)
+    # What is older than a day is found by this, and swept.
+    op.execute("CREATE INDEX idx_request_ids_created_at ON request_ids (created_at)")
+
+
+def downgrade() -> None:
+    report_loss("request_ids")
+    op.drop_table("request_ids")
