@@ -15,7 +15,10 @@ KNOWS_GRPC = (
     r".*/(servicer|messages|__main__|assignees)\.py"
     r"|shared/(idempotency|interceptor|paging|server|status|validation)\.py"
 )
-KNOWS_SQL = r".*/queries\.py|shared/schema/.*|shared/(auth|database|idempotency)\.py|migrations/.*"
+KNOWS_SQL = (
+    r".*/queries\.py|migrations/.*"
+    r"|shared/(schema/.*|(access|auth|database|idempotency|statements)\.py)"
+)
 
 FORBIDDEN = (  # files, modules that they may not import, why
     (r"shared/.*", r"agent_service|task_service|cli", "shared stands below the services"),
