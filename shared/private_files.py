@@ -1,0 +1,36 @@
+"""Small files of ours: written whole or not at all, and secrets for the owner's eyes only."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def keep_private(path: Path, make: Callable[[], str]) -> str:
+    """The secret in `path`; made by `make` and kept (mode 0600) where there is none yet.
+
+    Of several processes that make one at the same time, all return the one that was kept.
+    """
+    if not path.exists():
+        staging = _staged(path, make())
+        try:
+            os.link(staging, path)  # unlike a rename, it never replaces what is there
+        except FileExistsError:
+            pass
+        finally:
+            staging.unlink()
+    return path.read_text()
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Replace the file in one step, mode 0600."""
+    _staged(path, content).rename(path)
+
+
+def _staged(path: Path, content: str) -> Path:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+    return Path(name)
