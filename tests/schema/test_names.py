@@ -1,0 +1,39 @@
+"""Code branches on the names of constraints, so each name that it knows must exist."""
+
+import shared.schema
+from tests.schema.rows import Connection
+
+CONSTRAINTS = {
+    value
+    for name, value in vars(shared.schema).items()
+    if name.startswith(("PK_", "UQ_", "FK_", "CK_"))
+}
+
+
+async def test_every_constraint_that_has_a_constant_exists(connection: Connection) -> None:
+    rows = await connection.fetch("SELECT conname FROM pg_constraint")
+    assert CONSTRAINTS
+    assert {row["conname"] for row in rows} >= CONSTRAINTS
+
+
+async def test_the_seed_s_names_stay(connection: Connection) -> None:
+    rows = await connection.fetch("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")
+    assert {row["indexname"] for row in rows} >= {
+        "uq_agent_project_name",
+        "idx_agents_project_id",
+        "idx_agents_status",
+        "idx_agents_is_active",
+        "idx_tasks_project_id",
+        "idx_tasks_room_id",
+        "idx_tasks_status",
+        "idx_tasks_assigned_to",
+    }
+
+
+async def test_nothing_keeps_the_tables_from_being_distributed(connection: Connection) -> None:
+    """No triggers, no serial keys, no enum types, no extensions beyond what initdb made."""
+    assert not await connection.fetch("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal")
+    assert not await connection.fetch("SELECT relname FROM pg_class WHERE relkind = 'S'")
+    assert not await connection.fetch("SELECT typname FROM pg_type WHERE typtype = 'e'")
+    extensions = await connection.fetch("SELECT extname FROM pg_extension")
+    assert [row["extname"] for row in extensions] == ["plpgsql"]
