@@ -1,5 +1,8 @@
 """The migrated database is what the tables in shared/schema say, and each step can be undone."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,17 @@ def test_alembic_finds_no_drift(database_url: str) -> None:
         return list(compare_metadata(MigrationContext.configure(connection), metadata))
 
     assert in_transaction(database_url, differences) == []
+
+
+def test_alembic_s_own_command_finds_no_drift(database_url: str, tmp_path: Path) -> None:
+    """From any folder, which is what `alembic.ini` and the end of `env.py` are for."""
+    ini = Path(migrations.__file__).parents[1] / "alembic.ini"
+    subprocess.run(
+        [sys.executable, "-m", "alembic", "-c", ini, "check"],
+        cwd=tmp_path,
+        env={**os.environ, "TANDEM_DATABASE_URL": database_url},
+        check=True,
+    )
 
 
 def test_postgresql_finds_no_drift(database_url: str, empty_database_url: str) -> None:
