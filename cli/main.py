@@ -1,0 +1,41 @@
+"""The entry point of `tandem`: every failure becomes a sentence and exit code 1."""
+
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from cli import db, tokens, up, users
+from cli.console import CommandError, say, say_what_is_logged
+from shared.data_lock import DataInUseError
+from shared.embedded_postgres import EmbeddedPostgresError
+from shared.settings import SettingsError
+
+SENTENCES = (CommandError, SettingsError, EmbeddedPostgresError, DataInUseError)
+
+
+class Commands(TyperGroup):
+    """Turns exceptions into sentences. A traceback, which may show a secret, is never printed."""
+
+    def invoke(self, context: Any) -> Any:
+        say_what_is_logged()
+        try:
+            return super().invoke(context)
+        except SENTENCES as error:
+            say(str(error))
+        except OSError as error:
+            say(f"{error.filename or 'The system'}: {error.strerror or error}.")
+        raise typer.Exit(1)
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Keeps AI agents and their tasks in PostgreSQL, and serves them over gRPC.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("up")(up.up)
+app.command("token")(tokens.token)
+app.add_typer(users.app, name="users")
+app.add_typer(db.app, name="db")

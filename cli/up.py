@@ -1,0 +1,147 @@
+"""`tandem up`: everything at once, in the foreground."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from cli import banner
+from cli.accounts import find_or_create_user
+from cli.addresses import reachable, require_free
+from cli.console import CommandError, say, show
+from cli.health import serves
+from cli.parts import Part, Postgres, Service
+from cli.secret import development_secret
+from cli.signals import Signals
+from cli.supervisor import keep_running
+from migrations.run import MigrationError, upgrade
+from shared.data_lock import hold
+from shared.embedded_postgres.borrow import COMMAND
+from shared.settings import Settings, load_settings
+from shared.tokens import sign_user_token
+
+DEVELOPER = "developer"
+TOKEN_HOURS = 12
+COMMAND_SECONDS = 10.0
+READY_SECONDS = 30.0
+POLL_SECONDS = 0.05
+
+
+class StoppedError(Exception):
+    """A signal asked to stop before everything ran."""
+
+
+def up() -> None:
+    """Start PostgreSQL and both services, keep them running, and stop them at Ctrl-C."""
+    settings = load_settings()
+    with (
+        Signals() as signals,
+        hold(settings.data_dir, "tandem up", outwait=COMMAND, patience=COMMAND_SECONDS),
+    ):
+        require_free(settings)
+        Up(settings, signals).run()
+
+
+class Up:
+    """One run of `tandem up`."""
+
+    def __init__(self, settings: Settings, signals: Signals) -> None:
+        self._settings = settings
+        self._signals = signals
+        self._parts: list[Part] = []
+
+    def run(self) -> None:
+        """Return when everything has ended, as a signal asked."""
+        try:
+            self._start()
+            keep_running(self._parts, self._signals)
+        except StoppedError:
+            pass
+        finally:
+            self._stop()
+
+    def _start(self) -> None:
+        url, data = self._start_database()
+        self._go_on("Migrating the database")
+        _migrate(url())
+        services = self._start_services(url)
+        self._wait_until_ready(services)
+        show(banner.ready(self._settings, data))
+        show(self._calls(url()))
+
+    def _start_database(self) -> tuple[Callable[[], str], str]:
+        """The database's URL, which may change when it is started again, and where its data is."""
+        if configured := self._settings.database_url:
+            return configured.get_secret_value, "in the database of TANDEM_DATABASE_URL"
+        self._go_on("Starting PostgreSQL")
+        postgres = Postgres(self._settings.data_dir)
+        self._parts.append(postgres)
+        postgres.start()
+        return lambda: postgres.url, str(postgres.folder)
+
+    def _start_services(self, url: Callable[[], str]) -> dict[str, Service]:
+        """Both services, by address."""
+        self._go_on("Starting the services")
+        tie, _held_until_we_end = os.pipe()
+
+        def service(name: str, module: str) -> Service:
+            started = Service(name, module, lambda: _environment(self._settings, url()), tie)
+            self._parts.append(started)
+            started.start()
+            return started
+
+        return {
+            self._settings.agent_address: service("The agent service", "agent_service"),
+            self._settings.task_address: service("The task service", "task_service"),
+        }
+
+    def _wait_until_ready(self, services: Mapping[str, Service]) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        for address, service in services.items():
+            while not serves(reachable(address)):
+                self._go_on()
+                if not service.alive():
+                    raise CommandError(f"{service.name} did not start ({service.ending()}).")
+                if time.monotonic() > deadline:
+                    raise CommandError(f"{service.name} does not answer at {address}.")
+                self._signals.wait(POLL_SECONDS)
+
+    def _calls(self, url: str) -> str:
+        settings = self._settings
+        if settings.database_url or settings.jwt_public_key:
+            return banner.HOW_TO_CALL
+        user_id = find_or_create_user(url, DEVELOPER)
+        lifetime = timedelta(hours=TOKEN_HOURS)
+        token = sign_user_token(settings, development_secret(settings), user_id, lifetime)
+        return banner.calls(settings, DEVELOPER, token, TOKEN_HOURS)
+
+    def _go_on(self, step: str = "") -> None:
+        if self._signals.stops:
+            raise StoppedError
+        if step:
+            say(step)
+
+    def _stop(self) -> None:
+        """End the parts in the reverse of their order: nobody loses what it still needs."""
+        if self._parts:
+            say("Stopping")
+        for part in reversed(self._parts):
+            part.stop(self._signals)
+
+
+def _environment(settings: Settings, url: str) -> Mapping[str, str]:
+    """What a service is told: the caller's environment, and what this run has chosen."""
+    chosen = {
+        "TANDEM_DATABASE_URL": url,
+        "TANDEM_DATA_DIR": str(settings.data_dir.resolve()),
+    }
+    if not settings.jwt_public_key:
+        chosen["TANDEM_JWT_SECRET"] = development_secret(settings)
+    return {**os.environ, **chosen}
+
+
+def _migrate(url: str) -> None:
+    try:
+        upgrade(url)
+    except MigrationError as error:
+        raise CommandError(str(error)) from None
