@@ -97,7 +97,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ASSIGNEE_OUTSIDE_PROJECT: _ErrorReason.ValueType  # 30
     """FAILED_PRECONDITION. The assignee is an agent of another project. Metadata: `assignee_id`."""
     ERROR_REASON_TASK_HAS_DEPENDENTS: _ErrorReason.ValueType  # 31
-    """FAILED_PRECONDITION. Other tasks depend on it; PreconditionFailure names up to 100 of them."""
+    """FAILED_PRECONDITION. Other tasks depend on it; PreconditionFailure names them."""
     ERROR_REASON_PROJECT_NOT_ACTIVE: _ErrorReason.ValueType  # 32
     """FAILED_PRECONDITION. The project is suspended or archived. Metadata: `project_id`."""
     ERROR_REASON_REVISION_MISMATCH: _ErrorReason.ValueType  # 33
@@ -124,6 +124,9 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     of its google.rpc.Status: `domain` is "tandem", `reason` is one of these names without the prefix
     ("AGENT_NOT_FOUND"), and `metadata` has the values that a program needs to go on. Programs branch on
     the reason; messages are for people and may change. New reasons are added, none is ever reused.
+
+    Details are cut to the 8 KiB of metadata that clients take by default: where violations are left out,
+    metadata `omitted` says how many.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -201,7 +204,7 @@ ERROR_REASON_ASSIGNEE_INACTIVE: ErrorReason.ValueType  # 29
 ERROR_REASON_ASSIGNEE_OUTSIDE_PROJECT: ErrorReason.ValueType  # 30
 """FAILED_PRECONDITION. The assignee is an agent of another project. Metadata: `assignee_id`."""
 ERROR_REASON_TASK_HAS_DEPENDENTS: ErrorReason.ValueType  # 31
-"""FAILED_PRECONDITION. Other tasks depend on it; PreconditionFailure names up to 100 of them."""
+"""FAILED_PRECONDITION. Other tasks depend on it; PreconditionFailure names them."""
 ERROR_REASON_PROJECT_NOT_ACTIVE: ErrorReason.ValueType  # 32
 """FAILED_PRECONDITION. The project is suspended or archived. Metadata: `project_id`."""
 ERROR_REASON_REVISION_MISMATCH: ErrorReason.ValueType  # 33

@@ -1,0 +1,1 @@
+"""Agents: the programs that work on the tasks of a project."""

@@ -1,0 +1,139 @@
+"""Agents between the wire and the rules."""
+
+from typing import Any
+from uuid import UUID
+
+from google.protobuf.empty_pb2 import Empty
+
+from shared.database import Record
+from shared.errors import Reason, Refusal
+from shared.listing import Listing, Query
+from shared.paging import PAGE_BYTES, Pager, instant
+from shared.validation import KIB, struct, validate, validate_changes, validate_new
+from tandem.agent.v1 import agent_service_pb2 as pb
+
+CONFIG_BYTES = 64 * KIB
+DEFAULT_TYPE = "generic"
+CHANGEABLE = ("name", "nickname", "agent_type", "capabilities", "config", "is_active")
+ORDERS = ("created_at", "updated_at", "name")
+TIMES = {"created_at": instant, "updated_at": instant}
+
+TO_STATUS = {
+    "offline": pb.AGENT_STATUS_OFFLINE,
+    "online": pb.AGENT_STATUS_ONLINE,
+    "busy": pb.AGENT_STATUS_BUSY,
+    "error": pb.AGENT_STATUS_ERROR,
+}
+FROM_STATUS = {status: name for name, status in TO_STATUS.items()}
+FROM_ASSIGNEE_TYPE = {pb.ASSIGNEE_TYPE_AGENT: "agent", pb.ASSIGNEE_TYPE_USER: "user"}
+
+
+def agent(row: Record) -> pb.Agent:
+    """A row as a message."""
+    return pb.Agent(
+        id=str(row["id"]),
+        project_id=str(row["project_id"]),
+        name=row["name"],
+        nickname=row["nickname"],
+        agent_type=row["agent_type"],
+        status=TO_STATUS[row["status"]],
+        capabilities=row["capabilities"],
+        config=row["config"],
+        is_active=row["is_active"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        revision=row["revision"],
+    )
+
+
+def batch(rows: list[Record]) -> pb.BatchGetAgentsResponse:
+    """Many rows. Raises Refusal(LIMIT_EXCEEDED) where a client could not take them."""
+    response = pb.BatchGetAgentsResponse(agents=map(agent, rows))
+    if response.ByteSize() > PAGE_BYTES:
+        message = f"The agents are larger than {PAGE_BYTES // KIB} KiB together; ask for fewer."
+        raise Refusal(Reason.LIMIT_EXCEEDED, message, {"limit_bytes": str(PAGE_BYTES)})
+    return response
+
+
+def listing(found: Listing, pager: Pager) -> pb.ListAgentsResponse:
+    """A page of rows."""
+    agents, token = pager.fit(found.query.page, found.query.filters, found.rows, agent)
+    return pb.ListAgentsResponse(agents=agents, next_page_token=token, total_size=found.total)
+
+
+def deleted(_nothing: None) -> Empty:
+    """The answer of a deletion."""
+    return Empty()
+
+
+def access(row: Record) -> pb.VerifyAgentAccessResponse:
+    """What whoever may see the agent may do with it."""
+    return pb.VerifyAgentAccessResponse(can_view=True, can_change=row["project_status"] == "active")
+
+
+def new_agent(request: pb.CreateAgentRequest) -> dict[str, Any]:
+    """The columns of an agent that is to be created."""
+    validate_new(request, "agent")
+    agent = request.agent
+    return {"project_id": UUID(agent.project_id), **_columns(agent, CHANGEABLE)}
+
+
+def changes(request: pb.UpdateAgentRequest) -> dict[str, Any]:
+    """The columns that an update changes."""
+    return _columns(request.agent, validate_changes(request, "agent", CHANGEABLE))
+
+
+def revision(request: pb.DeleteAgentRequest) -> int:
+    """The revision that a deletion asks for, 0 for any."""
+    validate(request)
+    return request.revision
+
+
+def agent_id(request: pb.GetAgentRequest | pb.VerifyAgentAccessRequest) -> UUID:
+    """The one id of a request."""
+    validate(request)
+    return UUID(request.agent_id)
+
+
+def agent_ids(request: pb.BatchGetAgentsRequest) -> list[UUID]:
+    """The many ids of a request."""
+    validate(request)
+    return list(map(UUID, request.agent_ids))
+
+
+def new_status(request: pb.SetAgentStatusRequest) -> str:
+    """The status that is asked for."""
+    validate(request)
+    return FROM_STATUS[request.status]
+
+
+def assignee(request: pb.ValidateAssigneeRequest) -> tuple[UUID, str]:
+    """Who shall be assigned: the id, and "agent" or "user"."""
+    validate(request)
+    return UUID(request.assignee_id), FROM_ASSIGNEE_TYPE[request.assignee_type]
+
+
+def query(request: pb.ListAgentsRequest, pager: Pager) -> Query:
+    """What a list is asked for."""
+    validate(request)
+    filters = {
+        "project_id": UUID(request.project_id) if request.project_id else None,
+        "statuses": [FROM_STATUS[status] for status in request.statuses] or None,
+        "agent_type": request.agent_type or None,
+        "is_active": request.is_active if request.HasField("is_active") else None,
+        "capability": [request.capability] if request.capability else None,
+        "name_prefix": request.name_prefix or None,
+    }
+    return Query(filters, pager.read(request, filters, ORDERS, TIMES))
+
+
+def _columns(agent: pb.Agent, names: tuple[str, ...]) -> dict[str, Any]:
+    values = {
+        "name": agent.name,
+        "nickname": agent.nickname if agent.HasField("nickname") else None,
+        "agent_type": agent.agent_type or DEFAULT_TYPE,
+        "capabilities": list(agent.capabilities),
+        "config": struct(agent, "config", "agent.config", CONFIG_BYTES),
+        "is_active": agent.is_active if agent.HasField("is_active") else True,
+    }
+    return {name: values[name] for name in names}

@@ -1,0 +1,79 @@
+"""AgentService: messages in, messages out."""
+
+from functools import partial
+
+from google.protobuf.empty_pb2 import Empty
+
+from agent_service.agents import messages
+from agent_service.agents.rules import AgentRules
+from shared.caller import caller
+from shared.idempotency import mutation
+from shared.interceptor import Context
+from shared.paging import Pager
+from tandem.agent.v1 import agent_service_pb2 as pb
+from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceServicer
+
+
+class AgentServicer(AgentServiceServicer):
+    """Translates and delegates; the methods are described in the proto."""
+
+    def __init__(self, rules: AgentRules, pager: Pager) -> None:
+        self._rules = rules
+        self._pager = pager
+
+    async def CreateAgent(self, request: pb.CreateAgentRequest, context: Context) -> pb.Agent:
+        return await self._rules.create(
+            mutation(request, messages.agent, pb.Agent),
+            request.agent.project_id,
+            partial(messages.new_agent, request),
+        )
+
+    async def GetAgent(self, request: pb.GetAgentRequest, context: Context) -> pb.Agent:
+        return messages.agent(await self._rules.get(caller(), messages.agent_id(request)))
+
+    async def BatchGetAgents(
+        self, request: pb.BatchGetAgentsRequest, context: Context
+    ) -> pb.BatchGetAgentsResponse:
+        return messages.batch(await self._rules.get_many(caller(), messages.agent_ids(request)))
+
+    async def ListAgents(
+        self, request: pb.ListAgentsRequest, context: Context
+    ) -> pb.ListAgentsResponse:
+        read = partial(messages.query, request, self._pager)
+        listing = await self._rules.list(caller(), request.project_id, read)
+        return messages.listing(listing, self._pager)
+
+    async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Context) -> pb.Agent:
+        return await self._rules.update(
+            mutation(request, messages.agent, pb.Agent),
+            request.agent.id,
+            request.agent.revision,
+            partial(messages.changes, request),
+        )
+
+    async def DeleteAgent(self, request: pb.DeleteAgentRequest, context: Context) -> Empty:
+        return await self._rules.delete(
+            mutation(request, messages.deleted, Empty),
+            request.agent_id,
+            partial(messages.revision, request),
+        )
+
+    async def SetAgentStatus(self, request: pb.SetAgentStatusRequest, context: Context) -> pb.Agent:
+        return await self._rules.set_status(
+            mutation(request, messages.agent, pb.Agent),
+            request.agent_id,
+            partial(messages.new_status, request),
+        )
+
+    async def VerifyAgentAccess(
+        self, request: pb.VerifyAgentAccessRequest, context: Context
+    ) -> pb.VerifyAgentAccessResponse:
+        return messages.access(await self._rules.get(caller(), messages.agent_id(request)))
+
+    async def ValidateAssignee(
+        self, request: pb.ValidateAssigneeRequest, context: Context
+    ) -> pb.ValidateAssigneeResponse:
+        await self._rules.validate_assignee(
+            caller(), request.project_id, partial(messages.assignee, request)
+        )
+        return pb.ValidateAssigneeResponse()

@@ -1,0 +1,96 @@
+"""Projects between the wire and the rules."""
+
+from typing import Any
+from uuid import UUID
+
+from google.protobuf.empty_pb2 import Empty
+
+from shared.database import Record
+from shared.listing import Listing, Query
+from shared.paging import Pager, instant
+from shared.validation import KIB, struct, validate, validate_changes, validate_new
+from tandem.agent.v1 import project_service_pb2 as pb
+
+SETTINGS_BYTES = 64 * KIB
+CREATED = ("slug", "name", "description", "settings")
+CHANGEABLE = (*CREATED, "status")
+ORDERS = ("created_at", "updated_at", "name")
+TIMES = {"created_at": instant, "updated_at": instant}
+
+TO_STATUS = {
+    "active": pb.PROJECT_STATUS_ACTIVE,
+    "suspended": pb.PROJECT_STATUS_SUSPENDED,
+    "archived": pb.PROJECT_STATUS_ARCHIVED,
+}
+FROM_STATUS = {status: name for name, status in TO_STATUS.items()}
+
+
+def project(row: Record) -> pb.Project:
+    """A row as a message."""
+    return pb.Project(
+        id=str(row["id"]),
+        owner_id=str(row["owner_id"]),
+        slug=row["slug"],
+        name=row["name"],
+        description=row["description"],
+        status=TO_STATUS[row["status"]],
+        settings=row["settings"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        revision=row["revision"],
+    )
+
+
+def listing(found: Listing, pager: Pager) -> pb.ListProjectsResponse:
+    """A page of rows."""
+    projects, token = pager.fit(found.query.page, found.query.filters, found.rows, project)
+    return pb.ListProjectsResponse(projects=projects, next_page_token=token, total_size=found.total)
+
+
+def deleted(_nothing: None) -> Empty:
+    """The answer of a deletion."""
+    return Empty()
+
+
+def new_project(request: pb.CreateProjectRequest) -> dict[str, Any]:
+    """The columns of a project that is to be created."""
+    validate_new(request, "project")
+    return _columns(request.project, CREATED)
+
+
+def changes(request: pb.UpdateProjectRequest) -> dict[str, Any]:
+    """The columns that an update changes."""
+    return _columns(request.project, validate_changes(request, "project", CHANGEABLE))
+
+
+def revision(request: pb.DeleteProjectRequest) -> int:
+    """The revision that a deletion asks for, 0 for any."""
+    validate(request)
+    return request.revision
+
+
+def project_id(request: pb.GetProjectRequest) -> UUID:
+    """The one id of a request."""
+    validate(request)
+    return UUID(request.project_id)
+
+
+def query(request: pb.ListProjectsRequest, pager: Pager) -> Query:
+    """What a list is asked for."""
+    validate(request)
+    filters = {
+        "statuses": [FROM_STATUS[status] for status in request.statuses] or None,
+        "name_prefix": request.name_prefix or None,
+    }
+    return Query(filters, pager.read(request, filters, ORDERS, TIMES))
+
+
+def _columns(project: pb.Project, names: tuple[str, ...]) -> dict[str, Any]:
+    values = {
+        "slug": project.slug,
+        "name": project.name,
+        "description": project.description if project.HasField("description") else None,
+        "status": FROM_STATUS.get(project.status, "active"),
+        "settings": struct(project, "settings", "project.settings", SETTINGS_BYTES),
+    }
+    return {name: values[name] for name in names}

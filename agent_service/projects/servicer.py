@@ -1,0 +1,50 @@
+"""ProjectService: messages in, messages out."""
+
+from functools import partial
+
+from google.protobuf.empty_pb2 import Empty
+
+from agent_service.projects import messages
+from agent_service.projects.rules import ProjectRules
+from shared.caller import caller
+from shared.idempotency import mutation
+from shared.interceptor import Context
+from shared.paging import Pager
+from tandem.agent.v1 import project_service_pb2 as pb
+from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceServicer
+
+
+class ProjectServicer(ProjectServiceServicer):
+    """Translates and delegates; the methods are described in the proto."""
+
+    def __init__(self, rules: ProjectRules, pager: Pager) -> None:
+        self._rules = rules
+        self._pager = pager
+
+    async def CreateProject(self, request: pb.CreateProjectRequest, context: Context) -> pb.Project:
+        values = messages.new_project(request)
+        return await self._rules.create(mutation(request, messages.project, pb.Project), values)
+
+    async def GetProject(self, request: pb.GetProjectRequest, context: Context) -> pb.Project:
+        return messages.project(await self._rules.get(caller(), messages.project_id(request)))
+
+    async def ListProjects(
+        self, request: pb.ListProjectsRequest, context: Context
+    ) -> pb.ListProjectsResponse:
+        listing = await self._rules.list(caller(), messages.query(request, self._pager))
+        return messages.listing(listing, self._pager)
+
+    async def UpdateProject(self, request: pb.UpdateProjectRequest, context: Context) -> pb.Project:
+        return await self._rules.update(
+            mutation(request, messages.project, pb.Project),
+            request.project.id,
+            request.project.revision,
+            partial(messages.changes, request),
+        )
+
+    async def DeleteProject(self, request: pb.DeleteProjectRequest, context: Context) -> Empty:
+        return await self._rules.delete(
+            mutation(request, messages.deleted, Empty),
+            request.project_id,
+            partial(messages.revision, request),
+        )

@@ -1,0 +1,190 @@
+"""The way to PostgreSQL: one pool, and units of work on its connections.
+
+Nothing is kept in a connection between two units of work, so that it needs no reset.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias, TypeVar
+
+import asyncpg
+import orjson
+
+from shared.errors import Reason, Refusal
+
+Record: TypeAlias = asyncpg.Record
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+T = TypeVar("T")
+Work: TypeAlias = Callable[[Connection], Awaitable[T]]
+
+STATEMENT_TIMEOUT_SECONDS = 20
+LOCK_TIMEOUT_SECONDS = 5
+CONNECT_TIMEOUT_SECONDS = 5
+UNIT_TIMEOUT_SECONDS = 30
+ATTEMPTS = 4
+RETRY_AFTER_SECONDS = 1.0
+
+CONFLICTS = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+)
+OUTAGES = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+
+class Database:
+    """A pool of connections to one PostgreSQL database, and units of work on it."""
+
+    def __init__(self, pool: "asyncpg.Pool[Record]") -> None:
+        self._pool = pool
+        self._units: set[asyncio.Future[Any]] = set()
+
+    @classmethod
+    async def connect(cls, url: str, size: int, name: str = "tandem") -> "Database":
+        """Open a pool of up to `size` connections; `name` is shown in pg_stat_activity.
+
+        Raises Refusal(DATABASE_UNAVAILABLE).
+        """
+        with _outages():
+            pool = await cls._pool_of(url, size, name)
+        return cls(pool)
+
+    @staticmethod
+    async def _pool_of(url: str, size: int, name: str) -> "asyncpg.Pool[Record]":
+        return await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=size,
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            command_timeout=STATEMENT_TIMEOUT_SECONDS + 5,
+            init=_set_up_connection,
+            reset=_leave_as_it_is,
+            server_settings={
+                "application_name": name,
+                "jit": "off",
+                "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
+                "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
+                "idle_in_transaction_session_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
+                "timezone": "UTC",
+            },
+        )
+
+    async def close(self) -> None:
+        """Wait for the units of work under way, then close every connection."""
+        if self._units:
+            await asyncio.wait(self._units, timeout=UNIT_TIMEOUT_SECONDS)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def read(self, work: Work[T]) -> T:
+        """Run statements that change nothing, each in a transaction of its own.
+
+        Raises Refusal(DATABASE_UNAVAILABLE).
+        """
+        with _outages():
+            async with self._pool.acquire() as connection:
+                return await work(connection)
+
+    async def single(self, work: Work[T]) -> T:
+        """Run a unit of work that changes something by one statement only.
+
+        The statement is its own transaction, which spares BEGIN and COMMIT; else as `transaction`.
+        """
+        return await self._shielded(self._attempts(work))
+
+    async def transaction(self, work: Work[T]) -> T:
+        """Run a unit of work that is committed when it returns and undone when it raises.
+
+        It goes on to its end when the caller goes away, because a cancelled COMMIT leaves nobody
+        who knows what happened. It is run again, from its beginning, after a deadlock.
+
+        Raises Refusal(DATABASE_UNAVAILABLE), and Refusal(CONFLICT) where every attempt ended so.
+        """
+
+        async def within(connection: Connection) -> T:
+            async with connection.transaction():
+                return await work(connection)
+
+        return await self._shielded(self._attempts(within))
+
+    async def _attempts(self, work: Work[T]) -> T:
+        for attempt in range(ATTEMPTS):
+            try:
+                with _outages():
+                    async with (
+                        asyncio.timeout(UNIT_TIMEOUT_SECONDS),
+                        self._pool.acquire() as connection,
+                    ):
+                        return await work(connection)
+            except CONFLICTS:
+                await asyncio.sleep(0.01 * 2**attempt)
+        raise Refusal(
+            Reason.CONFLICT,
+            "Concurrent changes got in each other's way; try again.",
+            retry_after=RETRY_AFTER_SECONDS,
+        )
+
+    async def _shielded(self, unit: Awaitable[T]) -> T:
+        task = asyncio.ensure_future(unit)
+        self._units.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: "asyncio.Future[Any]") -> None:
+        self._units.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also where nobody waits for it any more
+
+
+@contextmanager
+def refusing(refusals: Mapping[str, Refusal]) -> Iterator[None]:
+    """Turn the violation of a constraint, known by its name, into what it stands for."""
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError as error:
+        refusal = refusals.get(error.constraint_name or "")
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+@contextmanager
+def _outages() -> Iterator[None]:
+    try:
+        yield
+    except asyncpg.DataError:
+        raise  # an InterfaceError by its class, but a mistake in our arguments
+    except CONFLICTS:
+        raise
+    except OUTAGES as error:
+        message = "The database does not answer; try again."
+        refusal = Refusal(Reason.DATABASE_UNAVAILABLE, message, retry_after=RETRY_AFTER_SECONDS)
+        raise refusal from error
+
+
+async def _set_up_connection(connection: Any) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: b"\x01" + orjson.dumps(value),
+        decoder=lambda data: orjson.loads(data[1:]),
+    )
+
+
+async def _leave_as_it_is(_connection: object) -> None:
+    """No unit of work changes a connection's state: a reset would be a wasted round trip."""

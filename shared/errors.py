@@ -1,0 +1,146 @@
+"""The one vocabulary of refusals: what a call may be answered instead of a result.
+
+Code raises a Refusal; `shared.status` alone makes a google.rpc.Status of it. The names are those of
+ErrorReason in the protos, where each is documented.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from uuid import UUID
+
+
+class Code(IntEnum):
+    """The canonical status codes (google.rpc.Code) that a refusal can have."""
+
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
+
+
+class Reason(Enum):
+    """Why. The value is the status code that goes with it."""
+
+    def __init__(self, code: Code) -> None:
+        self.code = code
+
+    def __new__(cls, code: Code) -> "Reason":
+        # Many reasons share a code, and an Enum would make aliases of equal values.
+        member = object.__new__(cls)
+        member._value_ = len(cls.__members__) + 1
+        return member
+
+    INVALID_FIELD = Code.INVALID_ARGUMENT
+    INVALID_PAGE_TOKEN = Code.INVALID_ARGUMENT
+    INVALID_UPDATE_MASK = Code.INVALID_ARGUMENT
+    INVALID_ORDER_BY = Code.INVALID_ARGUMENT
+    TOKEN_MISSING = Code.UNAUTHENTICATED
+    TOKEN_INVALID = Code.UNAUTHENTICATED
+    TOKEN_EXPIRED = Code.UNAUTHENTICATED
+    CALLER_INACTIVE = Code.UNAUTHENTICATED
+    API_KEY_INVALID = Code.UNAUTHENTICATED
+    NOT_PROJECT_OWNER = Code.PERMISSION_DENIED
+    NOT_ALLOWED_FOR_AGENT = Code.PERMISSION_DENIED
+    PROJECT_NOT_FOUND = Code.NOT_FOUND
+    AGENT_NOT_FOUND = Code.NOT_FOUND
+    TASK_NOT_FOUND = Code.NOT_FOUND
+    ROOM_NOT_FOUND = Code.NOT_FOUND
+    USER_NOT_FOUND = Code.NOT_FOUND
+    API_KEY_NOT_FOUND = Code.NOT_FOUND
+    PARTICIPANT_NOT_FOUND = Code.NOT_FOUND
+    ASSIGNEE_NOT_FOUND = Code.NOT_FOUND
+    AGENT_NAME_TAKEN = Code.ALREADY_EXISTS
+    PROJECT_SLUG_TAKEN = Code.ALREADY_EXISTS
+    ALREADY_PARTICIPANT = Code.ALREADY_EXISTS
+    REQUEST_ID_REUSED = Code.ALREADY_EXISTS
+    DEPENDENCY_NOT_FOUND = Code.FAILED_PRECONDITION
+    DEPENDENCY_NOT_COMPLETED = Code.FAILED_PRECONDITION
+    DEPENDENCY_CYCLE = Code.FAILED_PRECONDITION
+    DEPENDENCY_OUTSIDE_PROJECT = Code.FAILED_PRECONDITION
+    INVALID_STATUS_TRANSITION = Code.FAILED_PRECONDITION
+    ASSIGNEE_INACTIVE = Code.FAILED_PRECONDITION
+    ASSIGNEE_OUTSIDE_PROJECT = Code.FAILED_PRECONDITION
+    TASK_HAS_DEPENDENTS = Code.FAILED_PRECONDITION
+    PROJECT_NOT_ACTIVE = Code.FAILED_PRECONDITION
+    REVISION_MISMATCH = Code.ABORTED
+    CONFLICT = Code.ABORTED
+    DATABASE_UNAVAILABLE = Code.UNAVAILABLE
+    AGENT_SERVICE_UNAVAILABLE = Code.UNAVAILABLE
+    LIMIT_EXCEEDED = Code.RESOURCE_EXHAUSTED
+    DEADLINE_TOO_SHORT = Code.DEADLINE_EXCEEDED
+    INTERNAL = Code.INTERNAL
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A bad field (`subject` is its path), or a precondition that fails (`subject` is an id)."""
+
+    subject: str
+    description: str
+    type: str = ""
+
+
+@dataclass(eq=False)
+class Refusal(Exception):
+    """A call that is refused, with what a client needs to go on.
+
+    `message` is one plain sentence, `retry_after` seconds.
+    """
+
+    reason: Reason
+    message: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    fields: Iterable[Violation] = ()
+    preconditions: Iterable[Violation] = ()
+    resource: tuple[str, str] | None = None
+    retry_after: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.reason.name}: {self.message}"
+
+
+def invalid_field(path: str, description: str) -> Refusal:
+    """One field is wrong; `description` continues the sentence "<path> …"."""
+    return invalid_fields([Violation(path, description)])
+
+
+def invalid_fields(violations: list[Violation]) -> Refusal:
+    """Some fields are wrong."""
+    sentence = "; ".join(f"{v.subject} {v.description}" for v in violations)
+    return Refusal(Reason.INVALID_FIELD, f"{sentence}.", fields=violations)
+
+
+def not_found(reason: Reason, resource_id: UUID | str) -> Refusal:
+    """There is no such row; the kind of resource is in the reason's name (AGENT_NOT_FOUND)."""
+    kind = reason.name.removesuffix("_NOT_FOUND").lower()
+    return Refusal(
+        reason,
+        f"There is no {kind.replace('_', ' ')} {resource_id}.",
+        metadata={f"{kind}_id": str(resource_id)},
+        resource=(kind, str(resource_id)),
+    )
+
+
+def revision_mismatch(given: int, found: int) -> Refusal:
+    """The row was changed since the caller read it."""
+    message = f"The revision given is {given}, but it is {found} now; read it again."
+    return Refusal(Reason.REVISION_MISMATCH, message, metadata={"revision": str(found)})
+
+
+def invalid_transition(found: str, wanted: str, allowed: Iterable[str]) -> Refusal:
+    """The lifecycle has no such move."""
+    names = ", ".join(allowed)
+    return Refusal(
+        Reason.INVALID_STATUS_TRANSITION,
+        f"The status cannot go from {found} to {wanted}; allowed: {names}.",
+        metadata={"from": found, "to": wanted, "allowed": names},
+        preconditions=[Violation("status", f"allowed: {names}", "INVALID_STATUS_TRANSITION")],
+    )

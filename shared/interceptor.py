@@ -1,0 +1,211 @@
+"""What happens to every call, in this order, before and after its servicer method.
+
+1. request id: the log line and every answer carry it, so it comes first;
+2. access rule of the method, then the token: nothing of a request is read for a stranger;
+3. the message: one that is not protobuf never reaches a method;
+4. the method, under a deadline;
+5. errors → statuses, then the log line, which has to see the status.
+
+Handlers are wrapped once each, when a method is first called, not on every call as a
+grpc.aio.ServerInterceptor would.
+"""
+
+import asyncio
+import inspect
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from enum import Enum, auto
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+
+from shared.auth import Authenticator
+from shared.caller import Call, current_call
+from shared.errors import Reason, Refusal
+from shared.status import DETAILS_KEY, GRPC_CODES, to_status
+
+log = structlog.get_logger()
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+# The most that a call without a deadline of its own may take.
+DEADLINE_SECONDS = 60.0
+REQUEST_ID_CHARACTERS = 128
+
+
+class Access(Enum):
+    """Who may call a method at all. Whose rows a caller reaches is the rules' business."""
+
+    OPEN = auto()
+    USER = auto()
+
+
+class Interceptor:
+    """Wraps the handlers of a server; see the module."""
+
+    def __init__(self, authenticator: Authenticator, access: Mapping[str, Access]) -> None:
+        self._authenticator = authenticator
+        self._access = access
+
+    def wrap(self, method: str, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
+        """The handler of `method` ("/package.Service/Method") with everything around it."""
+        parse = _parser(handler.request_deserializer)
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(method, handler.unary_unary, parse),
+                response_serializer=handler.response_serializer,
+            )
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(
+                self._stream(method, handler.unary_stream, parse),
+                response_serializer=handler.response_serializer,
+            )
+        return grpc.stream_stream_rpc_method_handler(
+            self._stream(method, handler.stream_stream, lambda requests: _each(requests, parse)),
+            response_serializer=handler.response_serializer,
+        )
+
+    def _unary(
+        self, method: str, behavior: Callable[[Any, Context], Awaitable[Any]], parse: Any
+    ) -> Callable[[bytes, Context], Awaitable[Any]]:
+        if not inspect.iscoroutinefunction(behavior):
+            behavior = _unimplemented  # a method of the protos that nothing overrides yet
+
+        async def serve(request: bytes, context: Context) -> Any:
+            with _Served(method, context) as served:
+                try:
+                    await self._admit(served)
+                    async with asyncio.timeout(DEADLINE_SECONDS):
+                        return await behavior(parse(request), context)
+                except Exception as error:
+                    await served.refuse(error)
+
+        return serve
+
+    def _stream(
+        self, method: str, behavior: Callable[..., Any], parse: Callable[[Any], Any]
+    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
+        async def serve(request: Any, context: Context) -> AsyncIterator[Any]:
+            with _Served(method, context) as served:
+                try:
+                    await self._admit(served)
+                    answers = behavior(parse(request), context)
+                    if inspect.isawaitable(answers):  # it writes to the context by itself
+                        await answers
+                        return
+                    async for answer in answers:
+                        yield answer
+                except Exception as error:
+                    await served.refuse(error)
+
+        return serve
+
+    async def _admit(self, served: "_Served") -> None:
+        access = self._access[served.method]
+        if access is Access.OPEN:
+            return
+        proof = await self._authenticator.authenticate(served.authorization)
+        served.caller = proof.caller.username
+        current_call.set(
+            Call(served.method, served.request_id, proof.caller, proof.token, proof.expires_at)
+        )
+
+
+class _Served:
+    """One call from its metadata to its log line."""
+
+    def __init__(self, method: str, context: Context) -> None:
+        self.method = method
+        self.context = context
+        self.caller = "-"
+        self.code = "OK"
+        self.reason: str | None = None
+        self.authorization: list[str] = []
+        self.request_id = ""
+
+    def __enter__(self) -> "_Served":
+        self._started = time.perf_counter()
+        for key, value in self.context.invocation_metadata() or ():
+            if key == "authorization":
+                self.authorization.append(value)  # type: ignore[arg-type]
+            elif key == "x-request-id":
+                self.request_id = _sound_request_id(value)
+        self.request_id = self.request_id or uuid.uuid4().hex
+        self.context.set_trailing_metadata((("x-request-id", self.request_id),))
+        current_call.set(Call(self.method, self.request_id))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
+            self.code = "CANCELLED"
+        log.info(
+            "call",
+            method=self.method,
+            caller=self.caller,
+            code=self.code,
+            ms=round((time.perf_counter() - self._started) * 1000, 1),
+            request_id=self.request_id,
+            **({"reason": self.reason} if self.reason else {}),
+        )
+
+    async def refuse(self, error: Exception) -> NoReturn:
+        """End the call with the status that the error stands for."""
+        if isinstance(error, NotImplementedError):
+            self.code = "UNIMPLEMENTED"
+            await self.context.abort(
+                grpc.StatusCode.UNIMPLEMENTED, "The method is not implemented yet."
+            )
+        if isinstance(error, grpc.aio.AbortError):  # a health or reflection method's own answer
+            self.code = grpc.StatusCode(self.context.code()).name
+            raise error
+        refusal = self._refusal(error)
+        self.code, self.reason = refusal.reason.code.name, refusal.reason.name
+        status = to_status(refusal)
+        await self.context.abort(
+            GRPC_CODES[refusal.reason.code],
+            status.message,
+            (("x-request-id", self.request_id), (DETAILS_KEY, status.SerializeToString())),
+        )
+
+    def _refusal(self, error: Exception) -> Refusal:
+        if isinstance(error, Refusal):
+            if error.__cause__ is not None:
+                log.warning("refused", request_id=self.request_id, exc_info=error.__cause__)
+            return error
+        if isinstance(error, DecodeError):
+            message = "The request is not a valid message of its type."
+            return Refusal(Reason.INVALID_FIELD, message)
+        if isinstance(error, TimeoutError):
+            message = f"The call took longer than {DEADLINE_SECONDS:.0f} seconds."
+            return Refusal(Reason.DEADLINE_TOO_SHORT, message)
+        log.error("fault", method=self.method, request_id=self.request_id, exc_info=error)
+        return Refusal(
+            Reason.INTERNAL,
+            f"Something went wrong inside; the log has it under {self.request_id}.",
+            metadata={"request_id": self.request_id},
+        )
+
+
+async def _unimplemented(_request: Any, _context: Context) -> NoReturn:
+    raise NotImplementedError
+
+
+def _sound_request_id(value: str | bytes) -> str:
+    sound = isinstance(value, str) and len(value) <= REQUEST_ID_CHARACTERS and value.isprintable()
+    return str(value) if sound else ""
+
+
+def _parser(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    def parse(data: bytes) -> Any:
+        return data if deserializer is None else deserializer(data)
+
+    return parse
+
+
+async def _each(
+    requests: AsyncIterator[bytes], parse: Callable[[bytes], Any]
+) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield parse(request)

@@ -1,0 +1,88 @@
+"""A service as a process: configured, connected, served until told to stop."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+import uvloop
+
+from shared import logs
+from shared.database import Database
+from shared.embedded_postgres import running_url
+from shared.errors import Refusal
+from shared.idempotency import sweep_forever
+from shared.server import Server, StartError, until_told_to_stop
+from shared.settings import Settings, SettingsError, load_settings
+
+log = structlog.get_logger()
+
+CONNECT_ATTEMPTS = 10
+CONNECT_PAUSE_SECONDS = 1.0
+
+Build = Callable[[Database, Settings], Server]
+
+
+def main(name: str, build: Build, address: Callable[[Settings], str]) -> int:
+    """Run a service. Answers the exit status: 1 with a sentence where it cannot start."""
+    try:
+        settings = load_settings()
+        logs.configure(settings, name)
+        uvloop.run(_run(name, settings, build, address(settings)))
+    except (SettingsError, StartError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def database_url(settings: Settings) -> str:
+    """The database of the settings, or the embedded one where it runs.
+
+    Raises SettingsError.
+    """
+    if settings.database_url:
+        return settings.database_url.get_secret_value()
+    url = running_url(settings.data_dir)
+    if url is None:
+        raise SettingsError(
+            "TANDEM_DATABASE_URL is not set and no embedded PostgreSQL runs in "
+            f"{settings.data_dir}: set it, or start `tandem up`."
+        )
+    return url
+
+
+@asynccontextmanager
+async def connected(settings: Settings, name: str) -> AsyncIterator[Database]:
+    """The database, opened and closed, with old request ids swept meanwhile.
+
+    Raises StartError where it does not answer.
+    """
+    database = await _connect(database_url(settings), settings.pool_size, name)
+    sweeper = asyncio.create_task(sweep_forever(database))
+    try:
+        yield database
+    finally:
+        sweeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sweeper
+        await database.close()
+
+
+async def _run(name: str, settings: Settings, build: Build, address: str) -> None:
+    async with connected(settings, name) as database:
+        server = build(database, settings)
+        await server.start(address)
+        await until_told_to_stop()
+        await server.stop()
+
+
+async def _connect(url: str, size: int, name: str) -> Database:
+    for attempt in range(CONNECT_ATTEMPTS):
+        try:
+            return await Database.connect(url, size, name)
+        except Refusal as refusal:
+            log.warning("no database yet", attempt=attempt + 1, cause=repr(refusal.__cause__))
+            await asyncio.sleep(CONNECT_PAUSE_SECONDS)
+    raise StartError("The database of TANDEM_DATABASE_URL does not answer.")

@@ -1,0 +1,100 @@
+"""The one place where a refusal becomes a google.rpc.Status with details."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import (
+    BadRequest,
+    ErrorInfo,
+    PreconditionFailure,
+    ResourceInfo,
+    RetryInfo,
+)
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+
+from shared.errors import Code, Reason, Refusal, Violation
+
+DETAILS_KEY = "grpc-status-details-bin"
+DOMAIN = "tandem"
+# Clients take 8 KiB of trailing metadata by default, where the details stand in base64 beside the
+# message; what does not fit is counted instead of sent.
+MESSAGE_CHARACTERS = 600
+VIOLATIONS_BYTES = 3_000
+GRPC_CODES = {code: StatusCode[code.name] for code in Code}
+
+
+def to_status(refusal: Refusal) -> Status:
+    """The refusal as it crosses the wire, cut to what a client takes by default."""
+    message = refusal.message
+    if len(message) > MESSAGE_CHARACTERS:
+        message = message[: MESSAGE_CHARACTERS - 1] + "…"
+    status = Status(code=refusal.reason.code, message=message)
+    for detail in _details(_fitting(refusal)):
+        status.details.add().Pack(detail)
+    return status
+
+
+def error_info(status: Status) -> ErrorInfo | None:
+    """The ErrorInfo of a status that one of our services answered, else None."""
+    for detail in status.details:
+        info = ErrorInfo()
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            return info
+    return None
+
+
+def to_refusal(status: Status) -> Refusal | None:
+    """A refusal that another of our services answered, to be passed on; else None."""
+    info = error_info(status)
+    if info is None or info.reason not in Reason.__members__:
+        return None
+    return Refusal(Reason[info.reason], status.message, metadata=dict(info.metadata))
+
+
+def _fitting(refusal: Refusal) -> Refusal:
+    fields, fields_omitted = _fit(refusal.fields)
+    preconditions, preconditions_omitted = _fit(refusal.preconditions)
+    metadata = dict(refusal.metadata)
+    if omitted := fields_omitted + preconditions_omitted:
+        metadata["omitted"] = str(omitted)
+    return replace(refusal, fields=fields, preconditions=preconditions, metadata=metadata)
+
+
+def _fit(violations: Iterable[Violation]) -> tuple[list[Violation], int]:
+    fitting: list[Violation] = []
+    omitted = 0
+    left = VIOLATIONS_BYTES
+    for violation in violations:
+        left -= sum(len(part.encode()) + 4 for part in (violation.type, violation.subject))
+        left -= len(violation.description.encode()) + 4
+        if left >= 0:
+            fitting.append(violation)
+        else:
+            omitted += 1
+    return fitting, omitted
+
+
+def _details(refusal: Refusal) -> Iterator[Message]:
+    yield ErrorInfo(reason=refusal.reason.name, domain=DOMAIN, metadata=dict(refusal.metadata))
+    if refusal.fields:
+        violations = [
+            BadRequest.FieldViolation(field=v.subject, description=v.description)
+            for v in refusal.fields
+        ]
+        yield BadRequest(field_violations=violations)
+    if refusal.preconditions:
+        failures = [
+            PreconditionFailure.Violation(type=v.type, subject=v.subject, description=v.description)
+            for v in refusal.preconditions
+        ]
+        yield PreconditionFailure(violations=failures)
+    if refusal.resource:
+        kind, name = refusal.resource
+        yield ResourceInfo(resource_type=kind, resource_name=name, description=refusal.message)
+    if refusal.retry_after is not None:
+        delay = Duration(nanos=int(refusal.retry_after * 1e9) % 10**9)
+        delay.seconds = int(refusal.retry_after)
+        yield RetryInfo(retry_delay=delay)

@@ -1,0 +1,173 @@
+"""Requests are checked against the rules that stand in the protos, in one place."""
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import protovalidate
+from google.api import field_behavior_pb2
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from shared.errors import Reason, Refusal, Violation, invalid_field, invalid_fields
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Message)
+KIB = 1024
+REQUIRED: int = field_behavior_pb2.REQUIRED
+
+
+def validate(request: Message) -> None:
+    """Check a request. Raises Refusal(INVALID_FIELD) with one violation per bad field."""
+    _refuse(_violations(request))
+
+
+def validate_new(request: Message, resource: str) -> None:
+    """Check a Create request, whose field `resource` must have every field that is REQUIRED.
+
+    Raises Refusal(INVALID_FIELD).
+    """
+    created: Message = getattr(request, resource)
+    _refuse([*_missing(created, resource, _required(created)), *_violations(request)])
+
+
+def validate_changes(request: Any, resource: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+    """Check an Update request, and say which fields of its field `resource` it changes.
+
+    What it does not change is not looked at. Raises Refusal: INVALID_UPDATE_MASK, INVALID_FIELD.
+    """
+    given: Message = getattr(request, resource)
+    names = _masked(given, request.update_mask, allowed, resource)
+    looked_at = type(request)(
+        request_id=request.request_id, **{resource: _only(given, (*names, "id", "revision"))}
+    )
+    required = ["id", *(name for name in _required(given) if name in names)]
+    _refuse([*_missing(given, resource, required), *_violations(looked_at)])
+    return names
+
+
+async def read_after_access(read: Callable[[], T], access: Callable[[], Awaitable[object]]) -> T:
+    """Read what a request says; where that is refused, the refusal of access comes first.
+
+    Access is decided by the statement that does the work. Only a request that never gets that far
+    has to ask for it by itself.
+    """
+    try:
+        return read()
+    except Refusal:
+        await access()
+        raise
+
+
+def struct(message: Message, name: str, path: str, limit: int) -> dict[str, Any] | None:
+    """The Struct field `name` as JSON, None where it is not set.
+
+    Raises Refusal(INVALID_FIELD) where it is larger than `limit` bytes or cannot be kept as JSON.
+    """
+    if not message.HasField(name):
+        return None
+    value: Struct = getattr(message, name)
+    if value.ByteSize() > limit:
+        raise invalid_field(path, f"must be at most {limit // KIB} KiB serialized")
+    try:
+        content = MessageToDict(value)
+    except ValueError:
+        raise invalid_field(path, "must not contain NaN or infinite numbers") from None
+    if _contains_nul(content):
+        raise invalid_field(path, "must not contain U+0000")
+    return content
+
+
+def timestamp(message: Message, name: str, path: str) -> datetime | None:
+    """The Timestamp field `name` in UTC, cut to microseconds; None where it is not set.
+
+    Raises Refusal(INVALID_FIELD) where it is not a time between the years 1 and 9999.
+    """
+    if not message.HasField(name):
+        return None
+    value: Timestamp = getattr(message, name)
+    try:
+        return value.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise invalid_field(path, "must be a time between the years 1 and 9999") from None
+
+
+def _masked(resource: M, mask: FieldMask, allowed: tuple[str, ...], path: str) -> tuple[str, ...]:
+    if not mask.paths:
+        return tuple(name for name in allowed if _is_set(resource, name))
+    if list(mask.paths) == ["*"]:
+        return allowed
+    wrong = [name for name in mask.paths if name not in allowed]
+    if wrong:
+        description = f"cannot be changed here; allowed: {', '.join(allowed)}, or * alone"
+        message = f"update_mask: {wrong[0][:100]} {description}."
+        fields = [Violation(f"{path}.{name[:100]}", description) for name in wrong[:20]]
+        raise Refusal(Reason.INVALID_UPDATE_MASK, message, fields=fields)
+    return tuple(dict.fromkeys(mask.paths))
+
+
+def _only(resource: M, names: tuple[str, ...]) -> M:
+    copy = type(resource)()
+    for name in names:
+        if _is_set(resource, name):
+            field = copy.DESCRIPTOR.fields_by_name[name]
+            if field.is_repeated:
+                getattr(copy, name).extend(getattr(resource, name))
+            elif field.message_type:
+                getattr(copy, name).CopyFrom(getattr(resource, name))
+            else:
+                setattr(copy, name, getattr(resource, name))
+    return copy
+
+
+def _is_set(resource: Message, name: str) -> bool:
+    field = resource.DESCRIPTOR.fields_by_name[name]
+    return resource.HasField(name) if field.has_presence else bool(getattr(resource, name))
+
+
+def _required(resource: Message) -> list[str]:
+    return [f.name for f in resource.DESCRIPTOR.fields if REQUIRED in _behaviors(f)]
+
+
+def _behaviors(field: Any) -> Iterable[int]:
+    behaviors: Iterable[int] = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+    return behaviors
+
+
+def _missing(resource: Message, path: str, names: Iterable[str]) -> Iterator[Violation]:
+    return (
+        Violation(f"{path}.{name}", "is required") for name in names if not _is_set(resource, name)
+    )
+
+
+def _violations(request: Message) -> Iterator[Violation]:
+    return map(_violation, protovalidate.collect_violations(request))
+
+
+def _refuse(violations: Iterable[Violation]) -> None:
+    if found := list(violations):
+        raise invalid_fields(found)
+
+
+def _violation(violation: protovalidate.Violation) -> Violation:
+    path = ""
+    for element in violation.proto.field.elements if violation.proto.field else ():
+        path += f".{element.field_name}" if path else element.field_name
+        if element.subscript is not None and element.subscript.field == "index":
+            path += f"[{element.subscript.value}]"
+    if violation.proto.rule_id == "string.not_contains":  # its message would contain the character
+        return Violation(path, "must not contain U+0000")
+    return Violation(path, violation.proto.message)
+
+
+def _contains_nul(value: object) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any("\0" in key or _contains_nul(item) for key, item in value.items())
+    if isinstance(value, list):
+        return any(map(_contains_nul, value))
+    return False

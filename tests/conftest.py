@@ -1,0 +1,109 @@
+"""One PostgreSQL for all tests, a database of its own for each, and both services before it."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from migrations.run import upgrade
+from shared.database import Database
+from shared.embedded_postgres import Server, start
+from shared.settings import Settings
+from tests.world import SECRET, World
+
+URL_VARIABLE = "TANDEM_TEST_POSTGRES_URL"
+TEMPLATE = "tandem_template"
+_postgres: Server | None = None
+_folder: Path | None = None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start PostgreSQL once: the processes that run tests in parallel inherit its URL."""
+    global _postgres, _folder
+    if hasattr(config, "workerinput") or config.option.collectonly or URL_VARIABLE in os.environ:
+        return
+    _folder = Path(tempfile.mkdtemp(prefix="tandem-tests-"))
+    _postgres = start(_folder)
+    os.environ[URL_VARIABLE] = _postgres.url
+    asyncio.run(_prepare(_postgres.url))
+    upgrade(_sibling(_postgres.url, TEMPLATE))
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing behind."""
+    if _postgres and _folder:
+        os.environ.pop(URL_VARIABLE)
+        _postgres.stop(at_once=True)
+        shutil.rmtree(_postgres.home.folder)
+        shutil.rmtree(_folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> str:
+    """The server's own database, for what works on the server as a whole."""
+    return os.environ[URL_VARIABLE]
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> Iterator[str]:
+    """A fresh database at the newest revision."""
+    yield from _fresh(postgres_url, f"TEMPLATE {TEMPLATE}")
+
+
+@pytest.fixture
+def empty_database_url(postgres_url: str) -> Iterator[str]:
+    """A fresh database with nothing in it."""
+    yield from _fresh(postgres_url, "")
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    """What a service with a database of its own is configured by."""
+    return Settings(database_url=database_url, jwt_secret=SECRET)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A pool on the fresh database."""
+    database = await Database.connect(database_url, size=10)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def world(database: Database, settings: Settings) -> AsyncIterator[World]:
+    """Both services on real sockets, in this process, and whoever calls them."""
+    async with World.built(database, settings) as world:
+        yield world
+
+
+def _fresh(postgres_url: str, how: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name} {how}"))
+    yield _sibling(postgres_url, name)
+    asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _prepare(url: str) -> None:
+    # Tests kill services and postmasters, never the machine: the disk need not be waited for.
+    await _execute(url, "ALTER SYSTEM SET fsync = off")
+    await _execute(url, "SELECT pg_reload_conf()")
+    await _execute(url, f"CREATE DATABASE {TEMPLATE}")
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def _sibling(url: str, name: str) -> str:
+    return f"{url.rsplit('/', 1)[0]}/{name}"
