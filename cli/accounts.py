@@ -8,37 +8,26 @@ from uuid_utils.compat import uuid7
 from cli import queries
 from cli.console import CommandError
 from cli.database import run
-from shared.database import Connection
-from shared.schema.users import UQ_USERS_EMAIL, UQ_USERS_USERNAME
 
-TAKEN = {UQ_USERS_USERNAME: "name", UQ_USERS_EMAIL: "email address"}
+TAKEN = {"uq_users_username": "name", "uq_users_email": "e-mail address"}
 
 
 def find_user(url: str, name: str) -> UUID | None:
     """The id of the user with this name."""
-
-    async def find(connection: Connection) -> UUID | None:
-        row = await queries.USER_BY_NAME.row(connection, name=name)
-        return row["id"] if row else None
-
-    return run(url, find)
+    row = run(url, lambda connection: connection.fetchrow(queries.USER_BY_NAME, name))
+    return row["id"] if row else None
 
 
 def create_user(url: str, name: str, email: str, *, superuser: bool = False) -> UUID:
     """Make a user, whose id is returned. Raises CommandError that names what is taken."""
-
-    async def create(connection: Connection) -> UUID:
-        user_id = uuid7()
-        try:
-            await queries.INSERT_USER.run(
-                connection, id=user_id, name=name, email=email, superuser=superuser
-            )
-        except asyncpg.UniqueViolationError as error:
-            what = TAKEN[error.constraint_name or ""]
-            raise CommandError(f"The {what} is taken by another user.") from None
-        return user_id
-
-    return run(url, create)
+    user_id = uuid7()
+    row = (user_id, name, email, superuser)
+    try:
+        run(url, lambda connection: connection.execute(queries.INSERT_USER, *row))
+    except asyncpg.UniqueViolationError as error:
+        what = TAKEN[error.constraint_name or ""]
+        raise CommandError(f"The {what} is taken by another user.") from None
+    return user_id
 
 
 def find_or_create_user(url: str, name: str) -> UUID:

@@ -16,6 +16,13 @@ from shared.settings import Settings
 T = TypeVar("T")
 
 
+class NotMigratedError(CommandError):
+    """The tables are not there."""
+
+    def __init__(self) -> None:
+        super().__init__("The database has no tables of Tandem: run `tandem db upgrade` first.")
+
+
 @contextmanager
 def database_url(settings: Settings) -> Iterator[str]:
     """The URL of the configured database, or of the embedded one, which then runs meanwhile."""
@@ -30,10 +37,10 @@ def run(url: str, work: Work[T]) -> T:
     """Run a unit of work of one statement. Raises CommandError for what stands in its way."""
     try:
         return asyncio.run(_run(url, work))
+    except asyncpg.UniqueViolationError:
+        raise  # the caller knows what it means
     except asyncpg.UndefinedTableError:
-        raise CommandError(
-            "The database has no tables of Tandem yet: run `tandem db upgrade` first."
-        ) from None
+        raise NotMigratedError from None
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, Refusal) as error:
         # Not the error's own text: of a malformed URL it may quote the password.
         raise CommandError(f"The database cannot be used ({type(error).__name__}).") from None

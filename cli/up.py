@@ -11,10 +11,10 @@ from cli.addresses import reachable, require_free
 from cli.console import CommandError, say, show
 from cli.health import serves
 from cli.parts import Part, Postgres, Service
+from cli.schema import upgrade
 from cli.secret import development_secret
 from cli.signals import Signals
 from cli.supervisor import keep_running
-from migrations.run import MigrationError, upgrade
 from shared.data_lock import hold
 from shared.embedded_postgres.borrow import COMMAND
 from shared.settings import Settings, load_settings
@@ -63,7 +63,7 @@ class Up:
     def _start(self) -> None:
         url, data = self._start_database()
         self._go_on("Migrating the database")
-        _migrate(url())
+        upgrade(url())
         services = self._start_services(url)
         self._wait_until_ready(services)
         show(banner.ready(self._settings, data))
@@ -138,10 +138,3 @@ def _environment(settings: Settings, url: str) -> Mapping[str, str]:
     if not settings.jwt_public_key:
         chosen["TANDEM_JWT_SECRET"] = development_secret(settings)
     return {**os.environ, **chosen}
-
-
-def _migrate(url: str) -> None:
-    try:
-        upgrade(url)
-    except MigrationError as error:
-        raise CommandError(str(error)) from None

@@ -1,0 +1,48 @@
+"""The revision of the database's schema, looked at and changed.
+
+Alembic is imported only where something has to change: its import takes as long as everything else
+that `tandem up` does at an ordinary start.
+"""
+
+from pathlib import Path
+
+import migrations
+from cli import queries
+from cli.console import CommandError
+from cli.database import NotMigratedError, run
+
+
+def newest() -> str:
+    """The newest revision there is: revisions are called as their files, which are numbered."""
+    return max(path.stem for path in Path(migrations.__file__).parent.glob("versions/[0-9]*.py"))
+
+
+def current(url: str) -> str | None:
+    """The revision that the database is at, None before the first."""
+    try:
+        row = run(url, lambda connection: connection.fetchrow(queries.REVISION))
+    except NotMigratedError:
+        return None
+    return row["version_num"] if row else None
+
+
+def upgrade(url: str) -> None:
+    """Bring the database to the newest revision. Raises CommandError where it cannot."""
+    if current(url) == newest():
+        return
+    from migrations.run import MigrationError, upgrade
+
+    try:
+        upgrade(url)
+    except MigrationError as error:
+        raise CommandError(str(error)) from None
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the database back to `revision`. Raises CommandError where it cannot."""
+    from migrations.run import MigrationError, downgrade
+
+    try:
+        downgrade(url, revision)
+    except MigrationError as error:
+        raise CommandError(str(error)) from None
