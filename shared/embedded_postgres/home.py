@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def _folder_elsewhere(data_dir: Path) -> Path:
 
 def system_root() -> Path:
     """The folder for what cannot be in a data folder. Raises where others could change it."""
-    if not SYSTEM_ROOT.exists():
+    with suppress(FileExistsError):
         SYSTEM_ROOT.mkdir(parents=True)
         SYSTEM_ROOT.chmod(0o755)  # whatever the umask says: it is ours, and must be reachable
     state = SYSTEM_ROOT.stat()

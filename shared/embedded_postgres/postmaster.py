@@ -13,6 +13,7 @@ from shared.embedded_postgres.binaries import Binaries
 from shared.embedded_postgres.errors import EmbeddedPostgresError
 from shared.embedded_postgres.home import Home
 from shared.embedded_postgres.processes import (
+    POLL_SECONDS,
     READY,
     has_ended,
     inhabitants,
@@ -25,7 +26,6 @@ HOST = "127.0.0.1"
 # being restarted could be given the server's own port, and keep it.
 PORTS = range(15432, 32768)
 PORT_ATTEMPTS = 3
-POLL_SECONDS = 0.01
 READY_SECONDS = 60.0  # a recovery reads what was written since the last checkpoint
 ORPHAN_SECONDS = 5.0  # a backend notices at once that its postmaster died, unless it is computing
 LOG_BYTES = 5 * 2**20
@@ -91,13 +91,15 @@ def _spawn(home: Home, binaries: Binaries, port: int) -> psutil.Process:
     settings = SETTINGS | {"port": str(port)}
     arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     with home.log.open("ab") as output:
-        return psutil.Popen(
+        child = subprocess.Popen(  # noqa: S603
             [binaries.postgres, "-D", home.cluster, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             **home.account.options(home.folder),
         )
+    child.returncode = 0  # it may outlive us, so Popen shall not complain that it does
+    return psutil.Process(child.pid)
 
 
 def _port(home: Home) -> int:

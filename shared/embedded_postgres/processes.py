@@ -1,11 +1,13 @@
 """Who runs on a cluster: found by proof, never by a number in a file alone."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+POLL_SECONDS = 0.01
 PROGRAM = "postgres"
 READY = "ready"  # what a postmaster writes about itself once it accepts connections
 
@@ -63,6 +65,16 @@ def has_ended(process: psutil.Process) -> bool:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def ends_within(process: psutil.Process, seconds: float) -> bool:
+    """Wait for its end; whether it came. Nobody has to reap it for that, as it may be an orphan."""
+    deadline = time.monotonic() + seconds
+    while not has_ended(process):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
 
 
 def inhabitants(cluster: Path) -> Iterator[psutil.Process]:

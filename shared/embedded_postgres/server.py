@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: a server of our own on 127.0.0.1, whose data is in a data folder."""
 
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,13 @@ from shared.embedded_postgres.binaries import find_binaries
 from shared.embedded_postgres.cluster import DATABASE, ROLE, create_cluster
 from shared.embedded_postgres.home import Home, existing_home, settle
 from shared.embedded_postgres.postmaster import HOST, bound_log, launch, wait_until_ready
-from shared.embedded_postgres.processes import READY, find_postmaster, has_ended, read_pid_file
+from shared.embedded_postgres.processes import (
+    READY,
+    ends_within,
+    find_postmaster,
+    has_ended,
+    read_pid_file,
+)
 
 FAST_SECONDS = 20.0  # a fast shutdown writes a checkpoint
 IMMEDIATE_SECONDS = 5.0
@@ -43,14 +50,9 @@ class Server:
         bound_log(self.home)
 
     def _ends_by(self, number: int, seconds: float) -> bool:
-        try:
+        with suppress(psutil.NoSuchProcess):
             self.process.send_signal(number)
-            self.process.wait(seconds)
-        except psutil.NoSuchProcess:
-            pass
-        except psutil.TimeoutExpired:
-            return has_ended(self.process)
-        return True
+        return ends_within(self.process, seconds)
 
 
 def start(data_dir: Path) -> Server:
