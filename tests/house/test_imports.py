@@ -13,6 +13,7 @@ FILES = sorted(str(path.relative_to(ROOT)) for name in CODE for path in (ROOT / 
 GRPC = r"grpc|grpc_\w+|google|buf|protovalidate|tandem"
 KNOWS_GRPC = (
     r".*/(servicer|messages|__main__|assignees)\.py"
+    r"|cli/health\.py"
     r"|shared/(idempotency|interceptor|paging|server|status|validation)\.py"
 )
 KNOWS_SQL = (
