@@ -18,6 +18,8 @@ T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 KIB = 1024
 REQUIRED: int = field_behavior_pb2.REQUIRED
+# What a Create ignores, whatever it is: an Update gives these a meaning, and so limits.
+SET_BY_SERVICE = ("id", "status", "revision")
 
 
 def validate(request: Message) -> None:
@@ -31,7 +33,9 @@ def validate_new(request: Message, resource: str) -> None:
     Raises Refusal(INVALID_FIELD).
     """
     created: Message = getattr(request, resource)
-    _refuse([*_missing(created, resource, _required(created)), *_violations(request)])
+    ignored = {f"{resource}.{name}" for name in SET_BY_SERVICE}
+    wrong = (v for v in _violations(request) if v.subject not in ignored)
+    _refuse([*_missing(created, resource, _required(created)), *wrong])
 
 
 def validate_changes(request: Any, resource: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
