@@ -159,7 +159,7 @@ def refusing(refusals: Mapping[str, Refusal]) -> Iterator[None]:
         refusal = refusals.get(error.constraint_name or "")
         if refusal is None:
             raise
-        raise refusal from error
+        raise refusal from None  # it is an answer like others: the log needs no cause
 
 
 @contextmanager
