@@ -1,19 +1,20 @@
 """The database that a command works on."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import asyncpg
 
 from cli.console import CommandError
-from shared.database import Database, Work
 from shared.embedded_postgres import borrow
-from shared.errors import Refusal
 from shared.settings import Settings
 
 T = TypeVar("T")
+Work: TypeAlias = "Callable[[asyncpg.Connection[asyncpg.Record]], Awaitable[T]]"
+
+CONNECT_SECONDS = 10.0
 
 
 class NotMigratedError(CommandError):
@@ -34,21 +35,21 @@ def database_url(settings: Settings) -> Iterator[str]:
 
 
 def run(url: str, work: Work[T]) -> T:
-    """Run a unit of work of one statement. Raises CommandError for what stands in its way."""
+    """Run one statement or a few. Raises CommandError for what stands in its way."""
     try:
         return asyncio.run(_run(url, work))
     except asyncpg.UniqueViolationError:
         raise  # the caller knows what it means
     except asyncpg.UndefinedTableError:
         raise NotMigratedError from None
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError, Refusal) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         # Not the error's own text: of a malformed URL it may quote the password.
         raise CommandError(f"The database cannot be used ({type(error).__name__}).") from None
 
 
 async def _run(url: str, work: Work[T]) -> T:
-    database = await Database.connect(url, size=1, name="tandem command")
+    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
     try:
-        return await database.single(work)
+        return await work(connection)
     finally:
-        await database.close()
+        await connection.close()
