@@ -12,7 +12,7 @@ from shared.embedded_postgres import borrow
 from shared.settings import Settings
 
 T = TypeVar("T")
-Work: TypeAlias = "Callable[[asyncpg.Connection[asyncpg.Record]], Awaitable[T]]"
+Work: TypeAlias = Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[T]]
 
 CONNECT_SECONDS = 10.0
 
