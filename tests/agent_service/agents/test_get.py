@@ -1,0 +1,90 @@
+"""Reading agents: one, many, and what may be done with them."""
+
+import pytest
+
+from shared.errors import Reason
+from tandem.agent.v1.agent_service_pb2 import (
+    BatchGetAgentsRequest,
+    GetAgentRequest,
+    VerifyAgentAccessRequest,
+    VerifyAgentAccessResponse,
+)
+from tests.refusals import refused
+from tests.world import World
+
+
+@pytest.mark.parametrize(
+    "agent_id",
+    ["", "x", "00000000", "{00000000-0000-0000-0000-000000000000}", "0" * 32, "\0" * 36],
+)
+async def test_a_malformed_id_is_no_id(world: World, agent_id: str) -> None:
+    alice = await world.user()
+    call = alice.agents.GetAgent(GetAgentRequest(agent_id=agent_id))
+    assert list((await refused(call, Reason.INVALID_FIELD)).fields) == ["agent_id"]
+
+
+async def test_an_id_may_be_in_capitals(world: World) -> None:
+    alice = await world.user()
+    agent = await alice.agent(await alice.project())
+    assert await alice.agents.GetAgent(GetAgentRequest(agent_id=agent.id.upper())) == agent
+
+
+async def test_many_are_answered_in_the_order_of_their_ids(world: World) -> None:
+    alice = await world.user()
+    first, second = await alice.project(), await alice.project()
+    a, b, c = [await alice.agent(project) for project in (first, second, first)]
+    ids = [c.id, a.id, c.id, b.id]
+    found = await alice.agents.BatchGetAgents(BatchGetAgentsRequest(agent_ids=ids))
+    assert list(found.agents) == [c, a, c, b]
+
+
+async def test_one_that_is_missing_fails_the_batch_and_is_named(world: World) -> None:
+    alice = await world.user()
+    agent = await alice.agent(await alice.project())
+    ids = [agent.id, str(alice.id)]
+    call = alice.agents.BatchGetAgents(BatchGetAgentsRequest(agent_ids=ids))
+    assert (await refused(call, Reason.AGENT_NOT_FOUND)).metadata == {"agent_id": ids[1]}
+
+
+async def test_one_of_somebody_else_fails_the_batch(world: World) -> None:
+    alice, bob = await world.user(), await world.user()
+    ids = [
+        (await alice.agent(await alice.project())).id,
+        (await bob.agent(await bob.project())).id,
+    ]
+    for caller in (alice, bob):
+        call = caller.agents.BatchGetAgents(BatchGetAgentsRequest(agent_ids=ids))
+        await refused(call, Reason.NOT_PROJECT_OWNER)
+
+
+async def test_a_batch_has_limits(world: World) -> None:
+    alice = await world.user()
+    agent = await alice.agent(await alice.project())
+    found = await alice.agents.BatchGetAgents(BatchGetAgentsRequest(agent_ids=[agent.id] * 1000))
+    assert len(found.agents) == 1000
+    for ids in ([], [agent.id] * 1001):
+        call = alice.agents.BatchGetAgents(BatchGetAgentsRequest(agent_ids=ids))
+        assert list((await refused(call, Reason.INVALID_FIELD)).fields) == ["agent_ids"]
+    call = alice.agents.BatchGetAgents(BatchGetAgentsRequest(agent_ids=[agent.id, "x"]))
+    assert list((await refused(call, Reason.INVALID_FIELD)).fields) == ["agent_ids[1]"]
+
+
+async def test_a_batch_too_large_for_a_client_is_refused(world: World) -> None:
+    alice = await world.user()
+    agent = await alice.agent(await alice.project(), config={"text": "x" * 60_000})
+    request = BatchGetAgentsRequest(agent_ids=[agent.id] * 50)
+    assert len((await alice.agents.BatchGetAgents(request)).agents) == 50
+    request = BatchGetAgentsRequest(agent_ids=[agent.id] * 100)
+    found = await refused(alice.agents.BatchGetAgents(request), Reason.LIMIT_EXCEEDED)
+    assert found.metadata == {"limit_bytes": str(3 * 1024 * 1024)}
+
+
+async def test_what_may_be_done_with_an_agent_is_said(world: World) -> None:
+    alice = await world.user()
+    agent = await alice.agent(await alice.project())
+    request = VerifyAgentAccessRequest(agent_id=agent.id)
+    found = await alice.agents.VerifyAgentAccess(request)
+    assert found == VerifyAgentAccessResponse(can_view=True, can_change=True)
+    await world.execute("UPDATE projects SET status = 'suspended'")
+    found = await alice.agents.VerifyAgentAccess(request)
+    assert found == VerifyAgentAccessResponse(can_view=True, can_change=False)
