@@ -1,0 +1,22 @@
+"""What every command has in common."""
+
+from pathlib import Path
+
+from tests.cli.conftest import Tandem
+
+
+def test_help_names_the_commands(tandem: Tandem) -> None:
+    said = tandem.says("--help")
+    for command in ("up", "token", "users", "db"):
+        assert f" {command} " in said
+
+
+def test_a_wrong_setting_is_a_sentence_that_names_it(tandem: Tandem) -> None:
+    sentence = tandem.refuses("db", "current", TANDEM_AGENT_ADDRESS="nowhere")
+    assert sentence.startswith("TANDEM_AGENT_ADDRESS: ")
+
+
+def test_a_data_folder_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    tandem = Tandem({"TANDEM_DATA_DIR": str(tmp_path / "file" / "data")})
+    assert tandem.refuses("db", "current") == f"{tmp_path}/file/data: Not a directory.\n"
