@@ -44,8 +44,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which rows are asked for: `size` at most, in `order`, behind the row with the key `after`."""
+    """Which rows are asked for: `size` at most, in `order`, behind the row with the key `after`.
 
+    `list` names the list, because others may have the same filters and orders.
+    """
+
+    list: str
     size: int
     order: Order
     after: tuple[Any, UUID] | None
@@ -75,19 +79,20 @@ class Pager:
         `parse` makes the key of an order out of its JSON, where that is not the key itself.
         Raises Refusal(INVALID_ORDER_BY) and Refusal(INVALID_PAGE_TOKEN).
         """
+        name = type(request).__name__
         order = parse_order(request.order_by or default, orders)
         after = None
         if request.page_token:
-            value, row_id = self._open(request.page_token, self._context(filters, order))
+            value, row_id = self._open(request.page_token, self._context(name, filters, order))
             after = (parse.get(order.field, _itself)(value), UUID(row_id))
         size = min(request.page_size, MAXIMUM_PAGE_SIZE) or DEFAULT_PAGE_SIZE
-        return Page(size, order, after, request.include_total)
+        return Page(name, size, order, after, request.include_total)
 
     def token(self, page: Page, filters: Mapping[str, Any], row: Record) -> str:
         """The token of the page that begins behind `row`."""
         key = orjson.dumps([row["page_key"], row["id"]], default=str)
-        digest = self._digest(self._context(filters, page.order), key)
-        return base64.urlsafe_b64encode(digest + key).decode().rstrip("=")
+        digest = self._digest(self._context(page.list, filters, page.order), key)
+        return _encode(digest + key)
 
     def fit(
         self,
@@ -115,7 +120,8 @@ class Pager:
         except (binascii.Error, ValueError):
             data = b""
         digest, key = data[:DIGEST_BYTES], data[DIGEST_BYTES:]
-        if not hmac.compare_digest(digest, self._digest(context, key)):
+        signed = hmac.compare_digest(digest, self._digest(context, key))
+        if not signed or token != _encode(data):  # base64 has many spellings, a token has one
             raise Refusal(
                 Reason.INVALID_PAGE_TOKEN,
                 "The page_token was not given by this list with these filters and this order.",
@@ -124,9 +130,9 @@ class Pager:
         value, row_id = orjson.loads(key)
         return value, row_id
 
-    def _context(self, filters: Mapping[str, Any], order: Order) -> bytes:
+    def _context(self, name: str, filters: Mapping[str, Any], order: Order) -> bytes:
         said = {name: value for name, value in filters.items() if value is not None}
-        return orjson.dumps([order, said], default=str, option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps([name, order, said], default=str, option=orjson.OPT_SORT_KEYS)
 
     def _digest(self, context: bytes, key: bytes) -> bytes:
         size = len(context).to_bytes(8, "big")
@@ -152,6 +158,10 @@ def parse_order(order_by: str, orders: Sequence[str]) -> Order:
 def instant(value: str) -> datetime:
     """The key of an order by time."""
     return datetime.fromisoformat(value)
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def _itself(value: Any) -> Any:

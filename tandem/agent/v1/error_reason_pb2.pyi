@@ -71,7 +71,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ASSIGNEE_NOT_FOUND: _ErrorReason.ValueType  # 19
     """NOT_FOUND. Who a task shall be assigned to does not exist. Metadata: `assignee_id`."""
     ERROR_REASON_AGENT_NAME_TAKEN: _ErrorReason.ValueType  # 20
-    """ALREADY_EXISTS. The project has an agent of this name. Metadata: `name`, `project_id`."""
+    """ALREADY_EXISTS. The project has an agent of this name. Metadata: `name`, and `project_id` where the
+    request named the project.
+    """
     ERROR_REASON_PROJECT_SLUG_TAKEN: _ErrorReason.ValueType  # 21
     """ALREADY_EXISTS. A project has this slug. Metadata: `slug`."""
     ERROR_REASON_ALREADY_PARTICIPANT: _ErrorReason.ValueType  # 22
@@ -178,7 +180,9 @@ ERROR_REASON_PARTICIPANT_NOT_FOUND: ErrorReason.ValueType  # 18
 ERROR_REASON_ASSIGNEE_NOT_FOUND: ErrorReason.ValueType  # 19
 """NOT_FOUND. Who a task shall be assigned to does not exist. Metadata: `assignee_id`."""
 ERROR_REASON_AGENT_NAME_TAKEN: ErrorReason.ValueType  # 20
-"""ALREADY_EXISTS. The project has an agent of this name. Metadata: `name`, `project_id`."""
+"""ALREADY_EXISTS. The project has an agent of this name. Metadata: `name`, and `project_id` where the
+request named the project.
+"""
 ERROR_REASON_PROJECT_SLUG_TAKEN: ErrorReason.ValueType  # 21
 """ALREADY_EXISTS. A project has this slug. Metadata: `slug`."""
 ERROR_REASON_ALREADY_PARTICIPANT: ErrorReason.ValueType  # 22
