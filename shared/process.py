@@ -16,6 +16,7 @@ from shared.errors import Refusal
 from shared.idempotency import sweep_forever
 from shared.server import Server, StartError, until_told_to_stop
 from shared.settings import Settings, SettingsError, load_settings
+from shared.supervision import watch_parent
 
 log = structlog.get_logger()
 
@@ -30,6 +31,7 @@ def main(name: str, build: Build, address: Callable[[Settings], str]) -> int:
     try:
         settings = load_settings()
         logs.configure(settings, name)
+        watch_parent()
         uvloop.run(_run(name, settings, build, address(settings)))
     except (SettingsError, StartError) as error:
         sys.stderr.write(f"{error}\n")
