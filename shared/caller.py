@@ -1,5 +1,6 @@
 """Who calls."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,8 @@ class Call:
     """The call that is being served.
 
     `token` is what the caller sent: passed on, never logged. It ends at `token_expires_at`, seconds
-    since 1970.
+    since 1970. `trace` is the W3C trace context in the metadata, `time_remaining` tells the seconds
+    to the caller's deadline, None without one.
     """
 
     method: str
@@ -35,6 +37,8 @@ class Call:
     caller: Caller | None = None
     token: str = field(default="", repr=False)
     token_expires_at: float = 0.0
+    trace: tuple[tuple[str, str], ...] = ()
+    time_remaining: Callable[[], float | None] = lambda: None
 
 
 current_call: ContextVar[Call] = ContextVar("current_call")

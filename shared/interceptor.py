@@ -33,6 +33,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 # The most that a call without a deadline of its own may take.
 DEADLINE_SECONDS = 60.0
 REQUEST_ID_CHARACTERS = 128
+TRACE_CONTEXT = ("traceparent", "tracestate")
 
 
 class Access(Enum):
@@ -109,7 +110,15 @@ class Interceptor:
         proof = await self._authenticator.authenticate(served.authorization)
         served.caller = proof.caller.username
         current_call.set(
-            Call(served.method, served.request_id, proof.caller, proof.token, proof.expires_at)
+            Call(
+                served.method,
+                served.request_id,
+                proof.caller,
+                proof.token,
+                proof.expires_at,
+                tuple(served.trace),
+                served.context.time_remaining,
+            )
         )
 
 
@@ -123,6 +132,7 @@ class _Served:
         self.code = "OK"
         self.reason: str | None = None
         self.authorization: list[str] = []
+        self.trace: list[tuple[str, str]] = []
         self.request_id = ""
 
     def __enter__(self) -> "_Served":
@@ -132,6 +142,8 @@ class _Served:
                 self.authorization.append(value)  # type: ignore[arg-type]
             elif key == "x-request-id":
                 self.request_id = _sound_request_id(value)
+            elif key in TRACE_CONTEXT:
+                self.trace.append((key, value))  # type: ignore[arg-type]
         self.request_id = self.request_id or uuid.uuid4().hex
         self.context.set_trailing_metadata((("x-request-id", self.request_id),))
         current_call.set(Call(self.method, self.request_id))

@@ -1,17 +1,24 @@
 """Lists: filters, an order and a page become one statement, compiled once per shape."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select
 
 from shared.caller import Caller
 from shared.database import Connection, Record
-from shared.paging import Order, Page
+from shared.paging import DEFAULT_PAGE_SIZE, PAGE_BYTES, Order, Page
 from shared.schema import projects
 from shared.statements import Statement, page_of, visible
+
+# Answers the rows behind a key and an id, up to a limit.
+Portion: TypeAlias = Callable[[tuple[Any, UUID] | None, int], Awaitable[list[Record]]]
+
+# One portion is enough for a page of the default size.
+PORTION_ROWS = DEFAULT_PAGE_SIZE + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +31,25 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a list has found: one row more than its page where more follow."""
+    """What a list has found: one row more than its page where more follow.
+
+    `cut`: more follow, but no more were fetched, because these are more than a page holds.
+    """
 
     query: Query
     rows: list[Record]
     total: int | None
+    cut: bool
 
 
 class Lister:
     """The lists of one table: `rows` joins it with its projects, each filter is a condition.
 
-    A filter's parameter has the filter's name. Orders map the name of a field to what it orders by.
+    A filter's parameter has the filter's name. Orders map the name of a field to what it orders by,
+    and "<name> desc" where the other direction orders by something else.
+
+    Rows that can be large have a `weight`, in bytes: they are fetched in portions, and no more of
+    them when they are more than a page holds.
     """
 
     def __init__(
@@ -43,8 +58,10 @@ class Lister:
         row_id: ColumnElement[Any],
         filters: Mapping[str, ColumnElement[bool]],
         orders: Mapping[str, ColumnElement[Any]],
+        weight: ColumnElement[int] | None = None,
     ) -> None:
-        self._rows = rows
+        self._rows = rows if weight is None else rows.add_columns(weight.label("weight"))
+        self._weighed = weight is not None
         self._row_id = row_id
         self._filters = filters
         self._orders = orders
@@ -60,17 +77,33 @@ class Lister:
         if query.page.include_total:
             counted = await self._count(names, caller.is_superuser).row(connection, **parameters)
             total = counted[0] if counted else 0
-        page = query.page
-        statement = self._page(names, page.order, page.after is not None, caller.is_superuser)
-        after_key, after_id = page.after or (None, None)
-        rows = await statement.rows(
-            connection,
-            **parameters,
-            after_key=after_key,
-            after_id=after_id,
-            row_limit=page.size + 1,
-        )
-        return Listing(query, rows, total)
+
+        async def portion(after: tuple[Any, UUID] | None, limit: int) -> list[Record]:
+            continued = after is not None
+            statement = self._page(names, query.page.order, continued, caller.is_superuser)
+            key, row_id = after or (None, None)
+            return await statement.rows(
+                connection, **parameters, after_key=key, after_id=row_id, row_limit=limit
+            )
+
+        rows, cut = await self._fetch(query.page, portion)
+        return Listing(query, rows, total, cut)
+
+    async def _fetch(self, page: Page, portion: Portion) -> tuple[list[Record], bool]:
+        """The rows of a page and one more, or fewer that are heavier than a page: they are cut."""
+        if not self._weighed:
+            return await portion(page.after, page.size + 1), False
+        rows: list[Record] = []
+        after, weight = page.after, 0
+        while weight <= PAGE_BYTES:
+            limit = min(page.size + 1 - len(rows), PORTION_ROWS)
+            found = await portion(after, limit)
+            rows += found
+            if len(found) < limit or len(rows) > page.size:
+                return rows, False
+            after = rows[-1]["page_key"], rows[-1]["id"]
+            weight += sum(row["weight"] for row in found)
+        return rows, True
 
     def _build_page(
         self, filters: frozenset[str], order: Order, continued: bool, everything: bool
@@ -78,12 +111,16 @@ class Lister:
         return Statement(
             page_of(
                 self._rows.where(*self._conditions(filters, everything)),
-                self._orders[order.field],
+                self._key(order),
                 self._row_id,
                 descending=order.descending,
                 continued=continued,
             )
         )
+
+    def _key(self, order: Order) -> ColumnElement[Any]:
+        key = self._orders[order.field]
+        return self._orders.get(f"{order.field} desc", key) if order.descending else key
 
     def _build_count(self, filters: frozenset[str], everything: bool) -> Statement:
         found = self._rows.where(*self._conditions(filters, everything)).subquery()

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     ColumnElement,
     FromClause,
@@ -48,8 +49,8 @@ class Owned:
         by_id = table.c.id == bindparam("id", type_=Uuid)
         row = select(*table.c, *OWNER).select_from(self.with_project).where(by_id)
         self._get = Statement(row)
-        self._lock = Statement(row.with_for_update(of=table))
-        self._target = row.with_for_update(of=table).cte("target")
+        self._locked = row.with_for_update(of=table)
+        self._lock = Statement(self._locked)
 
     async def get(self, connection: Connection, caller: Caller, row_id: UUID) -> Record:
         """The row, where the caller may see it.
@@ -89,13 +90,17 @@ class Owned:
         )
 
     def update(
-        self, values: Mapping[str, ColumnElement[Any]], *conditions: ColumnElement[bool]
+        self,
+        values: Mapping[str, ColumnElement[Any]],
+        *conditions: ColumnElement[bool],
+        first: CTE | None = None,
     ) -> Statement:
         """Changes the row `id` where the caller may, the `revision` matches (0: any), and so on.
 
-        A row of which nothing new is said stays as it is. No row: no such id.
+        A row of which nothing new is said stays as it is. No row: no such id. What `first` locks is
+        locked before the row.
         """
-        table, target = self._table, self._target
+        table, target = self._table, self._target(first)
         news = self._news(values)
         revision = bindparam("revision", type_=BigInteger)
         updated = (
@@ -115,7 +120,7 @@ class Owned:
             .cte("updated")
         )
         return Statement(
-            select(*self._found(), *updated.c).select_from(target.outerjoin(updated, true()))
+            select(*_found(target), *updated.c).select_from(target.outerjoin(updated, true()))
         )
 
     def written(
@@ -147,17 +152,25 @@ class Owned:
         old = tuple_(*(self._table.c[name] for name in values))
         return old.is_distinct_from(tuple_(*values.values()))
 
-    def _found(self) -> tuple[ColumnElement[Any], ...]:
-        columns = self._target.c
-        found = [
-            columns.owner_id,
-            columns.project_status,
-            columns.project_id.label("found_project_id"),
-        ]
-        found.append(columns.revision.label("found_revision"))
-        if "status" in columns:
-            found.append(columns.status.label("found_status"))
-        return tuple(found)
+    def _target(self, first: CTE | None) -> CTE:
+        if first is None:
+            return self._locked.cte("target")
+        # Always true; what it counts has to be there, and locked, before any row is looked for.
+        counted = select(func.count()).select_from(first).scalar_subquery()
+        return self._locked.where(counted >= 0).cte("target")
+
+
+def _found(target: CTE) -> tuple[ColumnElement[Any], ...]:
+    columns = target.c
+    found = [
+        columns.owner_id,
+        columns.project_status,
+        columns.project_id.label("found_project_id"),
+    ]
+    found.append(columns.revision.label("found_revision"))
+    if "status" in columns:
+        found.append(columns.status.label("found_status"))
+    return tuple(found)
 
 
 def new_values(table: Table, names: Iterable[str]) -> dict[str, ColumnElement[Any]]:

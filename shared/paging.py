@@ -100,8 +100,13 @@ class Pager:
         filters: Mapping[str, Any],
         rows: list[Record],
         message: Callable[[Record], M],
+        *,
+        cut: bool,
     ) -> tuple[list[M], str]:
-        """The messages of a page, and the token of the next. `rows` has one more than the page."""
+        """The messages of a page, and the token of the next, where there is one.
+
+        It is there where `rows` has one more than the page, or was `cut`.
+        """
         messages: list[M] = []
         left = PAGE_BYTES
         for row in rows[: page.size]:
@@ -110,7 +115,7 @@ class Pager:
             if left < 0 and messages:
                 break
             messages.append(built)
-        if len(messages) == len(rows):
+        if len(messages) == len(rows) and not cut:
             return messages, ""
         return messages, self.token(page, filters, rows[len(messages) - 1])
 

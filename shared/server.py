@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,8 +100,13 @@ class Server:
         services: list[Service],
         authenticator: Authenticator,
         access: Mapping[str, Access],
+        closers: Iterable[Callable[[], Awaitable[None]]] = (),
     ) -> None:
-        """Raises StartError where a method of the services has no access rule."""
+        """`closers` are called when it has stopped.
+
+        Raises StartError where a method of the services has no access rule.
+        """
+        self._closers = tuple(closers)
         access = {**OPEN_TO_ALL, **access}
         _require_a_rule_for_each_method([service.name for service in services], access)
         self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAXIMUM_CALLS)
@@ -135,6 +140,8 @@ class Server:
         """Take no more calls, let those under way end within DRAIN_SECONDS."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(DRAIN_SECONDS)
+        for close in self._closers:
+            await close()
         log.info("stopped")
 
 

@@ -57,7 +57,8 @@ def batch(rows: list[Record]) -> pb.BatchGetAgentsResponse:
 
 def listing(found: Listing, pager: Pager) -> pb.ListAgentsResponse:
     """A page of rows."""
-    agents, token = pager.fit(found.query.page, found.query.filters, found.rows, agent)
+    query = found.query
+    agents, token = pager.fit(query.page, query.filters, found.rows, agent, cut=found.cut)
     return pb.ListAgentsResponse(agents=agents, next_page_token=token, total_size=found.total)
 
 

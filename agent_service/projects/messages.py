@@ -43,7 +43,8 @@ def project(row: Record) -> pb.Project:
 
 def listing(found: Listing, pager: Pager) -> pb.ListProjectsResponse:
     """A page of rows."""
-    projects, token = pager.fit(found.query.page, found.query.filters, found.rows, project)
+    query = found.query
+    projects, token = pager.fit(query.page, query.filters, found.rows, project, cut=found.cut)
     return pb.ListProjectsResponse(projects=projects, next_page_token=token, total_size=found.total)
 
 
