@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 
 from agent_service.__main__ import build as build_agents
 from shared.database import Database
+from shared.server import Server
 from shared.settings import Settings
 from shared.tokens import sign_user_token
 from tandem.agent.v1.agent_service_pb2 import Agent, CreateAgentRequest
@@ -21,9 +22,23 @@ from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
 from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
 from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceStub
 from tandem.agent.v1.room_service_pb2_grpc import RoomServiceStub
+from tandem.task.v1.task_service_pb2 import CreateTaskRequest, Task
+from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
+from task_service.__main__ import build as build_tasks
 
 SECRET = SecretStr("a secret of the tests, long enough for HS256")
 TIMEOUT_SECONDS = 20.0
+
+
+@asynccontextmanager
+async def running(server: Server) -> AsyncIterator[tuple[grpc.aio.Channel, str]]:
+    """A server on a free port: a channel to it, and its address."""
+    address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield channel, address
+    finally:
+        await server.stop()
 
 
 class Stub:
@@ -40,16 +55,25 @@ class Stub:
         )
 
 
+@dataclass(frozen=True)
+class Channels:
+    """The ways to both services."""
+
+    agents: grpc.aio.Channel
+    tasks: grpc.aio.Channel
+
+
 class Client:
     """The stubs of every service, for one caller."""
 
-    def __init__(self, agent_channel: grpc.aio.Channel, token: str | None) -> None:
+    def __init__(self, channels: Channels, token: str | None) -> None:
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self.token = token
-        self.agents = Stub(AgentServiceStub(agent_channel), metadata)
-        self.projects = Stub(ProjectServiceStub(agent_channel), metadata)
-        self.rooms = Stub(RoomServiceStub(agent_channel), metadata)
-        self.auth = Stub(AuthServiceStub(agent_channel), metadata)
+        self.agents = Stub(AgentServiceStub(channels.agents), metadata)
+        self.projects = Stub(ProjectServiceStub(channels.agents), metadata)
+        self.rooms = Stub(RoomServiceStub(channels.agents), metadata)
+        self.auth = Stub(AuthServiceStub(channels.agents), metadata)
+        self.tasks = Stub(TaskServiceStub(channels.tasks), metadata)
 
     async def project(self, **fields: Any) -> Project:
         """A new project of the caller's."""
@@ -65,12 +89,18 @@ class Client:
         created: Agent = await self.agents.CreateAgent(CreateAgentRequest(agent=Agent(**fields)))
         return created
 
+    async def task(self, project: Project, **fields: Any) -> Task:
+        """A new task of the project."""
+        fields = {"project_id": project.id, "title": "Task", **fields}
+        created: Task = await self.tasks.CreateTask(CreateTaskRequest(task=Task(**fields)))
+        return created
+
 
 class User(Client):
     """A client with a user's token."""
 
-    def __init__(self, user_id: UUID, agent_channel: grpc.aio.Channel, token: str) -> None:
-        super().__init__(agent_channel, token)
+    def __init__(self, user_id: UUID, channels: Channels, token: str) -> None:
+        super().__init__(channels, token)
         self.id = user_id
 
 
@@ -80,17 +110,23 @@ class World:
 
     database: Database
     settings: Settings
-    agent_channel: grpc.aio.Channel
+    channels: Channels
 
     @classmethod
     @asynccontextmanager
     async def built(cls, database: Database, settings: Settings) -> AsyncIterator["World"]:
         """Start the services on free ports, and stop them at the end."""
-        agents = build_agents(database, settings)
-        port = await agents.start("127.0.0.1:0")
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as agent_channel:
-            yield cls(database, settings, agent_channel)
-        await agents.stop()
+        async with running(build_agents(database, settings)) as (agents, address):
+            settings = settings.model_copy(update={"agent_address": address})
+            async with running(build_tasks(database, settings)) as (tasks, _):
+                yield cls(database, settings, Channels(agents, tasks))
+
+    @asynccontextmanager
+    async def asking(self, agent_address: str) -> AsyncIterator["World"]:
+        """The same world, with a task service that asks an agent service at another address."""
+        settings = self.settings.model_copy(update={"agent_address": agent_address})
+        async with running(build_tasks(self.database, settings)) as (tasks, _):
+            yield World(self.database, settings, Channels(self.channels.agents, tasks))
 
     async def user(
         self, name: str | None = None, *, superuser: bool = False, active: bool = True
@@ -107,11 +143,11 @@ class World:
             superuser,
             active,
         )
-        return User(user_id, self.agent_channel, self.token(user_id))
+        return User(user_id, self.channels, self.token(user_id))
 
     def nobody(self) -> Client:
         """A client without a token."""
-        return Client(self.agent_channel, None)
+        return Client(self.channels, None)
 
     def token(self, user_id: UUID, lifetime: timedelta = timedelta(hours=1)) -> str:
         """A token for a user."""

@@ -1,0 +1,1 @@
+"""The task service: what is to be done."""

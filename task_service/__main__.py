@@ -1,0 +1,29 @@
+"""Constructs the task service: settings → pool → rules → servicer → server."""
+
+import sys
+
+from shared import process
+from shared.auth import Authenticator, verification_key
+from shared.database import Database
+from shared.paging import Pager
+from shared.server import Server, Service
+from shared.settings import Settings
+from tandem.task.v1.task_service_pb2_grpc import add_TaskServiceServicer_to_server
+from task_service.access import ACCESS
+from task_service.assignees import Assignees
+from task_service.tasks.rules import TaskRules
+from task_service.tasks.servicer import TaskServicer
+
+
+def build(database: Database, settings: Settings) -> Server:
+    """The server of the task service, not started yet. It asks the agent service at its address."""
+    key = verification_key(settings)
+    assignees = Assignees(settings.agent_address)
+    tasks = TaskServicer(TaskRules(database, assignees), Pager(key.material))
+    services = [Service("tandem.task.v1.TaskService", tasks, add_TaskServiceServicer_to_server)]
+    authenticator = Authenticator(database, settings, key)
+    return Server(services, authenticator, ACCESS, closers=[assignees.close])
+
+
+if __name__ == "__main__":
+    sys.exit(process.main("tasks", build, lambda settings: settings.task_address))

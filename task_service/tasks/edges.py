@@ -1,0 +1,80 @@
+"""The dependencies of a task in the database: held, checked, written."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from shared.caller import Caller
+from shared.database import Connection, Record
+from shared.errors import Reason, Refusal, Violation
+from task_service.tasks import queries
+from task_service.tasks.dependencies import Facts, require_possible
+from task_service.tasks.queries import TASKS
+
+
+async def hold(connection: Connection, caller: Caller, task_id: UUID) -> Record:
+    """Lock the graph of a task's project, then the task, and answer it.
+
+    Two changes of one graph wait for each other, so that they cannot close a circle together.
+    """
+    await queries.LOCK_GRAPH.row(connection, id=task_id, **caller.rights)
+    return await TASKS.lock(connection, caller, task_id)
+
+
+async def require(
+    connection: Connection,
+    project_id: UUID,
+    task_id: UUID | None,
+    wanted: Sequence[UUID],
+    *,
+    held: bool,
+) -> None:
+    """Raise Refusal(DEPENDENCY_…) where a task of the project cannot depend on these.
+
+    `task_id` is None for a task that nothing can depend on yet. With `held` they cannot change
+    until the end of the transaction.
+    """
+    statement = queries.HELD_DEPENDENCIES if held else queries.DEPENDENCIES
+    rows = await statement.rows(connection, project_id=project_id, ids=wanted)
+    statuses = {row["id"]: row["status"] for row in rows}
+    elsewhere: set[UUID] = set()
+    dependents: set[UUID] = set()
+    if missing := [task for task in wanted if task not in statuses]:
+        elsewhere = {row["id"] for row in await queries.EXISTING.rows(connection, ids=missing)}
+    if task_id is not None:
+        circle = await queries.DEPENDENTS_AMONG.rows(
+            connection, project_id=project_id, id=task_id, ids=wanted
+        )
+        dependents = {row["task_id"] for row in circle}
+    require_possible(wanted, Facts(statuses, elsewhere, dependents))
+
+
+async def write(connection: Connection, task: Record) -> None:
+    """Make the edges of a task what the list says that was written in this transaction."""
+    ids = listed(task)
+    await queries.DROP_EDGES.run(connection, project_id=task["project_id"], id=task["id"], ids=ids)
+    await queries.ADD_EDGES.run(connection, project_id=task["project_id"], id=task["id"], ids=ids)
+
+
+async def release(connection: Connection, task: Record, *, force: bool) -> None:
+    """Let nothing depend on a task: with `force` by removing the edges, else by refusing.
+
+    Raises Refusal(TASK_HAS_DEPENDENTS).
+    """
+    upon = {"project_id": task["project_id"], "id": task["id"]}
+    if force:
+        await queries.UNLIST.run(connection, **upon)
+        await queries.DROP_EDGES_UPON.run(connection, **upon)
+    elif rows := await queries.DEPENDENTS.rows(connection, **upon):
+        reason = Reason.TASK_HAS_DEPENDENTS
+        raise Refusal(
+            reason,
+            "Other tasks depend on it; delete them first, or use force.",
+            preconditions=[
+                Violation(str(row["task_id"]), "depends on it", reason.name) for row in rows
+            ],
+        )
+
+
+def listed(task: Record) -> list[UUID]:
+    """The ids in a task's list of dependencies."""
+    return list(map(UUID, task["dependencies"]))

@@ -1,0 +1,187 @@
+"""Tasks between the wire and the rules."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from google.protobuf.empty_pb2 import Empty
+
+from shared.database import Record
+from shared.errors import invalid_field
+from shared.listing import Listing, Query
+from shared.paging import Pager, instant
+from shared.validation import KIB, struct, timestamp, validate, validate_changes, validate_new
+from tandem.task.v1 import task_service_pb2 as pb
+from task_service.assignees import Assignee
+
+RESULT_BYTES = 1024 * KIB
+ORDERS = ("created_at", "updated_at", "due_date", "priority")
+TIMES = {"created_at": instant, "updated_at": instant}
+
+TO_STATUS = {
+    "pending": pb.TASK_STATUS_PENDING,
+    "in_progress": pb.TASK_STATUS_IN_PROGRESS,
+    "review": pb.TASK_STATUS_REVIEW,
+    "blocked": pb.TASK_STATUS_BLOCKED,
+    "completed": pb.TASK_STATUS_COMPLETED,
+    "failed": pb.TASK_STATUS_FAILED,
+    "cancelled": pb.TASK_STATUS_CANCELLED,
+}
+FROM_STATUS = {status: name for name, status in TO_STATUS.items()}
+TO_PRIORITY = {
+    None: pb.TASK_PRIORITY_UNSPECIFIED,
+    "low": pb.TASK_PRIORITY_LOW,
+    "medium": pb.TASK_PRIORITY_MEDIUM,
+    "high": pb.TASK_PRIORITY_HIGH,
+    "critical": pb.TASK_PRIORITY_CRITICAL,
+}
+FROM_PRIORITY = {priority: name for name, priority in TO_PRIORITY.items()}
+TO_TYPE = {
+    None: pb.ASSIGNEE_TYPE_UNSPECIFIED,
+    "agent": pb.ASSIGNEE_TYPE_AGENT,
+    "user": pb.ASSIGNEE_TYPE_USER,
+}
+FROM_TYPE = {pb.ASSIGNEE_TYPE_AGENT: "agent", pb.ASSIGNEE_TYPE_USER: "user"}
+
+
+def task(row: Record) -> pb.Task:
+    """A row as a message."""
+    return pb.Task(
+        id=str(row["id"]),
+        project_id=str(row["project_id"]),
+        room_id=_text(row["room_id"]),
+        title=row["title"],
+        description=row["description"],
+        status=TO_STATUS[row["status"]],
+        priority=TO_PRIORITY[row["priority"]],
+        assigned_to=_text(row["assigned_to"]),
+        assigned_to_type=TO_TYPE[row["assigned_to_type"]],
+        created_by=_text(row["created_by"]),
+        dependencies=row["dependencies"],
+        started_at=row["started_at"],
+        completed_at=row["completed_at"],
+        due_date=row["due_date"],
+        result=row["result"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        revision=row["revision"],
+    )
+
+
+def listing(found: Listing, pager: Pager) -> pb.ListTasksResponse:
+    """A page of rows."""
+    query = found.query
+    tasks, token = pager.fit(query.page, query.filters, found.rows, task, cut=found.cut)
+    return pb.ListTasksResponse(tasks=tasks, next_page_token=token, total_size=found.total)
+
+
+def deleted(_nothing: None) -> Empty:
+    """The answer of a deletion."""
+    return Empty()
+
+
+def new_task(request: pb.CreateTaskRequest) -> dict[str, Any]:
+    """The columns of a task that is to be created."""
+    validate_new(request, "task")
+    task = request.task
+    return {
+        "project_id": UUID(task.project_id),
+        **{name: column(task) for name, column in COLUMNS.items()},
+        **_assigned(task),
+    }
+
+
+def changes(request: pb.UpdateTaskRequest) -> dict[str, Any]:
+    """The columns that an update changes."""
+    names = validate_changes(request, "task", tuple(COLUMNS))
+    return {name: COLUMNS[name](request.task) for name in names}
+
+
+def changes_dependencies(request: pb.UpdateTaskRequest) -> bool:
+    """Whether dependencies are among what an update changes."""
+    paths = request.update_mask.paths
+    if not paths:
+        return bool(request.task.dependencies)
+    return "dependencies" in paths or "*" in paths
+
+
+def revision(request: pb.DeleteTaskRequest) -> int:
+    """The revision that a deletion asks for, 0 for any."""
+    validate(request)
+    return request.revision
+
+
+def task_id(request: pb.GetTaskRequest) -> UUID:
+    """The one id of a request."""
+    validate(request)
+    return UUID(request.task_id)
+
+
+def assignee(request: pb.AssignTaskRequest) -> Assignee:
+    """Who shall be assigned."""
+    validate(request)
+    return Assignee(UUID(request.assigned_to), FROM_TYPE[request.assigned_to_type])
+
+
+def new_status(request: pb.UpdateTaskStatusRequest) -> dict[str, Any]:
+    """The status that is asked for, and the result where one comes with it."""
+    validate(request)
+    values: dict[str, Any] = {"status": FROM_STATUS[request.status]}
+    if request.HasField("result"):
+        values["result"] = struct(request, "result", "result", RESULT_BYTES)
+    return values
+
+
+def dependencies(request: pb.VerifyDependenciesRequest) -> list[UUID]:
+    """The dependencies that are asked about."""
+    validate(request)
+    return _ids(request)
+
+
+def query(request: pb.ListTasksRequest, pager: Pager) -> Query:
+    """What a list is asked for."""
+    validate(request)
+    filters = {
+        "project_id": UUID(request.project_id) if request.project_id else None,
+        "room_id": UUID(request.room_id) if request.room_id else None,
+        "statuses": [FROM_STATUS[status] for status in request.statuses] or None,
+        "priorities": [FROM_PRIORITY[p] or "" for p in request.priorities] or None,
+        "assigned_to": UUID(request.assigned_to) if request.assigned_to else None,
+        "assigned_to_type": FROM_TYPE.get(request.assigned_to_type),
+        "created_by": UUID(request.created_by) if request.created_by else None,
+        "due_after": timestamp(request, "due_after", "due_after"),
+        "due_before": timestamp(request, "due_before", "due_before"),
+        "overdue": request.overdue if request.HasField("overdue") else None,
+        "title_contains": request.title_contains or None,
+    }
+    return Query(filters, pager.read(request, filters, ORDERS, TIMES))
+
+
+def _assigned(task: pb.Task) -> dict[str, UUID | None]:
+    if task.HasField("assigned_to") != bool(task.assigned_to_type):
+        path = "assigned_to_type" if task.HasField("assigned_to") else "assigned_to"
+        raise invalid_field(f"task.{path}", "is required where the task is assigned")
+    if not task.HasField("assigned_to"):
+        return {"assigned_agent_id": None, "assigned_user_id": None}
+    return Assignee(UUID(task.assigned_to), FROM_TYPE[task.assigned_to_type]).columns
+
+
+def _ids(message: pb.Task | pb.VerifyDependenciesRequest) -> list[UUID]:
+    """Distinct also where the same id is written in two ways."""
+    return list(dict.fromkeys(map(UUID, message.dependencies)))
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+# What a client may set and change. Each is read by itself: what is not changed is not looked at.
+COLUMNS: dict[str, Callable[[pb.Task], Any]] = {
+    "room_id": lambda task: UUID(task.room_id) if task.HasField("room_id") else None,
+    "title": lambda task: task.title,
+    "description": lambda task: task.description if task.HasField("description") else None,
+    "priority": lambda task: FROM_PRIORITY[task.priority],
+    "dependencies": lambda task: list(map(str, _ids(task))),
+    "due_date": lambda task: timestamp(task, "due_date", "task.due_date"),
+    "result": lambda task: struct(task, "result", "task.result", RESULT_BYTES),
+}

@@ -1,0 +1,227 @@
+"""Every statement on tasks and the edges between them."""
+
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Integer,
+    String,
+    Table,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    extract,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from shared.errors import Reason
+from shared.listing import Lister
+from shared.owned import Owned, new_values
+from shared.schema import agents, projects, task_dependencies, tasks, users
+from shared.statements import Statement, visible
+from task_service.tasks.lifecycle import ENDED
+
+DEPENDENTS_NAMED = 100
+
+TASKS = Owned(tasks, Reason.TASK_NOT_FOUND)
+
+_id = bindparam("id", type_=Uuid)
+_ids = any_(bindparam("ids", type_=ARRAY(Uuid)))
+_project_id = bindparam("project_id", type_=Uuid)
+_edges = task_dependencies.c
+
+# Creates a task. Its edges are added by ADD_EDGES, in the same transaction.
+CREATE = TASKS.insert(
+    (
+        "id",
+        "project_id",
+        "room_id",
+        "title",
+        "description",
+        "priority",
+        "assigned_agent_id",
+        "assigned_user_id",
+        "created_by",
+        "dependencies",
+        "due_date",
+        "result",
+    )
+)
+
+
+@lru_cache(maxsize=256)
+def update_fields(names: frozenset[str]) -> Statement:
+    """Changes these columns."""
+    return TASKS.update(new_values(tasks, sorted(names)))
+
+
+@lru_cache(maxsize=2)
+def move(*, with_result: bool) -> Statement:
+    """Moves the status from one of `sources`, by the database's clock; a result comes with it."""
+    values = new_values(tasks, ["status", "result"] if with_result else ["status"])
+    status = values["status"]
+    started = func.coalesce(tasks.c.started_at, func.now())
+    return TASKS.update(
+        {
+            **values,
+            "started_at": case(
+                (status == "in_progress", started),
+                (status == "pending", null()),
+                else_=tasks.c.started_at,
+            ),
+            # A transaction that had to wait for the one before may have begun before it.
+            "completed_at": case(
+                (status == "completed", func.greatest(func.now(), tasks.c.started_at))
+            ),
+        },
+        tasks.c.status == any_(bindparam("sources", type_=ARRAY(String))),
+    )
+
+
+def _assign(assignees: Table) -> Statement:
+    # Whoever deletes an assignee locks it before its tasks; so does whoever assigns one.
+    held = select(assignees.c.id).where(assignees.c.id == bindparam("assignee_id", type_=Uuid))
+    return TASKS.update(
+        new_values(tasks, ["assigned_agent_id", "assigned_user_id"]),
+        first=held.with_for_update(read=True, key_share=True).cte("assignee"),
+    )
+
+
+# Assigns a task to the agent, or to the user, with the id `assignee_id`.
+ASSIGN = {"agent": _assign(agents), "user": _assign(users)}
+
+# Takes the assignee off a task.
+UNASSIGN = TASKS.update({"assigned_agent_id": null(), "assigned_user_id": null()})
+
+# Holds the graph of the task's project: one transaction at a time changes existing edges in it.
+LOCK_GRAPH = Statement(
+    select(projects.c.id)
+    .select_from(TASKS.with_project)
+    .where(tasks.c.id == _id, visible(projects.c.owner_id))
+    .with_for_update(of=projects, key_share=True)
+)
+
+_dependencies = (
+    select(tasks.c.id, tasks.c.status)
+    .where(tasks.c.id == _ids, tasks.c.project_id == _project_id)
+    .order_by(tasks.c.id)
+)
+# Those of the tasks that are of the project.
+DEPENDENCIES = Statement(_dependencies)
+
+# The same, and their statuses stay what they are until the end of the transaction.
+HELD_DEPENDENCIES = Statement(_dependencies.with_for_update(read=True))
+
+# Those of the tasks that exist at all.
+EXISTING = Statement(select(tasks.c.id).where(tasks.c.id == _ids))
+
+_dependents = select(_id.label("task_id")).cte("dependents", recursive=True)
+_dependents = _dependents.union(
+    select(_edges.task_id).where(
+        _edges.project_id == _project_id, _edges.depends_on_id == _dependents.c.task_id
+    )
+)
+# Those of the tasks that depend on the task `id`, directly or through others, or are that task.
+DEPENDENTS_AMONG = Statement(select(_dependents.c.task_id).where(_dependents.c.task_id == _ids))
+
+# Removes the edges of a task to all but these.
+DROP_EDGES = Statement(
+    delete(task_dependencies).where(
+        _edges.project_id == _project_id, _edges.task_id == _id, ~(_edges.depends_on_id == _ids)
+    )
+)
+
+# Adds the edges of a task to these that it has not yet.
+ADD_EDGES = Statement(
+    insert(task_dependencies)
+    .from_select(
+        ["project_id", "task_id", "depends_on_id"],
+        select(_project_id, _id, func.unnest(bindparam("ids", type_=ARRAY(Uuid)))),
+    )
+    .on_conflict_do_nothing()
+)
+
+_upon = and_(_edges.project_id == _project_id, _edges.depends_on_id == _id)
+# The first of the tasks that depend directly on a task.
+DEPENDENTS = Statement(
+    select(_edges.task_id).where(_upon).order_by(_edges.task_id).limit(DEPENDENTS_NAMED)
+)
+
+# Takes a task out of the lists of those that depend on it ...
+UNLIST = Statement(
+    update(tasks)
+    .where(tasks.c.project_id == _project_id, tasks.c.id.in_(select(_edges.task_id).where(_upon)))
+    .values(
+        dependencies=tasks.c.dependencies.op("-")(cast(_id, Text)),
+        revision=tasks.c.revision + 1,
+        updated_at=func.now(),
+    )
+)
+# ... and removes the edges.
+DROP_EDGES_UPON = Statement(delete(task_dependencies).where(_upon))
+
+# Deletes a task; its edges to others go with it by their foreign key.
+DELETE = Statement(delete(tasks).where(tasks.c.id == _id))
+
+
+def _due(without: int) -> ColumnElement[int]:
+    # Exact: extract answers a numeric.
+    microseconds = extract("epoch", tasks.c.due_date) * literal(1_000_000, Integer)
+    return func.coalesce(cast(microseconds, BigInteger), literal(without, BigInteger))
+
+
+def _urgency(without: int) -> ColumnElement[int]:
+    ranks = {"critical": 1, "high": 2, "medium": 3, "low": 4}
+    return case(ranks, value=tasks.c.priority, else_=literal(without, Integer))
+
+
+_overdue: ColumnElement[Any] = and_(
+    tasks.c.due_date < func.now(), tasks.c.status.not_in([literal_column(f"'{s}'") for s in ENDED])
+)
+_title_part = func.lower(bindparam("title_contains", type_=Text))
+
+LIST = Lister(
+    select(*tasks.c).select_from(TASKS.with_project),
+    tasks.c.id,
+    filters={
+        "project_id": tasks.c.project_id == _project_id,
+        "room_id": tasks.c.room_id == bindparam("room_id", type_=Uuid),
+        "statuses": tasks.c.status == any_(bindparam("statuses", type_=ARRAY(String))),
+        "priorities": func.coalesce(tasks.c.priority, "")
+        == any_(bindparam("priorities", type_=ARRAY(String))),
+        "assigned_to": tasks.c.assigned_to == bindparam("assigned_to", type_=Uuid),
+        "assigned_to_type": tasks.c.assigned_to_type == bindparam("assigned_to_type", type_=String),
+        "created_by": tasks.c.created_by == bindparam("created_by", type_=Uuid),
+        "due_after": tasks.c.due_date >= bindparam("due_after", type_=tasks.c.due_date.type),
+        "due_before": tasks.c.due_date < bindparam("due_before", type_=tasks.c.due_date.type),
+        "overdue": func.coalesce(_overdue, text("false")) == bindparam("overdue", type_=Boolean),
+        "title_contains": func.strpos(func.lower(tasks.c.title), _title_part) > 0,
+    },
+    # Those without a due date or a priority come last in both directions.
+    orders={
+        "created_at": tasks.c.created_at,
+        "updated_at": tasks.c.updated_at,
+        "due_date": _due(without=2**63 - 1),
+        "due_date desc": _due(without=-(2**63)),
+        "priority": _urgency(without=5),
+        "priority desc": _urgency(without=0),
+    },
+    weight=func.coalesce(func.octet_length(tasks.c.description), 0)
+    + func.coalesce(func.octet_length(cast(tasks.c.result, Text)), 0),
+)

@@ -1,0 +1,90 @@
+"""TaskService: messages in, messages out."""
+
+from functools import partial
+
+from google.protobuf.empty_pb2 import Empty
+
+from shared.caller import caller
+from shared.idempotency import mutation
+from shared.interceptor import Context
+from shared.paging import Pager
+from shared.validation import validate
+from tandem.task.v1 import task_service_pb2 as pb
+from tandem.task.v1.task_service_pb2_grpc import TaskServiceServicer
+from task_service.tasks import messages
+from task_service.tasks.rules import TaskRules
+
+
+class TaskServicer(TaskServiceServicer):
+    """Translates and delegates; the methods are described in the proto."""
+
+    def __init__(self, rules: TaskRules, pager: Pager) -> None:
+        self._rules = rules
+        self._pager = pager
+
+    async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.Task:
+        return await self._rules.create(
+            mutation(request, messages.task, pb.Task),
+            request.task.project_id,
+            partial(messages.new_task, request),
+            assigned=request.task.HasField("assigned_to"),
+            dependent=bool(request.task.dependencies),
+        )
+
+    async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.Task:
+        return messages.task(await self._rules.get(caller(), messages.task_id(request)))
+
+    async def ListTasks(
+        self, request: pb.ListTasksRequest, context: Context
+    ) -> pb.ListTasksResponse:
+        read = partial(messages.query, request, self._pager)
+        listing = await self._rules.list(caller(), request.project_id, read)
+        return messages.listing(listing, self._pager)
+
+    async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.Task:
+        return await self._rules.update(
+            mutation(request, messages.task, pb.Task),
+            request.task.id,
+            request.task.revision,
+            partial(messages.changes, request),
+            dependent=messages.changes_dependencies(request),
+        )
+
+    async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> Empty:
+        return await self._rules.delete(
+            mutation(request, messages.deleted, Empty),
+            request.task_id,
+            partial(messages.revision, request),
+            force=request.force,
+        )
+
+    async def AssignTask(self, request: pb.AssignTaskRequest, context: Context) -> pb.Task:
+        return await self._rules.assign(
+            mutation(request, messages.task, pb.Task),
+            request.task_id,
+            partial(messages.assignee, request),
+        )
+
+    async def UnassignTask(self, request: pb.UnassignTaskRequest, context: Context) -> pb.Task:
+        return await self._rules.unassign(
+            mutation(request, messages.task, pb.Task),
+            request.task_id,
+            partial(validate, request),
+        )
+
+    async def UpdateTaskStatus(
+        self, request: pb.UpdateTaskStatusRequest, context: Context
+    ) -> pb.Task:
+        return await self._rules.move(
+            mutation(request, messages.task, pb.Task),
+            request.task_id,
+            partial(messages.new_status, request),
+        )
+
+    async def VerifyDependencies(
+        self, request: pb.VerifyDependenciesRequest, context: Context
+    ) -> pb.VerifyDependenciesResponse:
+        await self._rules.verify(
+            caller(), request.task_id, request.project_id, partial(messages.dependencies, request)
+        )
+        return pb.VerifyDependenciesResponse()
