@@ -1,5 +1,6 @@
 """The addresses that the services listen on."""
 
+import os
 import socket
 import time
 from pathlib import Path
@@ -47,8 +48,10 @@ def _trouble(address: str) -> str | None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, int(port)), family=family).close()
+    except socket.gaierror:
+        return "there is no such host"
     except OSError as error:
-        return (error.strerror or "it is no address of this machine").lower()
+        return os.strerror(error.errno or 0).lower()
     return None
 
 
