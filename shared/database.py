@@ -4,6 +4,7 @@ Nothing is kept in a connection between two units of work, so that it needs no r
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
@@ -22,6 +23,7 @@ STATEMENT_TIMEOUT_SECONDS = 20
 LOCK_TIMEOUT_SECONDS = 5
 CONNECT_TIMEOUT_SECONDS = 5
 UNIT_TIMEOUT_SECONDS = 30
+QUEUE_TIMEOUT_SECONDS = 10
 ATTEMPTS = 4
 RETRY_AFTER_SECONDS = 1.0
 
@@ -48,7 +50,11 @@ class Database:
 
     def __init__(self, pool: "asyncpg.Pool[Record]") -> None:
         self._pool = pool
+        self._slots = asyncio.Semaphore(pool.get_max_size())
+        self._idle: list[Connection] = []
+        self._leased: dict[Connection, float] = {}
         self._units: set[asyncio.Future[Any]] = set()
+        self._watch = asyncio.create_task(self._end_what_hangs())
 
     @classmethod
     async def connect(cls, url: str, size: int, name: str = "tandem") -> "Database":
@@ -56,7 +62,7 @@ class Database:
 
         Raises Refusal(DATABASE_UNAVAILABLE).
         """
-        with _outages():
+        with OUTAGE:
             pool = await cls._pool_of(url, size, name)
         return cls(pool)
 
@@ -67,7 +73,6 @@ class Database:
             min_size=1,
             max_size=size,
             timeout=CONNECT_TIMEOUT_SECONDS,
-            command_timeout=STATEMENT_TIMEOUT_SECONDS + 5,
             init=_set_up_connection,
             reset=_leave_as_it_is,
             server_settings={
@@ -84,8 +89,11 @@ class Database:
         """Wait for the units of work under way, then close every connection."""
         if self._units:
             await asyncio.wait(self._units, timeout=UNIT_TIMEOUT_SECONDS)
+        self._watch.cancel()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                while self._idle:
+                    await self._pool.release(self._idle.pop())
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
@@ -95,9 +103,8 @@ class Database:
 
         Raises Refusal(DATABASE_UNAVAILABLE).
         """
-        with _outages():
-            async with self._pool.acquire() as connection:
-                return await work(connection)
+        with OUTAGE:
+            return await self._with_connection(work)
 
     async def single(self, work: Work[T]) -> T:
         """Run a unit of work that changes something by one statement only.
@@ -124,12 +131,8 @@ class Database:
     async def _attempts(self, work: Work[T]) -> T:
         for attempt in range(ATTEMPTS):
             try:
-                with _outages():
-                    async with (
-                        asyncio.timeout(UNIT_TIMEOUT_SECONDS),
-                        self._pool.acquire() as connection,
-                    ):
-                        return await work(connection)
+                with OUTAGE:
+                    return await self._with_connection(work)
             except CONFLICTS:
                 await asyncio.sleep(0.01 * 2**attempt)
         raise Refusal(
@@ -137,6 +140,51 @@ class Database:
             "Concurrent changes got in each other's way; try again.",
             retry_after=RETRY_AFTER_SECONDS,
         )
+
+    async def _with_connection(self, work: Work[T]) -> T:
+        connection = await self._lease()
+        self._leased[connection] = time.monotonic()
+        try:
+            answer = await work(connection)
+            self._idle.append(connection)
+            return answer
+        except BaseException:
+            # asyncpg's own release ends what was cut off midway.
+            await self._pool.release(connection)
+            raise
+        finally:
+            del self._leased[connection]
+            self._slots.release()
+
+    async def _lease(self) -> Connection:
+        """An idle connection, without the task that asyncpg makes at each acquire and release."""
+        if self._slots.locked():
+            async with asyncio.timeout(QUEUE_TIMEOUT_SECONDS):
+                await self._slots.acquire()
+        else:
+            await self._slots.acquire()
+        try:
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.is_closed():
+                    return connection
+                await self._pool.release(connection)
+            return await self._pool.acquire()
+        except BaseException:
+            self._slots.release()
+            raise
+
+    async def _end_what_hangs(self) -> None:
+        """Cut connections on which a unit of work takes too long: the server's host may be gone.
+
+        One task for all: a timer for each statement costs a twentieth of a Get.
+        """
+        while True:
+            await asyncio.sleep(1)
+            started_before = time.monotonic() - UNIT_TIMEOUT_SECONDS
+            for connection, started in list(self._leased.items()):
+                if started < started_before:
+                    connection.terminate()
 
     async def _shielded(self, unit: Awaitable[T]) -> T:
         task = asyncio.ensure_future(unit)
@@ -162,18 +210,22 @@ def refusing(refusals: Mapping[str, Refusal]) -> Iterator[None]:
         raise refusal from None  # it is an answer like others: the log needs no cause
 
 
-@contextmanager
-def _outages() -> Iterator[None]:
-    try:
-        yield
-    except asyncpg.DataError:
-        raise  # an InterfaceError by its class, but a mistake in our arguments
-    except CONFLICTS:
-        raise
-    except OUTAGES as error:
-        message = "The database does not answer; try again."
-        refusal = Refusal(Reason.DATABASE_UNAVAILABLE, message, retry_after=RETRY_AFTER_SECONDS)
-        raise refusal from error
+class _Outage:
+    """Turns what asyncpg raises where the database is out of reach into a refusal."""
+
+    def __enter__(self) -> None:
+        """Nothing to prepare; a generator would cost more than the work around it."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None and isinstance(error, OUTAGES) and not isinstance(error, CONFLICTS):
+            raise Refusal(
+                Reason.DATABASE_UNAVAILABLE,
+                "The database does not answer; try again.",
+                retry_after=RETRY_AFTER_SECONDS,
+            ) from error
+
+
+OUTAGE = _Outage()
 
 
 async def _set_up_connection(connection: Any) -> None:

@@ -1,13 +1,19 @@
 """Log lines: readable on a terminal, JSON otherwise, always on standard error."""
 
+import asyncio
+import atexit
 import logging
 import sys
-from typing import Any
+from functools import partial
+from typing import Any, BinaryIO, cast
 
 import orjson
 import structlog
+from structlog.typing import EventDict
 
 from shared.settings import Settings
+
+GATHER_SECONDS = 0.1
 
 
 def configure(settings: Settings, service: str) -> None:
@@ -21,7 +27,7 @@ def configure(settings: Settings, service: str) -> None:
             logging.getLevelNamesMapping()[settings.log_level.upper()]
         ),
         processors=[
-            structlog.contextvars.merge_contextvars,
+            partial(_add_service, service),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *(_console() if console else _json()),
@@ -29,13 +35,47 @@ def configure(settings: Settings, service: str) -> None:
         logger_factory=(
             structlog.PrintLoggerFactory(sys.stderr)
             if console
-            else structlog.BytesLoggerFactory(sys.stderr.buffer)
+            else structlog.BytesLoggerFactory(cast(BinaryIO, _Gathered(sys.stderr.buffer)))
         ),
     )
-    structlog.contextvars.bind_contextvars(service=service)
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s"
     )
+
+
+class _Gathered:
+    """A file that is written to a few times a second, not once per line.
+
+    Each write lets go of the interpreter's lock, which costs a busy service a tenth of its calls.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._lines: list[bytes] = []
+        atexit.register(self._write_out)
+
+    def write(self, line: bytes) -> int:
+        """Keep a line for GATHER_SECONDS, where an event loop runs that can write it then."""
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_later(GATHER_SECONDS, self._write_out)
+            except RuntimeError:
+                self._write_out()
+        return len(line)
+
+    def flush(self) -> None:
+        """Asked for after each line; what was kept is written in its time."""
+
+    def _write_out(self) -> None:
+        lines, self._lines = self._lines, []
+        self._file.write(b"".join(lines))
+        self._file.flush()
+
+
+def _add_service(service: str, _logger: object, _method: str, event: EventDict) -> EventDict:
+    event["service"] = service
+    return event
 
 
 def _console() -> list[Any]:
