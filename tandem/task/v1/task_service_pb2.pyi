@@ -343,8 +343,9 @@ class ListTasksRequest(_message.Message):
     page_token: _builtins.str
     """`next_page_token` of the page before, with the same filters and order."""
     order_by: _builtins.str
-    """`created_at`, `updated_at`, `due_date` (those without one last, either way round) or `priority`
-    (critical first, those without one last); then ` desc` to turn it round. Default: `created_at desc`.
+    """`created_at`, `updated_at`, `due_date` or `priority` (critical first); then ` desc` to turn it
+    round. Those without a due date or a priority come last, either way round. Default:
+    `created_at desc`.
     """
     include_total: _builtins.bool
     """Whether to count `total_size`, which costs a query of its own."""

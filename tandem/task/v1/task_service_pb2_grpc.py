@@ -119,7 +119,7 @@ class TaskServiceServicer:
     def UpdateTask(self, request, context):
         """Changes the fields that the mask names. Status is changed by UpdateTaskStatus only, the assignee by
         AssignTask and UnassignTask only. Where `dependencies` change, every one must exist, be of the same
-        project, be completed and close no circle. An update that changes nothing leaves `revision` and
+        project, be completed and close no circle; the list that it has already is no change. An update that changes nothing leaves `revision` and
         `updated_at` as they are.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
@@ -131,8 +131,9 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTask(self, request, context):
-        """Deletes a task. Where others depend on it, only with `force`, which takes it out of their
-        dependencies.
+        """Deletes a task, also in a project that is not active. Where others depend on it, only with `force`,
+        which takes it out of their dependencies and so changes their revisions; without it they are named
+        in PreconditionFailure, up to 100 of them.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS, REVISION_MISMATCH.
         """
@@ -142,8 +143,8 @@ class TaskServiceServicer:
 
     def AssignTask(self, request, context):
         """Assigns a task to an agent of its project or to a user, in place of whom it was assigned to. The
-        agent service is asked whether the assignee is real and active; when it does not answer, nothing is
-        changed.
+        agent service is asked whether the assignee is real and active; when it does not answer within 5
+        seconds, nothing is changed. Who it is assigned to already is accepted and changes nothing.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, ASSIGNEE_NOT_FOUND,
         ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
@@ -172,7 +173,7 @@ class TaskServiceServicer:
         * failed → pending
         * cancelled → pending
 
-        Every other move, to the status that it has as well, is INVALID_STATUS_TRANSITION. `started_at` is
+        Every other move is INVALID_STATUS_TRANSITION, also the one to the status that it has. `started_at` is
         set at the first in_progress and cleared on the return to pending; `completed_at` is set on entering
         completed and cleared on leaving it.
 

@@ -58,7 +58,7 @@ class TaskServiceStub:
     UpdateTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskRequest, _task_service_pb2.Task]
     """Changes the fields that the mask names. Status is changed by UpdateTaskStatus only, the assignee by
     AssignTask and UnassignTask only. Where `dependencies` change, every one must exist, be of the same
-    project, be completed and close no circle. An update that changes nothing leaves `revision` and
+    project, be completed and close no circle; the list that it has already is no change. An update that changes nothing leaves `revision` and
     `updated_at` as they are.
 
     Errors: INVALID_FIELD, INVALID_UPDATE_MASK, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
@@ -66,15 +66,16 @@ class TaskServiceStub:
     DEPENDENCY_NOT_COMPLETED, REVISION_MISMATCH.
     """
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _empty_pb2.Empty]
-    """Deletes a task. Where others depend on it, only with `force`, which takes it out of their
-    dependencies.
+    """Deletes a task, also in a project that is not active. Where others depend on it, only with `force`,
+    which takes it out of their dependencies and so changes their revisions; without it they are named
+    in PreconditionFailure, up to 100 of them.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS, REVISION_MISMATCH.
     """
     AssignTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.AssignTaskRequest, _task_service_pb2.Task]
     """Assigns a task to an agent of its project or to a user, in place of whom it was assigned to. The
-    agent service is asked whether the assignee is real and active; when it does not answer, nothing is
-    changed.
+    agent service is asked whether the assignee is real and active; when it does not answer within 5
+    seconds, nothing is changed. Who it is assigned to already is accepted and changes nothing.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, ASSIGNEE_NOT_FOUND,
     ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
@@ -95,7 +96,7 @@ class TaskServiceStub:
     * failed → pending
     * cancelled → pending
 
-    Every other move, to the status that it has as well, is INVALID_STATUS_TRANSITION. `started_at` is
+    Every other move is INVALID_STATUS_TRANSITION, also the one to the status that it has. `started_at` is
     set at the first in_progress and cleared on the return to pending; `completed_at` is set on entering
     completed and cleared on leaving it.
 
@@ -135,7 +136,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     UpdateTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
     """Changes the fields that the mask names. Status is changed by UpdateTaskStatus only, the assignee by
     AssignTask and UnassignTask only. Where `dependencies` change, every one must exist, be of the same
-    project, be completed and close no circle. An update that changes nothing leaves `revision` and
+    project, be completed and close no circle; the list that it has already is no change. An update that changes nothing leaves `revision` and
     `updated_at` as they are.
 
     Errors: INVALID_FIELD, INVALID_UPDATE_MASK, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
@@ -143,15 +144,16 @@ class TaskServiceAsyncStub(TaskServiceStub):
     DEPENDENCY_NOT_COMPLETED, REVISION_MISMATCH.
     """
     DeleteTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a task. Where others depend on it, only with `force`, which takes it out of their
-    dependencies.
+    """Deletes a task, also in a project that is not active. Where others depend on it, only with `force`,
+    which takes it out of their dependencies and so changes their revisions; without it they are named
+    in PreconditionFailure, up to 100 of them.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS, REVISION_MISMATCH.
     """
     AssignTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.AssignTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
     """Assigns a task to an agent of its project or to a user, in place of whom it was assigned to. The
-    agent service is asked whether the assignee is real and active; when it does not answer, nothing is
-    changed.
+    agent service is asked whether the assignee is real and active; when it does not answer within 5
+    seconds, nothing is changed. Who it is assigned to already is accepted and changes nothing.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, ASSIGNEE_NOT_FOUND,
     ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
@@ -172,7 +174,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     * failed → pending
     * cancelled → pending
 
-    Every other move, to the status that it has as well, is INVALID_STATUS_TRANSITION. `started_at` is
+    Every other move is INVALID_STATUS_TRANSITION, also the one to the status that it has. `started_at` is
     set at the first in_progress and cleared on the return to pending; `completed_at` is set on entering
     completed and cleared on leaving it.
 
@@ -229,7 +231,7 @@ class TaskServiceServicer:
     ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
         """Changes the fields that the mask names. Status is changed by UpdateTaskStatus only, the assignee by
         AssignTask and UnassignTask only. Where `dependencies` change, every one must exist, be of the same
-        project, be completed and close no circle. An update that changes nothing leaves `revision` and
+        project, be completed and close no circle; the list that it has already is no change. An update that changes nothing leaves `revision` and
         `updated_at` as they are.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
@@ -242,8 +244,9 @@ class TaskServiceServicer:
         request: _task_service_pb2.DeleteTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Deletes a task. Where others depend on it, only with `force`, which takes it out of their
-        dependencies.
+        """Deletes a task, also in a project that is not active. Where others depend on it, only with `force`,
+        which takes it out of their dependencies and so changes their revisions; without it they are named
+        in PreconditionFailure, up to 100 of them.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS, REVISION_MISMATCH.
         """
@@ -254,8 +257,8 @@ class TaskServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
         """Assigns a task to an agent of its project or to a user, in place of whom it was assigned to. The
-        agent service is asked whether the assignee is real and active; when it does not answer, nothing is
-        changed.
+        agent service is asked whether the assignee is real and active; when it does not answer within 5
+        seconds, nothing is changed. Who it is assigned to already is accepted and changes nothing.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, ASSIGNEE_NOT_FOUND,
         ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
@@ -286,7 +289,7 @@ class TaskServiceServicer:
         * failed → pending
         * cancelled → pending
 
-        Every other move, to the status that it has as well, is INVALID_STATUS_TRANSITION. `started_at` is
+        Every other move is INVALID_STATUS_TRANSITION, also the one to the status that it has. `started_at` is
         set at the first in_progress and cleared on the return to pending; `completed_at` is set on entering
         completed and cleared on leaving it.
 

@@ -1,0 +1,49 @@
+"""A socket between the task service and the real agent service, which can be watched and slowed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+
+@dataclass
+class Relay(grpc.GenericRpcHandler):
+    """Passes calls on to `agents`, after `delay` seconds, and keeps their metadata."""
+
+    agents: grpc.aio.Channel
+    address: str = ""
+    delay: float = 0.0
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    deadlines: list[float | None] = field(default_factory=list)
+
+    @classmethod
+    @asynccontextmanager
+    async def before(cls, agents: grpc.aio.Channel) -> AsyncIterator["Relay"]:
+        """Listen on a free port."""
+        relay = cls(agents)
+        server = grpc.aio.server(handlers=(relay,))
+        relay.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        await server.start()
+        try:
+            yield relay
+        finally:
+            await server.stop(None)
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """Every method, in bytes."""
+
+        async def handle(request: bytes, context: Any) -> bytes:
+            metadata = tuple((k, v) for k, v in context.invocation_metadata() if k != "user-agent")
+            self.calls.append(dict(metadata))
+            self.deadlines.append(context.time_remaining())
+            await asyncio.sleep(self.delay)
+            call = self.agents.unary_unary(details.method)(request, metadata=metadata)
+            try:
+                return await call
+            except grpc.aio.AioRpcError as error:
+                return await context.abort(error.code(), error.details(), error.trailing_metadata())
+
+        return grpc.unary_unary_rpc_method_handler(handle)

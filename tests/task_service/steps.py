@@ -1,0 +1,35 @@
+"""Steps that many tests take."""
+
+from typing import Any
+
+from tandem.agent.v1.project_service_pb2 import Project
+from tandem.task.v1.task_service_pb2 import (
+    TASK_STATUS_COMPLETED,
+    TASK_STATUS_IN_PROGRESS,
+    Task,
+    TaskStatus,
+    UpdateTaskRequest,
+    UpdateTaskStatusRequest,
+)
+from tests.world import Client
+
+
+async def move(client: Client, task: Task, status: "TaskStatus.ValueType", **fields: Any) -> Task:
+    """Move a task to another status."""
+    request = UpdateTaskStatusRequest(task_id=task.id, status=status, **fields)
+    moved: Task = await client.tasks.UpdateTaskStatus(request)
+    return moved
+
+
+async def completed(client: Client, project: Project, **fields: Any) -> Task:
+    """A new task that is completed."""
+    task = await client.task(project, **fields)
+    await move(client, task, TASK_STATUS_IN_PROGRESS)
+    return await move(client, task, TASK_STATUS_COMPLETED)
+
+
+async def update(client: Client, mask: list[str], **fields: Any) -> Task:
+    """Change the fields of a task that the mask names."""
+    request = UpdateTaskRequest(task=Task(**fields), update_mask={"paths": mask})
+    updated: Task = await client.tasks.UpdateTask(request)
+    return updated
