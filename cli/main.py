@@ -1,5 +1,8 @@
 """The entry point of `tandem`: every failure becomes a sentence and exit code 1."""
 
+import sys
+import traceback
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -17,15 +20,25 @@ SENTENCES = (CommandError, SettingsError, EmbeddedPostgresError, DataInUseError)
 class Commands(TyperGroup):
     """Turns exceptions into sentences. A traceback, which may show a secret, is never printed."""
 
-    def invoke(self, context: Any) -> Any:
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run a command; it ends in SystemExit."""
         say_what_is_logged()
         try:
-            return super().invoke(context)
+            return super().main(*arguments, **options)
         except SENTENCES as error:
             say(str(error))
         except OSError as error:
             say(f"{error.filename or 'The system'}: {error.strerror or error}.")
-        raise typer.Exit(1)
+        except Exception as error:
+            say(_place(error))
+        sys.exit(1)
+
+
+def _place(error: Exception) -> str:
+    """What to report of a fault that nobody foresaw; its own text may hold anything."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}, line {frame.lineno}"
+    return f"An unforeseen fault ended the command: {type(error).__name__} in {place}."
 
 
 app = typer.Typer(

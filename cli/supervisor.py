@@ -26,7 +26,7 @@ class Kept:
     def tend(self) -> None:
         """Notice that the part ended, or start it when its time has come.
 
-        Raises CommandError when it ended TRIES times without lasting.
+        Raises CommandError when it has not lasted, TRIES new starts in a row.
         """
         if self._due is None:
             if not self.part.alive():
@@ -38,7 +38,7 @@ class Kept:
         lasted = time.monotonic() - self._started >= STEADY_SECONDS
         self._failures = 1 if lasted else self._failures + 1
         if self._failures > TRIES:
-            raise CommandError(f"{self.part.name} ended {TRIES} times in a row ({how}).")
+            raise CommandError(f"{self.part.name} ended {self._failures} times in a row ({how}).")
         delay = FIRST_DELAY_SECONDS * 2 ** (self._failures - 2) if self._failures > 1 else 0.0
         self._due = time.monotonic() + delay
         say(f"{self.part.name} ended ({how}); it is started again.")

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import timedelta
 
 from cli import banner
@@ -125,8 +126,9 @@ class Up:
         """End the parts in the reverse of their order: nobody loses what it still needs."""
         if self._parts:
             say("Stopping")
-        for part in reversed(self._parts):
-            part.stop(self._signals)
+        with ExitStack() as stack:  # it ends every one, whatever happens at another
+            for part in self._parts:
+                stack.callback(part.stop, self._signals)
 
 
 def _environment(settings: Settings, url: str) -> Mapping[str, str]:

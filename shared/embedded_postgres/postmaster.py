@@ -129,16 +129,18 @@ def _make_way(cluster: Path) -> None:
     PostgreSQL takes any living process for its predecessor when its pid stands in postmaster.pid,
     and would never start. The file is removed only while nobody at all works in the cluster.
     """
-    if not (stale := read_pid_file(cluster)):
+    pid_file = cluster / "postmaster.pid"
+    if not pid_file.exists():
         return
     _outlive_orphans(cluster)
-    if not psutil.pid_exists(stale.pid):
-        return  # PostgreSQL sees that for itself
+    stale = read_pid_file(cluster)
+    if stale and not psutil.pid_exists(stale.pid):
+        return  # PostgreSQL sees that for itself, but not what a power cut made of the file
     for process in inhabitants(cluster):
         raise EmbeddedPostgresError(
             f"Process {process.pid} works in {cluster}: PostgreSQL cannot start beside it."
         )
-    (cluster / "postmaster.pid").unlink()
+    pid_file.unlink()
 
 
 def _outlive_orphans(cluster: Path) -> None:

@@ -63,7 +63,7 @@ def test_what_never_lasts_ends_the_whole_with_a_sentence(
     monkeypatch.setattr(supervisor, "FIRST_DELAY_SECONDS", 0.01)
     hopeless = service("raise SystemExit(3)")
     hopeless.start()
-    with pytest.raises(CommandError, match=r"The service ended 5 times in a row \(exit code 3\)"):
+    with pytest.raises(CommandError, match=r"The service ended 6 times in a row \(exit code 3\)"):
         keep_running([hopeless], signals)
 
 
@@ -83,7 +83,7 @@ def test_a_killed_service_is_back_at_once(service: ServiceMaker, signals: Signal
 
 
 def running() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.cmdline()[-1] == "program"]
+    return [child for child in psutil.Process().children() if child.cmdline()[-1:] == ["program"]]
 
 
 def test_a_service_that_ignores_the_first_request_is_killed_at_the_second(

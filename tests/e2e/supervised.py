@@ -125,7 +125,7 @@ class Run:
     def service(self, module: str) -> psutil.Process:
         """The process of a service."""
         children = psutil.Process(self.process.pid).children()
-        return next(child for child in children if child.cmdline()[-1] == module)
+        return next(child for child in children if child.cmdline()[-1:] == [module])
 
     def postmaster(self) -> psutil.Process:
         home = existing_home(self._surroundings.data_dir)

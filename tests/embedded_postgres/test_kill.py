@@ -80,6 +80,14 @@ def test_an_innocent_process_with_the_recorded_pid_is_left_alone(data_dir: Path)
         innocent.kill()
 
 
+@pytest.mark.parametrize("remains", ["", "\0\0\0\0"])
+def test_what_a_power_cut_made_of_the_pid_file_stops_nobody(data_dir: Path, remains: str) -> None:
+    server = start(data_dir)
+    kill(server)
+    (server.home.cluster / "postmaster.pid").write_text(remains)
+    assert ask(start(data_dir).url, "SELECT 1") == 1
+
+
 def test_the_pid_file_stays_while_anybody_works_in_the_cluster(data_dir: Path) -> None:
     server = start(data_dir)
     kill(server)
