@@ -11,7 +11,7 @@ import uvloop
 
 from shared import logs
 from shared.database import Database
-from shared.embedded_postgres import running_url
+from shared.embedded_postgres import EmbeddedPostgresError, running_url
 from shared.errors import Refusal
 from shared.idempotency import sweep_forever
 from shared.server import Server, StartError, until_told_to_stop
@@ -33,7 +33,7 @@ def main(name: str, build: Build, address: Callable[[Settings], str]) -> int:
         logs.configure(settings, name)
         watch_parent()
         uvloop.run(_run(name, settings, build, address(settings)))
-    except (SettingsError, StartError) as error:
+    except (SettingsError, StartError, EmbeddedPostgresError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
