@@ -27,7 +27,7 @@ async def require_project(connection: Connection, caller: Caller, project_id: st
     row = await PROJECT.row(connection, id=known)
     if row is None:
         raise not_found(Reason.PROJECT_NOT_FOUND, known)
-    require_owner(caller, row["owner_id"])
+    require_owner(caller, row["owner_id"], known)
 
 
 def as_uuid(text: str) -> UUID | None:
@@ -38,10 +38,15 @@ def as_uuid(text: str) -> UUID | None:
         return None
 
 
-def require_owner(caller: Caller, owner_id: UUID) -> None:
-    """Raise Refusal(NOT_PROJECT_OWNER) unless the caller owns the project or is a superuser."""
+def require_owner(caller: Caller, owner_id: UUID, project_id: UUID | None = None) -> None:
+    """Raise Refusal(NOT_PROJECT_OWNER) unless the caller owns the project or is a superuser.
+
+    `project_id` is repeated to the caller: only where the caller has named it.
+    """
     if owner_id != caller.id and not caller.is_superuser:
-        raise Refusal(Reason.NOT_PROJECT_OWNER, "It belongs to a project that is not yours.")
+        metadata = {"project_id": str(project_id)} if project_id else {}
+        message = "It belongs to a project that is not yours."
+        raise Refusal(Reason.NOT_PROJECT_OWNER, message, metadata)
 
 
 def require_writable(caller: Caller, owner_id: UUID, project_id: UUID, status: str) -> None:

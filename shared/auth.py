@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, select
 
 from shared.caller import Caller
 from shared.database import Database
-from shared.errors import Reason, Refusal
+from shared.errors import Reason, Refusal, caller_inactive
 from shared.schema import users
 from shared.settings import Settings, SettingsError
 from shared.statements import Statement
@@ -109,8 +109,7 @@ class Authenticator:
     async def _load(self, claims: Claims) -> Caller:
         row = await self._database.read(lambda c: USER.row(c, id=claims.subject))
         if row is None or not row["is_active"]:
-            message = "The user whom the token names does not exist or is not active."
-            raise Refusal(Reason.CALLER_INACTIVE, message)
+            raise caller_inactive()
         caller = Caller(
             id=claims.subject,
             username=row["username"],

@@ -129,6 +129,12 @@ def not_found(reason: Reason, resource_id: UUID | str) -> Refusal:
     )
 
 
+def caller_inactive() -> Refusal:
+    """Who calls is gone, or may not call any more."""
+    message = "The user whom the token names does not exist or is not active."
+    return Refusal(Reason.CALLER_INACTIVE, message)
+
+
 def revision_mismatch(given: int, found: int) -> Refusal:
     """The row was changed since the caller read it."""
     message = f"The revision given is {given}, but it is {found} now; read it again."

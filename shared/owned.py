@@ -192,5 +192,6 @@ def created(row: Record | None, caller: Caller, project_id: UUID) -> Record:
     if row is None:
         raise not_found(Reason.PROJECT_NOT_FOUND, project_id)
     if row["id"] is None:
+        require_owner(caller, row["owner_id"], project_id)
         require_writable(caller, row["owner_id"], project_id, row["project_status"])
     return row

@@ -17,7 +17,7 @@ from shared.errors import Reason, Refusal, invalid_transition, not_found
 from shared.idempotency import M, Mutation
 from shared.listing import Listing, Query
 from shared.owned import created, require_revision
-from shared.schema import UQ_AGENT_PROJECT_NAME
+from shared.schema import FK_AGENTS_PROJECT, UQ_AGENT_PROJECT_NAME
 from shared.validation import read_after_access
 
 Values = dict[str, Any]
@@ -35,7 +35,11 @@ class AgentRules:
         async def work(connection: Connection) -> Record:
             access = partial(require_project, connection, call.caller, project_id)
             values = await read_after_access(read, access)
-            with refusing({UQ_AGENT_PROJECT_NAME: _name_taken(values)}):
+            refusals = {
+                UQ_AGENT_PROJECT_NAME: _name_taken(values),
+                FK_AGENTS_PROJECT: not_found(Reason.PROJECT_NOT_FOUND, project_id),
+            }
+            with refusing(refusals):
                 row = await queries.CREATE.row(
                     connection, **call.caller.rights, id=uuid7(), **values
                 )
@@ -144,7 +148,7 @@ class AgentRules:
             row = await statement.row(connection, id=UUID(project_id), assignee_id=assignee_id)
             if row is None:
                 raise not_found(Reason.PROJECT_NOT_FOUND, project_id)
-            require_owner(caller, row["owner_id"])
+            require_owner(caller, row["owner_id"], UUID(project_id))
             _require_assignable(row, UUID(project_id), assignee_id, kind)
             return row
 
@@ -158,10 +162,11 @@ class AgentRules:
 
 def _name_taken(values: Values) -> Refusal:
     name = str(values.get("name"))
+    project = {"project_id": str(values["project_id"])} if "project_id" in values else {}
     return Refusal(
         Reason.AGENT_NAME_TAKEN,
         f'The project has an agent with the name "{name}" already.',
-        metadata={"name": name},
+        metadata={"name": name, **project},
         resource=("agent", name),
     )
 

@@ -11,11 +11,11 @@ from agent_service.projects import queries
 from shared.access import require_owner, require_project
 from shared.caller import Caller
 from shared.database import Connection, Database, Record, refusing
-from shared.errors import Reason, Refusal, not_found
+from shared.errors import Reason, Refusal, caller_inactive, not_found
 from shared.idempotency import M, Mutation
 from shared.listing import Listing, Query
 from shared.owned import require_revision
-from shared.schema import UQ_PROJECTS_SLUG
+from shared.schema import FK_PROJECTS_OWNER, UQ_PROJECTS_SLUG
 from shared.validation import read_after_access
 
 Values = dict[str, Any]
@@ -31,7 +31,11 @@ class ProjectRules:
         """Create a project of the caller's. The unique constraint decides who gets a slug."""
 
         async def work(connection: Connection) -> Record | None:
-            with refusing({UQ_PROJECTS_SLUG: _slug_taken(values)}):
+            refusals = {
+                UQ_PROJECTS_SLUG: _slug_taken(values),
+                FK_PROJECTS_OWNER: caller_inactive(),
+            }
+            with refusing(refusals):
                 return await queries.CREATE.row(
                     connection, id=uuid7(), owner_id=call.caller.id, **values
                 )
@@ -65,7 +69,7 @@ class ProjectRules:
                 )
             if row is None:
                 raise not_found(Reason.PROJECT_NOT_FOUND, project_id)
-            require_owner(call.caller, row["found_owner_id"])
+            require_owner(call.caller, row["found_owner_id"], UUID(project_id))
             if row["id"] is None:
                 require_revision(revision, row["found_revision"])
             return row
@@ -89,7 +93,7 @@ class ProjectRules:
 def _owned(row: Record | None, caller: Caller, project_id: UUID) -> Record:
     if row is None:
         raise not_found(Reason.PROJECT_NOT_FOUND, project_id)
-    require_owner(caller, row["owner_id"])
+    require_owner(caller, row["owner_id"], project_id)
     return row
 
 

@@ -15,7 +15,9 @@ from tests.refusals import refused
 from tests.world import User, World
 
 
-async def validate(caller: User, project_id: str, assignee: str | UUID, kind: AssigneeType) -> None:
+async def validate(
+    caller: User, project_id: str, assignee: str | UUID, kind: AssigneeType.ValueType
+) -> None:
     request = ValidateAssigneeRequest(
         project_id=project_id, assignee_id=str(assignee), assignee_type=kind
     )

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from shared.errors import Reason
 from tandem.agent.v1.agent_service_pb2 import (
@@ -21,12 +22,12 @@ ASTRAL = "\N{GRINNING FACE}"
 KIB = 1024
 
 
-def config_of(size: int) -> dict[str, str]:
+def config_of(size: int) -> Any:
     """A config of exactly `size` bytes, serialized."""
-    text = "x" * (size - 32)
-    while (missing := size - Agent(config={"k": text}).config.ByteSize()) > 0:
-        text += "x" * missing
-    return {"k": text}
+    config: Any = {"k": "x" * (size - 32)}
+    while (missing := size - Agent(config=config).config.ByteSize()) > 0:
+        config["k"] += "x" * missing
+    return config
 
 
 ALLOWED: list[dict[str, Any]] = [
@@ -80,7 +81,7 @@ async def test_what_is_allowed_is_kept_exactly(world: World, fields: dict[str, A
     other = await alice.agent(await alice.project())
     changes = Agent(id=other.id, **fields)
     updated = await alice.agents.UpdateAgent(
-        UpdateAgentRequest(agent=changes, update_mask={"paths": list(fields)})
+        UpdateAgentRequest(agent=changes, update_mask=FieldMask(paths=fields))
     )
     for answer in (created, updated):
         for name in fields:

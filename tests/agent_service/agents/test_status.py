@@ -19,7 +19,7 @@ ALLOWED = {
 PAIRS = list(itertools.product(ALLOWED, ALLOWED))
 
 
-def value(name: str) -> AgentStatus:
+def value(name: str) -> AgentStatus.ValueType:
     return AgentStatus.Value(f"AGENT_STATUS_{name}")
 
 

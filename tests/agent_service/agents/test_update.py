@@ -1,6 +1,9 @@
 """Updating agents: masks, revisions, names."""
 
+from typing import Any
+
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from shared.errors import Reason
 from tandem.agent.v1.agent_service_pb2 import (
@@ -13,7 +16,7 @@ from tandem.agent.v1.agent_service_pb2 import (
 from tests.refusals import refused
 from tests.world import User, World
 
-FULL = {
+FULL: dict[str, Any] = {
     "name": "Scout",
     "nickname": "S",
     "agent_type": "searcher",
@@ -23,8 +26,8 @@ FULL = {
 }
 
 
-async def update(alice: User, *mask: str, **fields: object) -> Agent:
-    request = UpdateAgentRequest(agent=Agent(**fields), update_mask={"paths": mask})
+async def update(alice: User, *mask: str, **fields: Any) -> Agent:
+    request = UpdateAgentRequest(agent=Agent(**fields), update_mask=FieldMask(paths=mask))
     updated: Agent = await alice.agents.UpdateAgent(request)
     return updated
 

@@ -1,0 +1,41 @@
+"""A change by somebody else that is under way, so that a call has to wait for its end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+
+@asynccontextmanager
+async def under_way(url: str, statement: str, *arguments: Any) -> AsyncIterator[asyncio.Event]:
+    """Run a statement in a transaction that is committed at the end of the block.
+
+    The event is set once another session of this database waits for a lock.
+    """
+    connection = await asyncpg.connect(url)
+    blocked = asyncio.Event()
+    watcher = asyncio.create_task(_watch(url, blocked))
+    try:
+        async with connection.transaction():
+            await connection.execute(statement, *arguments)
+            yield blocked
+    finally:
+        watcher.cancel()
+        await asyncio.wait([watcher])
+        await connection.close()
+
+
+async def _watch(url: str, blocked: asyncio.Event) -> None:
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    connection = await asyncpg.connect(url)
+    try:
+        while not await connection.fetchval(waiting):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        blocked.set()
+    finally:
+        connection.terminate()
