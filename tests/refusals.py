@@ -65,5 +65,5 @@ def _read(error: grpc.aio.AioRpcError) -> Refused:
         for kind in DETAILS:
             if packed.Is(kind.DESCRIPTOR):
                 details[kind.__name__] = kind.FromString(packed.value)
-    trailers = dict(error.trailing_metadata())  # type: ignore[arg-type]
+    trailers = dict(error.trailing_metadata())
     return Refused(status.message, dict(details["ErrorInfo"].metadata), details, trailers)
