@@ -4,14 +4,20 @@ import logging
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from shared.embedded_postgres.binaries import Binaries
 from shared.embedded_postgres.home import Home
+from shared.embedded_postgres.processes import ends_within, inhabitants
 
 ROLE = "tandem"
 DATABASE = "tandem"
 STAGING = "postgres.new-"
+BUILDERS = ("initdb", "postgres")
+BUILDER_SECONDS = 5.0
 
 log = logging.getLogger("tandem.embedded_postgres")
 
@@ -24,7 +30,7 @@ def create_cluster(home: Home, binaries: Binaries) -> None:
     """
     log.info("Making a new database in %s", home.cluster)
     for leftover in home.folder.glob(f"{STAGING}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        _clear(leftover)
     staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=home.folder))
     try:
         home.account.own(staging)
@@ -33,6 +39,17 @@ def create_cluster(home: Home, binaries: Binaries) -> None:
         _flush(home.folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _clear(leftover: Path) -> None:
+    """Remove what a killed start was building, and who still builds it."""
+    for folder in (leftover, leftover / "data"):
+        for process in inhabitants(folder):
+            with suppress(psutil.NoSuchProcess):
+                if process.name() in BUILDERS:
+                    process.kill()
+                    ends_within(process, BUILDER_SECONDS)
+    shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _build(staging: Path, home: Home, binaries: Binaries) -> None:
