@@ -48,7 +48,7 @@ class Lister:
     A filter's parameter has the filter's name. Orders map the name of a field to what it orders by,
     and "<name> desc" where the other direction orders by something else.
 
-    Rows that can be large have a `weight`, in bytes: they are fetched in portions, and no more of
+    Where rows can be large, `weight` says their bytes: they are fetched in portions, and no more of
     them when they are more than a page holds.
     """
 
@@ -58,10 +58,10 @@ class Lister:
         row_id: ColumnElement[Any],
         filters: Mapping[str, ColumnElement[bool]],
         orders: Mapping[str, ColumnElement[Any]],
-        weight: ColumnElement[int] | None = None,
+        weight: Callable[[Record], int] | None = None,
     ) -> None:
-        self._rows = rows if weight is None else rows.add_columns(weight.label("weight"))
-        self._weighed = weight is not None
+        self._rows = rows
+        self._weight = weight
         self._row_id = row_id
         self._filters = filters
         self._orders = orders
@@ -91,7 +91,7 @@ class Lister:
 
     async def _fetch(self, page: Page, portion: Portion) -> tuple[list[Record], bool]:
         """The rows of a page and one more, or fewer that are heavier than a page: they are cut."""
-        if not self._weighed:
+        if self._weight is None:
             return await portion(page.after, page.size + 1), False
         rows: list[Record] = []
         after, weight = page.after, 0
@@ -102,7 +102,7 @@ class Lister:
             if len(found) < limit or len(rows) > page.size:
                 return rows, False
             after = rows[-1]["page_key"], rows[-1]["id"]
-            weight += sum(row["weight"] for row in found)
+            weight += sum(map(self._weight, found))
         return rows, True
 
     def _build_page(

@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import Any
 
+import orjson
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -38,6 +39,7 @@ from shared.statements import Statement, visible
 from task_service.tasks.lifecycle import ENDED
 
 DEPENDENTS_NAMED = 100
+FOREVER = 9 * 10**18
 
 TASKS = Owned(tasks, Reason.TASK_NOT_FOUND)
 
@@ -181,9 +183,12 @@ DELETE = Statement(delete(tasks).where(tasks.c.id == _id))
 
 
 def _due(without: int) -> ColumnElement[int]:
-    # Exact: extract answers a numeric.
+    # In microseconds since 1970, exactly: extract answers a numeric. The first and the last time
+    # that the wire can say are kept as infinities.
     microseconds = extract("epoch", tasks.c.due_date) * literal(1_000_000, Integer)
-    return func.coalesce(cast(microseconds, BigInteger), literal(without, BigInteger))
+    finite = func.least(func.greatest(microseconds, -FOREVER), FOREVER, type_=BigInteger)
+    is_due = tasks.c.due_date.is_not(None)
+    return case((is_due, cast(finite, BigInteger)), else_=literal(without, BigInteger))
 
 
 def _urgency(without: int) -> ColumnElement[int]:
@@ -222,6 +227,5 @@ LIST = Lister(
         "priority": _urgency(without=5),
         "priority desc": _urgency(without=0),
     },
-    weight=func.coalesce(func.octet_length(tasks.c.description), 0)
-    + func.coalesce(func.octet_length(cast(tasks.c.result, Text)), 0),
+    weight=lambda row: len(row["description"] or "") + len(orjson.dumps(row["result"])),
 )
