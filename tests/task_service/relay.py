@@ -1,7 +1,7 @@
 """A socket between the task service and the real agent service, which can be watched and slowed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +11,15 @@ import grpc
 
 @dataclass
 class Relay(grpc.GenericRpcHandler):
-    """Passes calls on to `agents`, after `delay` seconds, and keeps their metadata."""
+    """Passes calls on to `agents`, after `delay` seconds, and keeps their metadata.
+
+    `before_answer` happens when an answer has come and is not passed back yet.
+    """
 
     agents: grpc.aio.Channel
     address: str = ""
     delay: float = 0.0
+    before_answer: Callable[[], Awaitable[object]] | None = None
     calls: list[dict[str, Any]] = field(default_factory=list)
     deadlines: list[float | None] = field(default_factory=list)
 
@@ -40,10 +44,13 @@ class Relay(grpc.GenericRpcHandler):
             self.calls.append(dict(metadata))
             self.deadlines.append(context.time_remaining())
             await asyncio.sleep(self.delay)
-            call = self.agents.unary_unary(details.method)(request, metadata=metadata)
+            method: Any = self.agents.unary_unary(details.method)
             try:
-                return await call
+                answer: bytes = await method(request, metadata=metadata)
             except grpc.aio.AioRpcError as error:
-                return await context.abort(error.code(), error.details(), error.trailing_metadata())
+                await context.abort(error.code(), error.details(), error.trailing_metadata())
+            if self.before_answer:
+                await self.before_answer()
+            return answer
 
         return grpc.unary_unary_rpc_method_handler(handle)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from tandem.agent.v1.project_service_pb2 import Project
 from tandem.task.v1.task_service_pb2 import (
     TASK_STATUS_COMPLETED,
@@ -30,6 +32,6 @@ async def completed(client: Client, project: Project, **fields: Any) -> Task:
 
 async def update(client: Client, mask: list[str], **fields: Any) -> Task:
     """Change the fields of a task that the mask names."""
-    request = UpdateTaskRequest(task=Task(**fields), update_mask={"paths": mask})
+    request = UpdateTaskRequest(task=Task(**fields), update_mask=FieldMask(paths=mask))
     updated: Task = await client.tasks.UpdateTask(request)
     return updated
