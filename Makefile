@@ -14,8 +14,8 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: run test check lint format types protos drift proto-lint proto-breaking coverage migrate \
-	lock clean help
+.PHONY: run test check lint format types protos drift proto-lint proto-breaking coverage bench \
+	migrate lock clean help
 
 run: $(RUNTIME) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
 	@exec .venv/bin/tandem up
@@ -51,6 +51,9 @@ proto-breaking: $(DEV) ## Prove that the protos break no client of the commit be
 
 coverage: $(DEV) ## Report what the last `make test` covered, and fail where that is too little
 	@$(PYTHON_IN) -m scripts.check_coverage
+
+bench: $(DEV) ## Measure against the stated limits (needs h2load)
+	@$(PYTHON_IN) -m benchmarks.get_agent
 
 migrate: $(RUNTIME) ## Bring the database to the newest schema
 	@.venv/bin/tandem db upgrade

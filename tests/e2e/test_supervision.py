@@ -1,12 +1,10 @@
 """`tandem up`, as a user sees it: it starts, it survives, it stops."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,36 +13,9 @@ from cli.health import serves
 from shared.embedded_postgres import running_url
 from shared.embedded_postgres.processes import ends_within, inhabitants
 from tests.e2e.supervised import TANDEM, Surroundings
-from tests.embedded_postgres.folders import ask, copy, reachable_folder, remove
+from tests.embedded_postgres.folders import ask
 
 COUNT = "SELECT count(*) FROM projects"
-
-
-@pytest.fixture(scope="session")
-def migrated() -> Iterator[Path]:
-    """A data folder with a migrated database, to be copied."""
-    folder = reachable_folder()
-    environment = {**os.environ, "TANDEM_DATA_DIR": str(folder / "data")}
-    subprocess.run([TANDEM, "db", "upgrade"], env=environment, check=True)
-    yield folder / "data"
-    remove(folder / "data")
-    folder.rmdir()
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Surroundings]:
-    """Nothing there yet."""
-    folder = reachable_folder()
-    yield Surroundings(folder / "data", tmp_path)
-    remove(folder / "data")
-    folder.rmdir()
-
-
-@pytest.fixture
-def tandem(migrated: Path, empty: Surroundings) -> Surroundings:
-    """A stopped database at the newest revision."""
-    copy(migrated, empty.data_dir)
-    return empty
 
 
 def test_the_first_start_ends_with_calls_that_work_when_pasted(empty: Surroundings) -> None:

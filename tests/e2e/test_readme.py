@@ -1,0 +1,69 @@
+"""The README's first session works as it is printed."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.supervised import Surroundings
+
+ROOT = Path(__file__).parents[2]
+ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+VOLATILE = {"createdAt", "updatedAt"}
+
+
+def test_the_first_session_of_the_readme(tandem: Surroundings) -> None:
+    ids: dict[str, str] = {}
+    setup, *steps = _session()
+    with tandem.up() as run:
+        run.ready()
+        for command, printed in steps:
+            said = _run(f"{setup[0]}\n{_known(command, ids)}", tandem)
+            _compare(json.loads(printed), said, ids)
+    assert len(steps) == 4
+
+
+def _session() -> Iterator[tuple[str, str]]:
+    """Each command of the session with what it is said to print."""
+    text = (ROOT / "README.md").read_text()
+    section = text.split("## A first session")[1].split("\n## ")[0]
+    blocks = re.findall(r"```(sh|json)\n(.*?)```", section, re.DOTALL)
+    for (kind, content), (next_kind, printed) in zip(
+        blocks, [*blocks[1:], ("sh", "")], strict=True
+    ):
+        if kind == "sh":
+            yield content, printed if next_kind == "json" else ""
+
+
+def _run(script: str, surroundings: Surroundings) -> Any:
+    for port, address in (
+        ("50051", surroundings.agent_address),
+        ("50052", surroundings.task_address),
+    ):
+        script = script.replace(f"call {port}", f"call {address.rpartition(':')[2]}")
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=ROOT,
+        env=surroundings.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    # A refusal is printed as an error.
+    return json.loads(done.stdout or done.stderr)
+
+
+def _compare(printed: dict[str, Any], said: dict[str, Any], ids: dict[str, str]) -> None:
+    for name, value in printed.items():
+        if ID.fullmatch(str(value)):
+            assert ids.setdefault(value, said[name]) == said[name]
+        elif name not in VOLATILE:
+            assert said[name] == value
+    assert set(said) - {"details"} == set(printed)
+
+
+def _known(command: str, ids: dict[str, str]) -> str:
+    return ID.sub(lambda found: ids[found[0]], command)
