@@ -93,7 +93,7 @@ def test_what_was_acknowledged_is_there_after_everything_was_killed(tandem: Surr
         with session(tandem) as ada:
             project = ada.project()
             agent, task = ada.agent(project), ada.task(project)
-        for process in run.everything():
+        for process in [psutil.Process(run.process.pid), *run.everything()]:
             with suppress(psutil.NoSuchProcess):  # some end by themselves when another is killed
                 process.kill()
     with tandem.up() as run:
