@@ -21,18 +21,16 @@ DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "tandem"
 # Clients take 8 KiB of trailing metadata by default, where the details stand in base64 beside the
 # message; what does not fit is counted instead of sent.
-MESSAGE_CHARACTERS = 600
+MESSAGE_BYTES = 600
 VIOLATIONS_BYTES = 3_000
 GRPC_CODES = {code: StatusCode[code.name] for code in Code}
 
 
 def to_status(refusal: Refusal) -> Status:
     """The refusal as it crosses the wire, cut to what a client takes by default."""
-    message = refusal.message
-    if len(message) > MESSAGE_CHARACTERS:
-        message = message[: MESSAGE_CHARACTERS - 1] + "…"
-    status = Status(code=refusal.reason.code, message=message)
-    for detail in _details(_fitting(refusal)):
+    fitting = _fitting(refusal)
+    status = Status(code=refusal.reason.code, message=fitting.message)
+    for detail in _details(fitting):
         status.details.add().Pack(detail)
     return status
 
@@ -60,7 +58,18 @@ def _fitting(refusal: Refusal) -> Refusal:
     metadata = dict(refusal.metadata)
     if omitted := fields_omitted + preconditions_omitted:
         metadata["omitted"] = str(omitted)
-    return replace(refusal, fields=fields, preconditions=preconditions, metadata=metadata)
+    message = _cut(refusal.message)
+    return replace(
+        refusal, message=message, fields=fields, preconditions=preconditions, metadata=metadata
+    )
+
+
+def _cut(message: str) -> str:
+    # On the wire each byte beyond ASCII takes three, and the message stands there three times.
+    encoded = message.encode()
+    if len(encoded) <= MESSAGE_BYTES:
+        return message
+    return encoded[:MESSAGE_BYTES].decode(errors="ignore") + "…"
 
 
 def _fit(violations: Iterable[Violation]) -> tuple[list[Violation], int]:
