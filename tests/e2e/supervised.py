@@ -19,17 +19,22 @@ from shared.embedded_postgres.processes import find_postmaster, has_ended, inhab
 TANDEM = Path(sys.executable).with_name("tandem")
 LAST_LINE = "Ctrl-C stops everything."
 SECONDS = 60
+PORTS = iter(range(first := 10_000 + os.getpid() % 50 * 100, first + 100))
 
 
 def free_port() -> int:
-    """A port below those that the kernel gives to clients: nobody gets it by accident."""
-    while True:
-        port = 15432 + secrets.randbelow(17000)
+    """A port that stays free until `tandem up` listens on it, seconds later.
+
+    It is below those that clients and embedded servers get, and every process that runs tests has
+    a hundred of its own.
+    """
+    for port in PORTS:
         try:
             socket.create_server(("127.0.0.1", port)).close()
         except OSError:
             continue
         return port
+    raise AssertionError("no port is left")
 
 
 class Surroundings:
