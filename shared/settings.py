@@ -17,9 +17,16 @@ class SettingsError(Exception):
 
 def _host_and_port(value: str) -> str:
     host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError("must be host:port, for example 127.0.0.1:50051")
     return value
+
+
+def _scheme(url: str) -> str:
+    try:
+        return urlsplit(url).scheme
+    except ValueError:  # its message repeats the password
+        return ""
 
 
 Address = Annotated[str, AfterValidator(_host_and_port)]
@@ -50,7 +57,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+        if value and _scheme(value.get_secret_value()) not in ("postgresql", "postgres"):
             raise ValueError("must be a URL like postgresql://user:password@host:5432/database")
         return value
 

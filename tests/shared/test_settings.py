@@ -1,0 +1,96 @@
+"""Settings: a wrong one is named, and never repeated."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from shared.settings import Settings, SettingsError, load_settings
+
+DATABASE = "postgresql://tandem:hunter2@127.0.0.1:5432/tandem"
+WRONG = [
+    ("DATABASE_URL", "mysql://u:hunter2@h/d", "postgresql://"),
+    ("DATABASE_URL", "hunter2", "postgresql://"),
+    ("DATABASE_URL", "postgresql+asyncpg://u:hunter2@h/d", "postgresql://"),
+    ("DATABASE_URL", "postgresql://u:hunter2@[h/d", "postgresql://"),
+    ("DATABASE_URL", "postgresql://u:hunter2\u2100@h/d", "postgresql://"),
+    ("AGENT_ADDRESS", "hunter2", "host:port"),
+    ("AGENT_ADDRESS", ":50051", "host:port"),
+    ("AGENT_ADDRESS", "hunter2:", "host:port"),
+    ("TASK_ADDRESS", "hunter2:65536", "host:port"),
+    ("TASK_ADDRESS", "hunter2:\u00b2", "host:port"),
+    ("TASK_ADDRESS", "hunter2:-1", "host:port"),
+    ("JWT_SECRET", "hunter2", "32 bytes"),
+    ("JWT_SECRET", "h" * 31, "32 bytes"),
+    ("LOG_LEVEL", "hunter2", "'debug'"),
+    ("LOG_FORMAT", "hunter2", "'console'"),
+    ("POOL_SIZE", "hunter2", "integer"),
+    ("POOL_SIZE", "0", "1"),
+    ("POOL_SIZE", "101", "100"),
+]
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that says nothing about Tandem."""
+    for name in [name for name in os.environ if name.upper().startswith("TANDEM_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), WRONG)
+def test_a_wrong_value_is_named_and_not_repeated(
+    name: str, value: str, allowed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"TANDEM_{name}", value)
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    sentence = str(raised.value)
+    assert sentence.startswith(f"TANDEM_{name}: ")
+    assert sentence.endswith(".")
+    assert allowed in sentence
+    assert "\n" not in sentence
+    assert "hunter2" not in sentence
+    assert raised.value.__cause__ is None
+    assert raised.value.__suppress_context__
+
+
+def test_every_wrong_value_has_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_LOG_LEVEL", "loud")
+    monkeypatch.setenv("TANDEM_POOL_SIZE", "many")
+    with pytest.raises(SettingsError) as raised:
+        load_settings()
+    assert len(str(raised.value).splitlines()) == 2
+
+
+def test_the_defaults_are_those_of_the_manual() -> None:
+    settings = load_settings()
+    assert (settings.agent_address, settings.task_address) == ("127.0.0.1:50051", "127.0.0.1:50052")
+    assert (settings.jwt_issuer, settings.jwt_audience) == ("tandem", "tandem")
+    assert (settings.data_dir, settings.database_url) == (Path(".data"), None)
+
+
+def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "JWT_SECRET", "AGENT_ADDRESS", "POOL_SIZE"):
+        monkeypatch.setenv(f"TANDEM_{name}", "")
+    assert load_settings() == Settings()
+
+
+def test_case_does_not_matter_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_LOG_LEVEL", "WARNING")
+    assert load_settings().log_level == "warning"
+
+
+def test_a_secret_is_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_DATABASE_URL", DATABASE)
+    monkeypatch.setenv("TANDEM_JWT_SECRET", "hunter2" * 5)
+    settings = load_settings()
+    for text in (repr(settings), str(settings), settings.model_dump_json()):
+        assert "hunter2" not in text
+    assert settings.database_url
+    assert settings.database_url.get_secret_value() == DATABASE
+
+
+@pytest.mark.parametrize("url", [DATABASE, "postgres://h/d", "postgresql:///d?host=/tmp"])
+def test_a_database_url_is_accepted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_DATABASE_URL", url)
+    assert load_settings().database_url
