@@ -199,8 +199,9 @@ async def _unimplemented(_request: Any, _context: Context) -> NoReturn:
 
 
 def _sound_request_id(value: str | bytes) -> str:
-    sound = isinstance(value, str) and len(value) <= REQUEST_ID_CHARACTERS and value.isprintable()
-    return str(value) if sound else ""
+    if not isinstance(value, str) or len(value) > REQUEST_ID_CHARACTERS:
+        return ""
+    return value if value.isascii() and value.isprintable() else ""
 
 
 def _parser(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:

@@ -1,0 +1,99 @@
+"""Health, reflection, addresses, and the end of a server."""
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
+from structlog.testing import capture_logs
+
+from agent_service.__main__ import build
+from shared.database import Database
+from shared.errors import Reason
+from shared.server import StartError
+from shared.settings import Settings
+from tests.locks import under_way
+from tests.refusals import refused
+from tests.world import Channels, Client, World
+
+AGENT_SERVICES = {f"tandem.agent.v1.{name}Service" for name in ("Agent", "Project", "Room", "Auth")}
+SERVING = HealthCheckResponse.SERVING
+
+
+@pytest.mark.parametrize("which", ["agents", "tasks"])
+async def test_health_is_open_and_knows_each_service(world: World, which: str) -> None:
+    services = AGENT_SERVICES if which == "agents" else {"tandem.task.v1.TaskService"}
+    stub: Any = HealthStub(getattr(world.channels, which))
+    for name in ("", *services):
+        assert (await stub.Check(HealthCheckRequest(service=name))).status == SERVING
+
+
+async def test_health_of_an_unknown_service_is_not_found(world: World) -> None:
+    stub: Any = HealthStub(world.channels.agents)
+    with capture_logs() as lines, pytest.raises(grpc.aio.AioRpcError) as raised:
+        await stub.Check(HealthCheckRequest(service="nonsense"))
+    assert raised.value.code() is grpc.StatusCode.NOT_FOUND
+    assert dict(raised.value.trailing_metadata())["x-request-id"]
+    assert [(line["event"], line["code"]) for line in lines] == [("call", "NOT_FOUND")]
+
+
+@pytest.mark.parametrize("which", ["agents", "tasks"])
+async def test_reflection_is_open_and_lists_the_services(world: World, which: str) -> None:
+    services = AGENT_SERVICES if which == "agents" else {"tandem.task.v1.TaskService"}
+    stub: Any = ServerReflectionStub(getattr(world.channels, which))
+    asked = [
+        ServerReflectionRequest(list_services=""),
+        ServerReflectionRequest(file_containing_symbol=min(services)),
+        ServerReflectionRequest(file_containing_symbol="nonsense"),
+    ]
+    listed, file, missing = [answer async for answer in stub.ServerReflectionInfo(iter(asked))]
+    names = {service.name for service in listed.list_services_response.service}
+    assert names >= services | {"grpc.health.v1.Health"}
+    assert file.file_descriptor_response.file_descriptor_proto
+    assert missing.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
+async def test_an_unknown_method_is_unimplemented(world: World) -> None:
+    call: Any = world.channels.agents.unary_unary("/tandem.agent.v1.AgentService/Nonsense")
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call(b"")
+    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_an_occupied_address_is_refused(database: Database, settings: Settings) -> None:
+    first, second = build(database, settings), build(database, settings)
+    port = await first.start("127.0.0.1:0")
+    with pytest.raises(StartError, match=f"127.0.0.1:{port}"):
+        await second.start(f"127.0.0.1:{port}")
+    await first.stop()
+
+
+async def test_a_stop_lets_the_calls_under_way_end(world: World, database_url: str) -> None:
+    server = build(world.database, world.settings)
+    port = await server.start("127.0.0.1:0")
+    alice = await world.user()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        client = Client(Channels(channel, channel), alice.token)
+        async with under_way(database_url, "LOCK TABLE projects IN EXCLUSIVE MODE") as blocked:
+            call = asyncio.ensure_future(client.project(slug="slow"))
+            await blocked.wait()
+            stopping = asyncio.create_task(server.stop())
+            await asyncio.sleep(0.1)
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await client.project(slug="late")
+            assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert not call.done()
+        assert (await call).slug == "slow"
+        await stopping
+
+
+async def test_a_message_too_large_is_refused(world: World) -> None:
+    alice = await world.user()
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await alice.project(description="x" * 5 * 1024 * 1024)
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    await refused(alice.project(description="x" * 3 * 1024 * 1024), Reason.INVALID_FIELD)
