@@ -18,7 +18,7 @@ KNOWS_GRPC = (
 )
 KNOWS_SQL = (
     r".*/queries\.py|migrations/.*"
-    r"|shared/(schema/.*|(access|auth|database|idempotency|statements)\.py)"
+    r"|shared/(schema/.*|(access|auth|database|idempotency|listing|owned|statements)\.py)"
 )
 
 FORBIDDEN = (  # files, modules that they may not import, why
