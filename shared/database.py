@@ -42,6 +42,8 @@ OUTAGES = (
     asyncpg.InsufficientResourcesError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InvalidCatalogNameError,
 )
 
 
@@ -101,10 +103,13 @@ class Database:
     async def read(self, work: Work[T]) -> T:
         """Run statements that change nothing, each in a transaction of its own.
 
-        Raises Refusal(DATABASE_UNAVAILABLE).
+        Raises Refusal(DATABASE_UNAVAILABLE), and Refusal(CONFLICT) where a migration is in the way.
         """
-        with OUTAGE:
-            return await self._with_connection(work)
+        try:
+            with OUTAGE:
+                return await self._with_connection(work)
+        except CONFLICTS:
+            raise _conflict() from None
 
     async def single(self, work: Work[T]) -> T:
         """Run a unit of work that changes something by one statement only.
@@ -135,11 +140,7 @@ class Database:
                     return await self._with_connection(work)
             except CONFLICTS:
                 await asyncio.sleep(0.01 * 2**attempt)
-        raise Refusal(
-            Reason.CONFLICT,
-            "Concurrent changes got in each other's way; try again.",
-            retry_after=RETRY_AFTER_SECONDS,
-        )
+        raise _conflict()
 
     async def _with_connection(self, work: Work[T]) -> T:
         connection = await self._lease()
@@ -196,6 +197,11 @@ class Database:
         self._units.discard(task)
         if not task.cancelled():
             task.exception()  # seen, also where nobody waits for it any more
+
+
+def _conflict() -> Refusal:
+    message = "Concurrent changes got in each other's way; try again."
+    return Refusal(Reason.CONFLICT, message, retry_after=RETRY_AFTER_SECONDS)
 
 
 @contextmanager
