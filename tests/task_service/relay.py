@@ -48,7 +48,8 @@ class Relay(grpc.GenericRpcHandler):
             try:
                 answer: bytes = await method(request, metadata=metadata)
             except grpc.aio.AioRpcError as error:
-                await context.abort(error.code(), error.details(), error.trailing_metadata())
+                trailers = tuple(error.trailing_metadata())
+                await context.abort(error.code(), error.details(), trailers)
             if self.before_answer:
                 await self.before_answer()
             return answer

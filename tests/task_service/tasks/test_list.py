@@ -281,6 +281,24 @@ async def test_large_results_end_a_page_and_are_not_fetched_for_nothing(world: W
     assert len(found) == 3 * pages < fetched
 
 
+async def test_a_page_that_is_cut_for_nothing_has_a_next_one(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    await world.execute(
+        "INSERT INTO tasks (id, project_id, title, result)"
+        # Long as JSON, where a page is cut, and short on the wire.
+        " SELECT gen_random_uuid(), $1, n::text, jsonb_build_object('n',"
+        " (SELECT jsonb_agg(0.1234567890123456) FROM generate_series(1, 4000)))"
+        " FROM generate_series(1, 70) n",
+        project.id,
+    )
+    first = await listed(alice, page_size=1000)
+    assert 0 < len(first.tasks) < 70
+    rest = await listed(alice, page_size=1000, page_token=first.next_page_token)
+    assert len({task.id for task in [*first.tasks, *rest.tasks]}) == 70
+    assert rest.next_page_token == ""
+
+
 async def test_a_page_of_many_small_tasks_is_whole(world: World) -> None:
     alice = await world.user()
     project = await alice.project()

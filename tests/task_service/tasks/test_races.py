@@ -94,6 +94,32 @@ async def test_one_of_many_updates_of_a_revision_wins(world: World) -> None:
         assert now.revision == 2
 
 
+async def test_a_move_is_decided_by_the_status_that_the_one_before_has_left(
+    world: World,
+) -> None:
+    alice = await world.user()
+    task = await alice.task(await alice.project())
+    async with transaction(world) as other:
+        await other.execute("UPDATE tasks SET status = 'failed' WHERE id = $1", task.id)
+        call = move(alice, task, TASK_STATUS_IN_PROGRESS)
+        waits = asyncio.ensure_future(refused(call, Reason.INVALID_STATUS_TRANSITION))
+        await waiting(world)
+    assert (await waits).metadata == {"from": "failed", "to": "in_progress", "allowed": "pending"}
+
+
+async def test_an_update_is_decided_by_the_revision_that_the_one_before_has_left(
+    world: World,
+) -> None:
+    alice = await world.user()
+    task = await alice.task(await alice.project())
+    async with transaction(world) as other:
+        await other.execute("UPDATE tasks SET revision = 2 WHERE id = $1", task.id)
+        call = update(alice, ["title"], id=task.id, title="New", revision=1)
+        waits = asyncio.ensure_future(refused(call, Reason.REVISION_MISMATCH))
+        await waiting(world)
+    assert (await waits).metadata == {"revision": "2"}
+
+
 async def test_every_update_without_a_revision_counts(world: World) -> None:
     alice = await world.user()
     task = await alice.task(await alice.project())
@@ -164,6 +190,21 @@ async def test_many_changes_cannot_close_a_long_circle_together(world: World) ->
     assert found == {"OK": MANY - 1, "DEPENDENCY_CYCLE": 1}
 
 
+async def test_two_changes_cannot_close_a_circle_through_others(world: World) -> None:
+    # The two have no task in common: only the graph as a whole can be what they wait for.
+    alice = await world.user()
+    project = await alice.project()
+    for _ in range(10):
+        a, b, c, d = [await completed(alice, project) for _ in "abcd"]
+        await update(alice, ["dependencies"], id=b.id, dependencies=[c.id])
+        await update(alice, ["dependencies"], id=d.id, dependencies=[a.id])
+        found = await outcomes(
+            update(alice, ["dependencies"], id=a.id, dependencies=[b.id]),
+            update(alice, ["dependencies"], id=c.id, dependencies=[d.id]),
+        )
+        assert found == {"OK": 1, "DEPENDENCY_CYCLE": 1}
+
+
 async def test_a_dependency_that_is_being_reopened_is_waited_for(world: World) -> None:
     alice = await world.user()
     project = await alice.project()
@@ -226,6 +267,25 @@ async def test_a_task_that_is_being_deleted_is_waited_for(world: World) -> None:
         waits = asyncio.ensure_future(refused(call, Reason.DEPENDENCY_NOT_FOUND))
         await waiting(world)
     await waits
+
+
+async def test_a_task_that_another_is_being_created_upon_is_waited_for(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    first, task = await completed(alice, project), await alice.task(project)
+    async with transaction(world) as other:
+        await other.execute("SELECT FROM tasks WHERE id = $1 FOR SHARE", first.id)
+        await other.execute(
+            "INSERT INTO task_dependencies (project_id, task_id, depends_on_id)"
+            " VALUES ($1, $2, $3)",
+            project.id,
+            task.id,
+            first.id,
+        )
+        call = alice.tasks.DeleteTask(DeleteTaskRequest(task_id=first.id))
+        waits = asyncio.ensure_future(refused(call, Reason.TASK_HAS_DEPENDENTS))
+        await waiting(world)
+    assert (await waits).preconditions == {task.id: "TASK_HAS_DEPENDENTS"}
 
 
 async def test_force_leaves_no_trace_in_lists_that_change_meanwhile(world: World) -> None:
