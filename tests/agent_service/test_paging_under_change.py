@@ -1,0 +1,91 @@
+"""Paging through many rows while others insert and delete: no repeat, and no gap."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from tandem.agent.v1.agent_service_pb2 import ListAgentsRequest
+from tandem.task.v1.task_service_pb2 import ListTasksRequest
+from tests.world import User, World
+
+ROWS = 10_000
+PAGE = 500
+# Many rows of the same moment, so that ids decide; names and titles in no order of time.
+FILL = {
+    "agents": "INSERT INTO agents (id, project_id, name, created_at) SELECT gen_random_uuid(), $1,"
+    " md5(n::text), now() - (n / 7) * interval '1 second' FROM generate_series(1, $2::int) n",
+    "tasks": "INSERT INTO tasks (id, project_id, title, created_at) SELECT gen_random_uuid(), $1,"
+    " md5(n::text), now() - (n / 7) * interval '1 second' FROM generate_series(1, $2::int) n",
+}
+LABEL = {"agents": "name", "tasks": "title"}
+
+
+async def disturb(url: str, table: str, project_id: UUID, touchable: list[UUID]) -> None:
+    """Insert rows all over the order, and delete those that may be touched, until cancelled."""
+    connection = await asyncpg.connect(url)
+    insert = (
+        f"INSERT INTO {table} (id, project_id, {LABEL[table]}, created_at) SELECT"  # noqa: S608
+        " gen_random_uuid(), $1, md5(random()::text || n), now() - random() * interval '24 minutes'"
+        " FROM generate_series(1, 20) n"
+    )
+    try:
+        while True:
+            await connection.execute(insert, project_id)
+            gone = [touchable.pop() for _ in range(min(20, len(touchable)))]
+            delete = f"DELETE FROM {table} WHERE id = ANY ($1)"  # noqa: S608
+            await connection.execute(delete, gone)
+    finally:
+        connection.terminate()
+
+
+async def agents(alice: User, **asked: Any) -> tuple[list[str], str]:
+    found = await alice.agents.ListAgents(ListAgentsRequest(**asked))
+    return [row.id for row in found.agents], found.next_page_token
+
+
+async def tasks(alice: User, **asked: Any) -> tuple[list[str], str]:
+    found = await alice.tasks.ListTasks(ListTasksRequest(**asked))
+    return [row.id for row in found.tasks], found.next_page_token
+
+
+ASK: dict[str, Callable[..., Awaitable[tuple[list[str], str]]]] = {
+    "agents": agents,
+    "tasks": tasks,
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "order"),
+    [
+        *(("agents", order) for order in ("", "created_at", "name", "name desc")),
+        *(("tasks", order) for order in ("", "created_at", "priority")),
+    ],
+)
+async def test_no_repeat_and_no_gap(
+    world: World, database_url: str, table: str, order: str
+) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    project_id = UUID(project.id)
+    await world.execute(FILL[table], project_id, ROWS)
+    ids = await world.value(f"SELECT array_agg(id ORDER BY random()) FROM {table}")  # noqa: S608
+    untouched, touchable = {str(row_id) for row_id in ids[: ROWS // 2]}, ids[ROWS // 2 :]
+    others = asyncio.create_task(disturb(database_url, table, project_id, touchable))
+    seen, token = [], ""
+    while True:
+        found, token = await ASK[table](
+            alice, project_id=project.id, order_by=order, page_size=PAGE, page_token=token
+        )
+        seen += found
+        if not token:
+            break
+    assert not others.done()
+    others.cancel()
+    await asyncio.wait([others])
+    assert len(seen) == len(set(seen))
+    assert untouched <= set(seen)
+    assert len(touchable) < ROWS // 2 - 200  # the others did get in between
