@@ -45,6 +45,8 @@ OUTAGES = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InvalidCatalogNameError,
 )
+# Kinds of the above that say something else: what it is to be tried again, or corrected.
+NO_OUTAGES = (*CONFLICTS, asyncpg.ClientConfigurationError)
 
 
 class Database:
@@ -62,7 +64,8 @@ class Database:
     async def connect(cls, url: str, size: int, name: str = "tandem") -> "Database":
         """Open a pool of up to `size` connections; `name` is shown in pg_stat_activity.
 
-        Raises Refusal(DATABASE_UNAVAILABLE).
+        Raises Refusal(DATABASE_UNAVAILABLE), and ValueError where the URL makes no sense: its text
+        may quote the password.
         """
         with OUTAGE:
             pool = await cls._pool_of(url, size, name)
@@ -223,7 +226,7 @@ class _Outage:
         """Nothing to prepare; a generator would cost more than the work around it."""
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if error is not None and isinstance(error, OUTAGES) and not isinstance(error, CONFLICTS):
+        if isinstance(error, OUTAGES) and not isinstance(error, NO_OUTAGES):
             raise Refusal(
                 Reason.DATABASE_UNAVAILABLE,
                 "The database does not answer; try again.",

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
+import asyncpg
 import structlog
 from google.protobuf.message import Message
 from sqlalchemy import Uuid, bindparam, delete, func, literal_column, select, tuple_, update
@@ -167,11 +168,16 @@ def mutation(
     return Mutation(caller(), current_call.get().method, request, answer, answer_type)
 
 
+async def sweep(database: Database) -> None:
+    """Forget request ids whose time is over."""
+    await database.single(SWEEP.run)
+
+
 async def sweep_forever(database: Database) -> None:
-    """Forget request ids whose time is over, until cancelled."""
+    """Sweep now and then, until cancelled."""
     while True:
         try:
-            await database.single(SWEEP.run)
-        except Refusal as refusal:
-            log.warning("request ids not swept", reason=refusal.reason.name)
+            await sweep(database)
+        except (Refusal, asyncpg.PostgresError) as error:
+            log.warning("request ids not swept", cause=repr(error))
         await asyncio.sleep(SWEEP_EVERY_SECONDS)

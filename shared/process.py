@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import asyncpg
 import structlog
 import uvloop
 
@@ -13,7 +14,7 @@ from shared import logs
 from shared.database import Database
 from shared.embedded_postgres import EmbeddedPostgresError, running_url
 from shared.errors import Refusal
-from shared.idempotency import sweep_forever
+from shared.idempotency import sweep, sweep_forever
 from shared.server import Server, StartError, until_told_to_stop
 from shared.settings import Settings, SettingsError, load_settings
 from shared.supervision import watch_parent
@@ -22,6 +23,11 @@ log = structlog.get_logger()
 
 CONNECT_ATTEMPTS = 10
 CONNECT_PAUSE_SECONDS = 1.0
+WRONG_URL = (
+    "TANDEM_DATABASE_URL: must be a URL like postgresql://user:password@host:5432/database, "
+    "where special characters of the password are written as %23 and so on."
+)
+NO_TABLES = "The database has no tables of Tandem: run `tandem db upgrade` first."
 
 Build = Callable[[Database, Settings], Server]
 
@@ -59,11 +65,12 @@ def database_url(settings: Settings) -> str:
 async def connected(settings: Settings, name: str) -> AsyncIterator[Database]:
     """The database, opened and closed, with old request ids swept meanwhile.
 
-    Raises StartError where it does not answer.
+    Raises StartError where it does not answer, or has no tables.
     """
     database = await _connect(database_url(settings), settings.pool_size, name)
     sweeper = asyncio.create_task(sweep_forever(database))
     try:
+        await _require_tables(database)
         yield database
     finally:
         sweeper.cancel()
@@ -87,4 +94,14 @@ async def _connect(url: str, size: int, name: str) -> Database:
         except Refusal as refusal:
             log.warning("no database yet", attempt=attempt + 1, cause=repr(refusal.__cause__))
             await asyncio.sleep(CONNECT_PAUSE_SECONDS)
+        except ValueError:  # it may quote the password
+            raise StartError(WRONG_URL) from None
     raise StartError("The database of TANDEM_DATABASE_URL does not answer.")
+
+
+async def _require_tables(database: Database) -> None:
+    try:
+        with contextlib.suppress(Refusal):  # it is there, but busy: calls can say so
+            await sweep(database)
+    except asyncpg.UndefinedTableError:
+        raise StartError(NO_TABLES) from None
