@@ -38,9 +38,7 @@ def configure(settings: Settings, service: str) -> None:
             else structlog.BytesLoggerFactory(cast(BinaryIO, _Gathered(sys.stderr.buffer)))
         ),
     )
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(message)s"
-    )
+    logging.basicConfig(handlers=[_Relay()], level=logging.WARNING)
 
 
 class _Gathered:
@@ -71,6 +69,15 @@ class _Gathered:
         lines, self._lines = self._lines, []
         self._file.write(b"".join(lines))
         self._file.flush()
+
+
+class _Relay(logging.Handler):
+    """Gives the lines of libraries the form of ours: whoever reads JSON can read nothing else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
+        )
 
 
 def _add_service(service: str, _logger: object, _method: str, event: EventDict) -> EventDict:

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 PROGRAM = """
+import logging
 import sys
 import structlog
 from shared import logs
@@ -25,6 +26,8 @@ try:
     fail("a" + "-token-of-somebody")
 except RuntimeError as error:
     log.error("fault", exc_info=error)
+    logging.getLogger("asyncpg").warning("%s failed", "it", exc_info=True)
+logging.getLogger("asyncpg").info("unwanted")
 """
 
 
@@ -42,10 +45,12 @@ def run(log_format: str) -> list[str]:
 
 
 def test_json_is_one_object_per_line() -> None:
-    call, fault = map(orjson.loads, run("json"))
+    call, fault, foreign = map(orjson.loads, run("json"))
     assert call.pop("timestamp").endswith("Z")
     assert call == {"event": "call", "level": "info", "ms": 1.5, "service": "agents"}
     assert fault["exception"][0]["exc_value"] == "broken"
+    assert (foreign["event"], foreign["logger"]) == ("it failed", "asyncpg")
+    assert foreign["exception"] == fault["exception"]
 
 
 def test_without_a_terminal_it_is_json() -> None:
