@@ -1,5 +1,6 @@
 """Agents between the wire and the rules."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,6 @@ from tandem.agent.v1 import agent_service_pb2 as pb
 
 CONFIG_BYTES = 64 * KIB
 DEFAULT_TYPE = "generic"
-CHANGEABLE = ("name", "nickname", "agent_type", "capabilities", "config", "is_active")
 ORDERS = ("created_at", "updated_at", "name")
 TIMES = {"created_at": instant, "updated_at": instant}
 
@@ -76,12 +76,16 @@ def new_agent(request: pb.CreateAgentRequest) -> dict[str, Any]:
     """The columns of an agent that is to be created."""
     validate_new(request, "agent")
     agent = request.agent
-    return {"project_id": UUID(agent.project_id), **_columns(agent, CHANGEABLE)}
+    return {
+        "project_id": UUID(agent.project_id),
+        **{name: column(agent) for name, column in COLUMNS.items()},
+    }
 
 
 def changes(request: pb.UpdateAgentRequest) -> dict[str, Any]:
     """The columns that an update changes."""
-    return _columns(request.agent, validate_changes(request, "agent", CHANGEABLE))
+    names = validate_changes(request, "agent", tuple(COLUMNS))
+    return {name: COLUMNS[name](request.agent) for name in names}
 
 
 def revision(request: pb.DeleteAgentRequest) -> int:
@@ -128,13 +132,12 @@ def query(request: pb.ListAgentsRequest, pager: Pager) -> Query:
     return Query(filters, pager.read(request, filters, ORDERS, TIMES))
 
 
-def _columns(agent: pb.Agent, names: tuple[str, ...]) -> dict[str, Any]:
-    values = {
-        "name": agent.name,
-        "nickname": agent.nickname if agent.HasField("nickname") else None,
-        "agent_type": agent.agent_type or DEFAULT_TYPE,
-        "capabilities": list(agent.capabilities),
-        "config": struct(agent, "config", "agent.config", CONFIG_BYTES),
-        "is_active": agent.is_active if agent.HasField("is_active") else True,
-    }
-    return {name: values[name] for name in names}
+# What a client may set and change. Each is read by itself: what is not changed is not looked at.
+COLUMNS: dict[str, Callable[[pb.Agent], Any]] = {
+    "name": lambda agent: agent.name,
+    "nickname": lambda agent: agent.nickname if agent.HasField("nickname") else None,
+    "agent_type": lambda agent: agent.agent_type or DEFAULT_TYPE,
+    "capabilities": lambda agent: list(agent.capabilities),
+    "config": lambda agent: struct(agent, "config", "agent.config", CONFIG_BYTES),
+    "is_active": lambda agent: agent.is_active if agent.HasField("is_active") else True,
+}

@@ -1,5 +1,6 @@
 """Projects between the wire and the rules."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,6 @@ from tandem.agent.v1 import project_service_pb2 as pb
 
 SETTINGS_BYTES = 64 * KIB
 CREATED = ("slug", "name", "description", "settings")
-CHANGEABLE = (*CREATED, "status")
 ORDERS = ("created_at", "updated_at", "name")
 TIMES = {"created_at": instant, "updated_at": instant}
 
@@ -56,12 +56,13 @@ def deleted(_nothing: None) -> Empty:
 def new_project(request: pb.CreateProjectRequest) -> dict[str, Any]:
     """The columns of a project that is to be created."""
     validate_new(request, "project")
-    return _columns(request.project, CREATED)
+    return {name: COLUMNS[name](request.project) for name in CREATED}
 
 
 def changes(request: pb.UpdateProjectRequest) -> dict[str, Any]:
     """The columns that an update changes."""
-    return _columns(request.project, validate_changes(request, "project", CHANGEABLE))
+    names = validate_changes(request, "project", tuple(COLUMNS))
+    return {name: COLUMNS[name](request.project) for name in names}
 
 
 def revision(request: pb.DeleteProjectRequest) -> int:
@@ -86,12 +87,11 @@ def query(request: pb.ListProjectsRequest, pager: Pager) -> Query:
     return Query(filters, pager.read(request, filters, ORDERS, TIMES))
 
 
-def _columns(project: pb.Project, names: tuple[str, ...]) -> dict[str, Any]:
-    values = {
-        "slug": project.slug,
-        "name": project.name,
-        "description": project.description if project.HasField("description") else None,
-        "status": FROM_STATUS.get(project.status, "active"),
-        "settings": struct(project, "settings", "project.settings", SETTINGS_BYTES),
-    }
-    return {name: values[name] for name in names}
+# What a client may set and change. Each is read by itself: what is not changed is not looked at.
+COLUMNS: dict[str, Callable[[pb.Project], Any]] = {
+    "slug": lambda project: project.slug,
+    "name": lambda project: project.name,
+    "description": lambda p: p.description if p.HasField("description") else None,
+    "status": lambda project: FROM_STATUS.get(project.status, "active"),
+    "settings": lambda project: struct(project, "settings", "project.settings", SETTINGS_BYTES),
+}

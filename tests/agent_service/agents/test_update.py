@@ -163,3 +163,10 @@ async def test_an_agent_that_does_not_exist_is_named(world: World) -> None:
     found = await refused(update(alice, id=str(alice.id), name="Other"), Reason.AGENT_NOT_FOUND)
     assert found.metadata == {"agent_id": str(alice.id)}
     assert found.details["ResourceInfo"].resource_name == str(alice.id)
+
+
+async def test_what_the_mask_does_not_name_is_not_looked_at(world: World) -> None:
+    alice = await world.user()
+    agent = await full_agent(alice)
+    updated = await update(alice, "nickname", id=agent.id, nickname="T", config={"bad": "\0"})
+    assert updated.config == agent.config
