@@ -10,13 +10,14 @@ from uuid_utils.compat import uuid7
 from shared.access import as_uuid, require_project
 from shared.caller import Caller
 from shared.database import Connection, Database, Record, refusing
-from shared.errors import Reason, Refusal, invalid_transition, not_found
+from shared.errors import Reason, Refusal, caller_inactive, invalid_transition, not_found
 from shared.idempotency import M, Mutation
 from shared.listing import Listing, Query
 from shared.owned import created, require_revision
 from shared.schema import (
     FK_TASKS_ASSIGNED_AGENT,
     FK_TASKS_ASSIGNED_USER,
+    FK_TASKS_CREATED_BY,
     FK_TASKS_PROJECT,
     FK_TASKS_ROOM,
 )
@@ -220,7 +221,7 @@ class TaskRules:
         await self._database.read(work)
 
     async def _insert(self, connection: Connection, caller: Caller, values: Values) -> Record:
-        with refusing(_dangling(values)):
+        with refusing({**_dangling(values), FK_TASKS_CREATED_BY: caller_inactive()}):
             answer = await queries.CREATE.row(
                 connection, **caller.rights, id=uuid7(), created_by=caller.id, **values
             )

@@ -205,3 +205,11 @@ async def room(world: World, project_id: str) -> str:
         "INSERT INTO chat_rooms (id, project_id, name) VALUES ($1, $2, 'Room')", room_id, project_id
     )
     return room_id
+
+
+async def test_a_caller_deleted_meanwhile_creates_nothing(world: World) -> None:
+    alice, root = await world.user(), await world.user(superuser=True)
+    project = await alice.project()
+    await root.task(project)  # from now on the task service knows root for a second
+    await world.execute("DELETE FROM users WHERE id = $1", root.id)
+    await refused(root.task(project), Reason.CALLER_INACTIVE)
