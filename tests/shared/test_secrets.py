@@ -1,0 +1,65 @@
+"""What a real process writes while calls succeed, are refused, and fail: never a token or a key."""
+
+import asyncio
+import os
+import re
+import sys
+from uuid import uuid4
+
+import grpc
+import pytest
+
+from shared.errors import Reason
+from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
+from tests.refusals import refused
+from tests.world import SECRET, Channels, Client, World
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+async def test_no_log_line_has_a_secret(world: World, database_url: str, log_format: str) -> None:
+    service = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "agent_service"),
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "TANDEM_DATABASE_URL": database_url,
+            "TANDEM_JWT_SECRET": SECRET.get_secret_value(),
+            "TANDEM_AGENT_ADDRESS": "127.0.0.1:0",
+            "TANDEM_LOG_FORMAT": log_format,
+            "TANDEM_LOG_LEVEL": "debug",
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert service.stderr
+    begun = b""
+    while not (port := re.search(rb"port\D{1,20}([1-9]\d+)", begun)):
+        line = await service.stderr.readline()
+        assert line, begun
+        begun += re.sub(rb"\x1b\[\d+m", b"", line)  # colours
+    tokens = await calls(world, int(port[1]))
+    service.terminate()
+    written = (begun + await service.stderr.read()).decode()
+    assert await service.wait() == 0
+    assert all(word in written for word in ("CALLER_INACTIVE", "INTERNAL", "fault"))
+    password = database_url.split(":")[2].split("@")[0]
+    start_of_any = tokens[0][:20]  # what is folded or cut would not be found otherwise
+    for secret in (start_of_any, *tokens, SECRET.get_secret_value(), password):
+        assert secret not in written
+
+
+async def calls(world: World, port: int) -> list[str]:
+    """Every kind of outcome; the tokens that were sent."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        channels = Channels(channel, channel)
+        alice, ghost = await world.user(), await world.user(active=False)
+        good, inactive, wrong, late = (
+            Client(channels, token)
+            for token in (alice.token, ghost.token, f"{alice.token}x", world.token(uuid4()))
+        )
+        who = WhoAmIRequest()
+        await good.auth.WhoAmI(who)
+        await refused(inactive.auth.WhoAmI(who), Reason.CALLER_INACTIVE)
+        await refused(wrong.auth.WhoAmI(who), Reason.TOKEN_INVALID)
+        await world.execute("ALTER TABLE users RENAME TO gone")
+        await refused(late.auth.WhoAmI(who), Reason.INTERNAL)
+        return [str(client.token) for client in (good, inactive, wrong, late)]
