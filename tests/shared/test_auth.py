@@ -41,7 +41,7 @@ def claims(**changes: Any) -> dict[str, Any]:
     """What a good token says, but for the changes; None leaves a claim out."""
     now = int(time.time())
     good = {"iss": "tandem", "aud": "tandem", "sub": str(ALICE), "typ": "user", "iat": now}
-    return {k: v for k, v in {**good, "exp": now + 60, **changes}.items() if v is not None}
+    return {k: v for k, v in {**good, "exp": now + 3600, **changes}.items() if v is not None}
 
 
 def signed(secret: str = "", **changes: Any) -> str:
