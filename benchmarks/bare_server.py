@@ -1,10 +1,11 @@
 """The peer of GetAgent: a bare grpc.aio handler with one asyncpg query, and nothing around it.
 
 No token, no access check, no validation, no request id, no log line, no interceptor: the most that
-this stack can do for a Get. Usage: bare_server.py DATABASE_URL PORT
+this stack can do for a Get. Usage: TANDEM_DATABASE_URL=… bare_server.py PORT
 """
 
 import asyncio
+import os
 import sys
 from uuid import UUID
 
@@ -74,4 +75,4 @@ async def serve(url: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(sys.argv[1], int(sys.argv[2])))
+    uvloop.run(serve(os.environ["TANDEM_DATABASE_URL"], int(sys.argv[1])))

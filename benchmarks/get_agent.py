@@ -12,7 +12,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -36,6 +35,7 @@ SECONDS = 4
 CONNECTIONS, STREAMS = 4, 8
 SECRET = "a secret of the benchmarks, long enough for HS256"  # noqa: S105
 METHOD = "/tandem.agent.v1.AgentService/GetAgent"
+BARE_PORT, OUR_PORT = 50971, 50972
 
 
 def main() -> int:
@@ -62,11 +62,13 @@ def _measure(url: str, user_id: UUID, agent_id: UUID, folder: Path) -> list[tupl
     message = GetAgentRequest(agent_id=str(agent_id)).SerializeToString()
     body.write_bytes(b"\0" + len(message).to_bytes(4, "big") + message)
     figures = []
-    with _server(_bare(url, 50971)) as bare, _server(_ours(url, 50972), url) as ours:
+    bare = _server("benchmarks.bare_server", url, str(BARE_PORT))
+    ours = _server("agent_service", url)
+    with bare, ours:
         for number in range(ROUNDS + 1):
-            pair = tuple(
-                _rate(pid, port, token, body, agent_id)
-                for pid, port in ((bare, 50971), (ours, 50972))
+            pair = (
+                _rate(BARE_PORT, token, body, agent_id),
+                _rate(OUR_PORT, token, body, agent_id),
             )
             if number:  # the first round warms up
                 figures.append(pair)
@@ -82,7 +84,7 @@ def _report(figures: list[tuple[float, float]]) -> int:
     return 0 if ratio >= LIMIT else 1
 
 
-def _rate(pid: int, port: int, token: str, body: Path, agent_id: UUID) -> float:
+def _rate(port: int, token: str, body: Path, agent_id: UUID) -> float:
     _require_an_answer(port, token, agent_id)
     command = ["h2load", f"-D{SECONDS}", f"-c{CONNECTIONS}", f"-m{STREAMS}", "-t1", f"-d{body}"]
     command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
@@ -107,29 +109,22 @@ def _require_an_answer(port: int, token: str, agent_id: UUID) -> None:
 
 
 @contextmanager
-def _server(command: list[str], url: str = "") -> Iterator[int]:
+def _server(module: str, url: str, *arguments: str) -> Iterator[None]:
     environment = {
         **os.environ,
         "TANDEM_DATABASE_URL": url,
         "TANDEM_JWT_SECRET": SECRET,
-        "TANDEM_AGENT_ADDRESS": "127.0.0.1:50972",
+        "TANDEM_AGENT_ADDRESS": f"127.0.0.1:{OUR_PORT}",
     }
     with tempfile.TemporaryFile() as log:
+        command = [sys.executable, "-m", module, *arguments]
         process = subprocess.Popen(command, env=environment, stderr=log)
         _pin(process.pid, others=False)
         try:
-            yield process.pid
+            yield
         finally:
             process.terminate()
             process.wait()
-
-
-def _bare(url: str, port: int) -> list[str]:
-    return [sys.executable, "-m", "benchmarks.bare_server", url, str(port)]
-
-
-def _ours(url: str, port: int) -> list[str]:
-    return [sys.executable, "-m", "agent_service"]
 
 
 def _pin(pid: int, *, others: bool) -> None:
@@ -161,5 +156,4 @@ async def _fill(url: str) -> tuple[UUID, UUID]:
 
 
 if __name__ == "__main__":
-    time.sleep(0)
     sys.exit(main())
