@@ -13,7 +13,8 @@ grpc.aio.ServerInterceptor would.
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum, auto
 from random import getrandbits
 from typing import Any, NoReturn, TypeAlias
@@ -31,6 +32,9 @@ log = structlog.get_logger()
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 REQUEST_ID_CHARACTERS = 128
+# Streams are open to everybody and last: they must leave room for calls.
+MAXIMUM_STREAMS = 100
+STREAM_RETRY_SECONDS = 10.0
 TRACE_CONTEXT = ("traceparent", "tracestate")
 
 
@@ -47,6 +51,14 @@ class Interceptor:
     def __init__(self, authenticator: Authenticator, access: Mapping[str, Access]) -> None:
         self._authenticator = authenticator
         self._access = access
+        self._streams: set[asyncio.Task[Any]] = set()
+        self._ending = False
+
+    def end_streams(self) -> None:
+        """End every stream that is open: they have no end of their own that a stop could await."""
+        self._ending = True
+        for task in tuple(self._streams):
+            task.cancel()
 
     def wrap(self, method: str, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
         """The handler of `method` ("/package.Service/Method") with everything around it."""
@@ -89,16 +101,35 @@ class Interceptor:
             with _Served(method, context) as served:
                 try:
                     await self._admit(served)
-                    answers = behavior(parse(request), context)
-                    if inspect.isawaitable(answers):  # it writes to the context by itself
-                        await answers
-                        return
-                    async for answer in answers:
-                        yield answer
+                    with self._open_stream():
+                        answers = behavior(parse(request), context)
+                        if inspect.isawaitable(answers):  # it writes to the context by itself
+                            await answers
+                            return
+                        async for answer in answers:
+                            yield answer
+                except asyncio.CancelledError:
+                    if not self._ending:
+                        raise
+                    # Who only cancels a handler leaves its client waiting for a status.
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "The server stops.")
                 except Exception as error:
                     await served.refuse(error)
 
         return serve
+
+    @contextmanager
+    def _open_stream(self) -> Iterator[None]:
+        if len(self._streams) >= MAXIMUM_STREAMS:
+            message = f"There are {MAXIMUM_STREAMS} streams open already; close some."
+            raise Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=STREAM_RETRY_SECONDS)
+        task = asyncio.current_task()
+        assert task is not None
+        self._streams.add(task)
+        try:
+            yield
+        finally:
+            self._streams.discard(task)
 
     async def _admit(self, served: "_Served") -> None:
         access = self._access[served.method]

@@ -23,6 +23,7 @@ log = structlog.get_logger()
 MIB = 1024 * 1024
 SECOND = 1000
 DRAIN_SECONDS = 10.0
+GOODBYE_SECONDS = 0.1
 MAXIMUM_CALLS = 1000
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second server on the same port has to be told, not to share it
@@ -112,7 +113,8 @@ class Server:
         self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAXIMUM_CALLS)
         self._health = HealthServicer()
         self._names = [service.name for service in services]
-        registrar: Any = _Registrar(self._server, Interceptor(authenticator, access))
+        self._interceptor = Interceptor(authenticator, access)
+        registrar: Any = _Registrar(self._server, self._interceptor)
         for service in services:
             service.register(service.servicer, registrar)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, registrar)
@@ -139,7 +141,10 @@ class Server:
     async def stop(self) -> None:
         """Take no more calls, let those under way end within DRAIN_SECONDS."""
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(DRAIN_SECONDS)
+        stopping = asyncio.ensure_future(self._server.stop(DRAIN_SECONDS))
+        await asyncio.sleep(GOODBYE_SECONDS)  # for who watches the health, to be told
+        self._interceptor.end_streams()
+        await stopping
         for close in self._closers:
             await close()
         log.info("stopped")

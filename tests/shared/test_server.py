@@ -14,7 +14,8 @@ from structlog.testing import capture_logs
 from agent_service.__main__ import build
 from shared.database import Database
 from shared.errors import Reason
-from shared.server import StartError
+from shared.interceptor import MAXIMUM_STREAMS
+from shared.server import DRAIN_SECONDS, StartError
 from shared.settings import Settings
 from tests.locks import under_way
 from tests.refusals import refused
@@ -97,3 +98,27 @@ async def test_a_message_too_large_is_refused(world: World) -> None:
         await alice.project(description="x" * 5 * 1024 * 1024)
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await refused(alice.project(description="x" * 3 * 1024 * 1024), Reason.INVALID_FIELD)
+
+
+async def test_a_watch_of_its_health_does_not_hold_up_a_stop(world: World) -> None:
+    server = build(world.database, world.settings)
+    port = await server.start("127.0.0.1:0")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub: Any = HealthStub(channel)
+        watch = stub.Watch(HealthCheckRequest())
+        assert (await watch.read()).status == SERVING
+        async with asyncio.timeout(DRAIN_SECONDS / 2):
+            await server.stop()
+        assert (await watch.read()).status == HealthCheckResponse.NOT_SERVING
+
+
+async def test_streams_are_limited_and_leave_room_for_calls(world: World) -> None:
+    alice = await world.user()
+    stub: Any = HealthStub(world.channels.agents)
+    watches = [stub.Watch(HealthCheckRequest()) for _ in range(MAXIMUM_STREAMS)]
+    for watch in watches:
+        assert (await watch.read()).status == SERVING
+    await refused(stub.Watch(HealthCheckRequest()).read(), Reason.LIMIT_EXCEEDED)
+    assert await alice.project()
+    for watch in watches:
+        watch.cancel()
