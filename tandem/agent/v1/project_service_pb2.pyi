@@ -274,7 +274,7 @@ class UpdateProjectRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """What to change, out of `slug`, `name`, `description`, `status`, `settings`. A path whose field is
-        not set clears it. Empty: the fields that are set. `*`: all of them.
+        not set clears it, or makes the project active. Empty: the fields that are set. `*`: all of them.
         """
 
     def __init__(
