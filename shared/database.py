@@ -127,7 +127,8 @@ class Database:
         It goes on to its end when the caller goes away, because a cancelled COMMIT leaves nobody
         who knows what happened. It is run again, from its beginning, after a deadlock.
 
-        Raises Refusal(DATABASE_UNAVAILABLE), and Refusal(CONFLICT) where every attempt ended so.
+        Raises Refusal(DATABASE_UNAVAILABLE), and Refusal(CONFLICT) where every attempt ended so, or
+        a lock was not to be had in LOCK_TIMEOUT_SECONDS.
         """
 
         async def within(connection: Connection) -> T:
@@ -141,6 +142,8 @@ class Database:
             try:
                 with OUTAGE:
                     return await self._with_connection(work)
+            except asyncpg.LockNotAvailableError:
+                break  # it has waited long enough, and others need the connection
             except CONFLICTS:
                 await asyncio.sleep(0.01 * 2**attempt)
         raise _conflict()

@@ -88,6 +88,23 @@ async def test_a_read_behind_a_migration_may_be_tried_again(
     await database.close()
 
 
+async def test_a_lock_that_is_not_to_be_had_is_not_waited_for_again(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.database.LOCK_TIMEOUT_SECONDS", 0.1)
+    database = await Database.connect(database_url, size=1)
+    runs: list[int] = []
+
+    async def wait(connection: Connection) -> None:
+        runs.append(1)
+        await connection.execute("LOCK TABLE users")
+
+    async with under_way(database_url, "LOCK TABLE users"):
+        assert (await refusal(database.transaction(wait))).reason is Reason.CONFLICT
+    assert len(runs) == 1
+    await database.close()
+
+
 async def test_a_deadlock_is_run_again(database: Database) -> None:
     await database.read(
         lambda c: c.execute("CREATE TABLE t AS SELECT n, 0 AS v FROM generate_series(1, 2) n")
