@@ -41,12 +41,22 @@ class Home:
         return self.data_dir / "postgres.port"
 
     def password(self) -> str:
-        """The password of the role `tandem`, made at the first call."""
-        return keep_private(self.data_dir / "postgres.password", lambda: secrets.token_urlsafe(32))
+        """The password of the role `tandem`, made before there is a cluster.
+
+        Raises EmbeddedPostgresError where there is one whose password is gone.
+        """
+        path = self.data_dir / "postgres.password"
+        if self.cluster.exists() and not path.exists():
+            raise EmbeddedPostgresError(
+                f"{path} is gone, without which the database in {self.cluster} lets nobody in: "
+                "put it back."
+            )
+        return keep_private(path, lambda: secrets.token_urlsafe(32))
 
     def port(self) -> int | None:
-        """The port that was used last."""
-        return int(self.port_file.read_text()) if self.port_file.exists() else None
+        """The port that was used last, None also where a full disk or a crash left no number."""
+        text = self.port_file.read_text() if self.port_file.exists() else ""
+        return int(text) if text.isdecimal() else None
 
     def keep_port(self, port: int) -> None:
         write_whole(self.port_file, str(port))

@@ -65,6 +65,7 @@ def start(data_dir: Path) -> Server:
     if running and wait_until_ready(running, home.cluster):
         return Server(home, running, _url(home), adopted=True)
     binaries = find_binaries(home)
+    home.password()  # where it is gone, nothing may be started that nobody could use
     if not home.cluster.exists():
         create_cluster(home, binaries)
     return Server(home, launch(home, binaries), _url(home), adopted=False)

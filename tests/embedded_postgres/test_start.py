@@ -12,6 +12,7 @@ import pytest
 
 from shared.embedded_postgres import EmbeddedPostgresError, borrow, running_url, start
 from shared.embedded_postgres.postmaster import LOG_BYTES
+from shared.embedded_postgres.processes import find_postmaster
 from tests.embedded_postgres.folders import ask
 
 SETTINGS = {
@@ -110,6 +111,27 @@ def test_a_running_server_is_borrowed_as_it_is(data_dir: Path) -> None:
     with borrow(data_dir) as url:
         assert url == server.url
     assert server.alive()
+
+
+@pytest.mark.parametrize("content", ["", "garbage"])
+def test_a_ruined_port_file_is_made_anew(data_dir: Path, content: str) -> None:
+    server = start(data_dir)
+    server.stop()
+    server.home.port_file.write_text(content)
+    assert ask(start(data_dir).url, "SELECT 1") == 1
+
+
+def test_a_password_that_is_gone_is_not_replaced_by_another(data_dir: Path) -> None:
+    server = start(data_dir)
+    server.stop()
+    password = data_dir / "postgres.password"
+    password.rename(kept := data_dir / "kept")
+    with pytest.raises(EmbeddedPostgresError, match="put it back"):
+        start(data_dir)
+    assert not password.exists()
+    assert find_postmaster(server.home.cluster) is None
+    kept.rename(password)
+    assert ask(start(data_dir).url, "SELECT 1") == 1
 
 
 def test_a_database_that_is_gone_is_not_replaced_by_an_empty_one(data_dir: Path) -> None:
