@@ -9,7 +9,7 @@ import asyncpg
 
 from cli.console import CommandError
 from shared.embedded_postgres import borrow
-from shared.settings import Settings
+from shared.settings import DATABASE_URL_FORM, Settings
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[T]]
@@ -42,8 +42,9 @@ def run(url: str, work: Work[T]) -> T:
         raise  # the caller knows what it means
     except asyncpg.UndefinedTableError:
         raise NotMigratedError from None
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        # Not the error's own text: of a malformed URL it may quote the password.
+    except ValueError:  # its text may quote the password
+        raise CommandError(f"TANDEM_DATABASE_URL: {DATABASE_URL_FORM}.") from None
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise CommandError(f"The database cannot be used ({type(error).__name__}).") from None
 
 

@@ -16,17 +16,13 @@ from shared.embedded_postgres import EmbeddedPostgresError, running_url
 from shared.errors import Refusal
 from shared.idempotency import sweep, sweep_forever
 from shared.server import Server, StartError, until_told_to_stop
-from shared.settings import Settings, SettingsError, load_settings
+from shared.settings import DATABASE_URL_FORM, Settings, SettingsError, load_settings
 from shared.supervision import watch_parent
 
 log = structlog.get_logger()
 
 CONNECT_ATTEMPTS = 10
 CONNECT_PAUSE_SECONDS = 1.0
-WRONG_URL = (
-    "TANDEM_DATABASE_URL: must be a URL like postgresql://user:password@host:5432/database, "
-    "where special characters of the password are written as %23 and so on."
-)
 NO_TABLES = "The database has no tables of Tandem: run `tandem db upgrade` first."
 
 Build = Callable[[Database, Settings], Server]
@@ -95,7 +91,7 @@ async def _connect(url: str, size: int, name: str) -> Database:
             log.warning("no database yet", attempt=attempt + 1, cause=repr(refusal.__cause__))
             await asyncio.sleep(CONNECT_PAUSE_SECONDS)
         except ValueError:  # it may quote the password
-            raise StartError(WRONG_URL) from None
+            raise StartError(f"TANDEM_DATABASE_URL: {DATABASE_URL_FORM}.") from None
     raise StartError("The database of TANDEM_DATABASE_URL does not answer.")
 
 

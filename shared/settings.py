@@ -8,6 +8,10 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "TANDEM_"
+DATABASE_URL_FORM = (
+    "must be a URL like postgresql://user:password@host:5432/database, "
+    "where special characters of the password are written as %23 and so on"
+)
 MINIMUM_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as its hash
 
 
@@ -58,7 +62,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value and _scheme(value.get_secret_value()) not in ("postgresql", "postgres"):
-            raise ValueError("must be a URL like postgresql://user:password@host:5432/database")
+            raise ValueError(DATABASE_URL_FORM)
         return value
 
     @field_validator("jwt_secret")

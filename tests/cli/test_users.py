@@ -69,4 +69,5 @@ def test_a_database_out_of_reach_is_a_sentence_without_its_password(
     command = ("users", "create", "ann", "--email", "ann@example.org")
     sentence = tandem.refuses(*command, TANDEM_DATABASE_URL=url)
     assert "ter2" not in sentence
+    assert "TANDEM_DATABASE_URL: must be" in sentence or "(ConnectionRefusedError)" in sentence
     assert sentence.strip().endswith((".", "`."))
