@@ -14,7 +14,7 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: run test check lint format types protos drift proto-lint proto-breaking coverage bench \
+.PHONY: run test check lint format types protos drift proto-lint proto-breaking coverage races bench \
 	migrate lock clean help
 
 run: $(RUNTIME) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
@@ -51,6 +51,10 @@ proto-breaking: $(DEV) ## Prove that the protos break no client of the commit be
 
 coverage: $(DEV) ## Report what the last `make test` covered, and fail where that is too little
 	@$(PYTHON_IN) -m scripts.check_coverage
+
+races: $(DEV) ## Run every test of concurrent calls 50 times
+	@$(PYTHON_IN) -m pytest -q -n logical --times 50 \
+		tests/agent_service/test_races.py tests/task_service/tasks/test_races.py
 
 bench: $(DEV) ## Measure against the stated limits (needs h2load)
 	@$(PYTHON_IN) -m benchmarks.get_agent

@@ -23,6 +23,19 @@ _postgres: Server | None = None
 _folder: Path | None = None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Races are won by chance now and then: run a test more than once to trust it."""
+    parser.addoption("--times", type=int, default=1, help="run each test this many times")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test as often as asked for."""
+    times = metafunc.config.getoption("times")
+    if times > 1:
+        metafunc.fixturenames.append("time_number")
+        metafunc.parametrize("time_number", range(times))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Start PostgreSQL once: the processes that run tests in parallel inherit its URL."""
     global _postgres, _folder
