@@ -10,12 +10,12 @@ import grpc
 import structlog
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from shared.auth import Authenticator
+from shared.health import Health
 from shared.interceptor import Access, Interceptor
 
 log = structlog.get_logger()
@@ -111,7 +111,7 @@ class Server:
         access = {**OPEN_TO_ALL, **access}
         _require_a_rule_for_each_method([service.name for service in services], access)
         self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAXIMUM_CALLS)
-        self._health = HealthServicer()
+        self._health = Health()
         self._names = [service.name for service in services]
         self._interceptor = Interceptor(authenticator, access)
         registrar: Any = _Registrar(self._server, self._interceptor)
@@ -133,14 +133,13 @@ class Server:
         except RuntimeError:
             raise StartError(f"Cannot listen on {address}; is something else there?") from None
         await self._server.start()
-        for name in ("", *self._names):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await self._health.set(("", *self._names), health_pb2.HealthCheckResponse.SERVING)
         log.info("listening", address=address, port=port)
         return port
 
     async def stop(self) -> None:
         """Take no more calls, let those under way end within DRAIN_SECONDS."""
-        await self._health.enter_graceful_shutdown()
+        await self._health.set(("", *self._names), health_pb2.HealthCheckResponse.NOT_SERVING)
         stopping = asyncio.ensure_future(self._server.stop(DRAIN_SECONDS))
         await asyncio.sleep(GOODBYE_SECONDS)  # for who watches the health, to be told
         self._interceptor.end_streams()

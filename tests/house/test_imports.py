@@ -14,7 +14,7 @@ GRPC = r"grpc|grpc_\w+|google|buf|protovalidate|tandem"
 KNOWS_GRPC = (
     r".*/(servicer|messages|__main__|assignees)\.py"
     r"|cli/health\.py"
-    r"|shared/(idempotency|interceptor|paging|server|status|validation)\.py"
+    r"|shared/(health|idempotency|interceptor|paging|server|status|validation)\.py"
 )
 KNOWS_SQL = (
     r".*/queries\.py|migrations/.*"
