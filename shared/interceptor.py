@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import contextmanager
 from enum import Enum, auto
 from random import getrandbits
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeGuard
 
 import grpc
 import structlog
@@ -170,8 +170,8 @@ class _Served:
                 self.authorization.append(value)  # type: ignore[arg-type]
             elif key == "x-request-id":
                 self.request_id = _sound_request_id(value)
-            elif key in TRACE_CONTEXT:
-                self.trace.append((key, value))  # type: ignore[arg-type]
+            elif key in TRACE_CONTEXT and _can_be_sent(value):
+                self.trace.append((key, value))
         self.request_id = self.request_id or f"{getrandbits(128):032x}"
         self.context.set_trailing_metadata((("x-request-id", self.request_id),))
         current_call.set(Call(self.method, self.request_id))
@@ -230,9 +230,12 @@ async def _unimplemented(_request: Any, _context: Context) -> NoReturn:
 
 
 def _sound_request_id(value: str | bytes) -> str:
-    if not isinstance(value, str) or len(value) > REQUEST_ID_CHARACTERS:
-        return ""
-    return value if value.isascii() and value.isprintable() else ""
+    return value if _can_be_sent(value) and len(value) <= REQUEST_ID_CHARACTERS else ""
+
+
+def _can_be_sent(value: str | bytes) -> TypeGuard[str]:
+    """Whether metadata may have this value. What comes in is not held to it."""
+    return isinstance(value, str) and value.isascii() and value.isprintable()
 
 
 def _parser(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:

@@ -24,11 +24,14 @@ from tandem.task.v1.task_service_pb2 import (
     Task,
     UnassignTaskRequest,
 )
+from task_service.__main__ import build
+from tests.http2 import posted, read_until
 from tests.refusals import Refused, refused
 from tests.task_service.relay import Relay
-from tests.world import Client, User, World
+from tests.world import Client, User, World, running
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+ASSIGN = "/tandem.task.v1.TaskService/AssignTask"
 
 
 @pytest.fixture
@@ -189,6 +192,25 @@ async def test_the_agent_service_is_asked_in_the_caller_s_name(
     assert default is not None
     assert 4 < default < 5.1
     assert relay.calls[1]["authorization"] == f"Bearer {alice.token}"
+
+
+@pytest.mark.parametrize("value", [b"\xc3\xa9", b"\xff", b"a\x01"])
+async def test_a_trace_context_that_cannot_be_sent_on_is_left_out(
+    world: World, relay: Relay, value: bytes
+) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    agent, task = await alice.agent(project), await alice.task(project)
+    request = AssignTaskRequest(
+        task_id=task.id, assigned_to=agent.id, assigned_to_type=ASSIGNEE_TYPE_AGENT
+    )
+    headers = {"authorization": f"Bearer {alice.token}".encode(), "traceparent": value}
+    settings = world.settings.model_copy(update={"agent_address": relay.address})
+    async with running(build(world.database, settings)) as (_, address):
+        port = int(address.rpartition(":")[2])
+        async with posted(port, ASSIGN, headers, request.SerializeToString()) as reader:
+            assert agent.id.encode() in await read_until(reader, b"x-request-id")
+    assert "traceparent" not in relay.calls[0]
 
 
 async def test_without_the_agent_service_nothing_is_written(world: World) -> None:
