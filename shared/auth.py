@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -141,7 +142,9 @@ class Authenticator:
             )
             if payload["typ"] != "user":
                 raise _invalid()
-            return Claims(UUID(payload["sub"]), float(payload["exp"]))
+            # WhoAmI says when it ends, and can say no time after the year 9999.
+            end = datetime.fromtimestamp(float(payload["exp"]), UTC)
+            return Claims(UUID(payload["sub"]), end.timestamp())
         except jwt.ExpiredSignatureError:
             raise _expired() from None
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, AttributeError):

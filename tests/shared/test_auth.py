@@ -105,6 +105,8 @@ WRONG: dict[str, tuple[str, str]] = {
     "not valid yet": ("TOKEN_INVALID", signed(nbf=int(time.time()) + 3600)),
     "subject is no id": ("TOKEN_INVALID", signed(sub="alice")),
     "expiry is no number": ("TOKEN_INVALID", signed(exp="soon")),
+    "expires after the year 9999": ("TOKEN_INVALID", signed(exp=253_402_300_800)),
+    "expires beyond what an int64 says": ("TOKEN_INVALID", signed(exp=2**63)),
     "unknown user": ("CALLER_INACTIVE", signed(sub=str(UUID(int=2)))),
     **{
         f"without {name}": ("TOKEN_INVALID", signed("", **{name: None}))
