@@ -1,6 +1,7 @@
 """Agents between the wire and the rules."""
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
@@ -46,13 +47,17 @@ def agent(row: Record) -> pb.Agent:
     )
 
 
-def batch(rows: list[Record]) -> pb.BatchGetAgentsResponse:
+def batch(rows: Iterable[Record]) -> pb.BatchGetAgentsResponse:
     """Many rows. Raises Refusal(LIMIT_EXCEEDED) where a client could not take them."""
-    response = pb.BatchGetAgentsResponse(agents=map(agent, rows))
-    if response.ByteSize() > PAGE_BYTES:
-        message = f"The agents are larger than {PAGE_BYTES // KIB} KiB together; ask for fewer."
-        raise Refusal(Reason.LIMIT_EXCEEDED, message, {"limit_bytes": str(PAGE_BYTES)})
-    return response
+    agents: list[pb.Agent] = []
+    left = PAGE_BYTES
+    for row in rows:
+        agents.append(agent(row))
+        left -= agents[-1].ByteSize()
+        if left < 0:
+            message = f"The agents are larger than {PAGE_BYTES // KIB} KiB together; ask for fewer."
+            raise Refusal(Reason.LIMIT_EXCEEDED, message, {"limit_bytes": str(PAGE_BYTES)})
+    return pb.BatchGetAgentsResponse(agents=agents)
 
 
 def listing(found: Listing, pager: Pager) -> pb.ListAgentsResponse:

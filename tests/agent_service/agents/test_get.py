@@ -2,7 +2,8 @@
 
 import pytest
 
-from shared.errors import Reason
+from agent_service.agents.messages import batch
+from shared.errors import Reason, Refusal
 from tandem.agent.v1.agent_service_pb2 import (
     BatchGetAgentsRequest,
     GetAgentRequest,
@@ -77,6 +78,17 @@ async def test_a_batch_too_large_for_a_client_is_refused(world: World) -> None:
     request = BatchGetAgentsRequest(agent_ids=[agent.id] * 100)
     found = await refused(alice.agents.BatchGetAgents(request), Reason.LIMIT_EXCEEDED)
     assert found.metadata == {"limit_bytes": str(3 * 1024 * 1024)}
+
+
+async def test_no_more_of_a_batch_is_built_than_a_client_could_take(world: World) -> None:
+    alice = await world.user()
+    await alice.agent(await alice.project(), config={"text": "x" * 60_000})
+    row = await world.database.read(lambda c: c.fetchrow("SELECT * FROM agents"))
+    assert row is not None
+    rows = iter([row] * 1000)
+    with pytest.raises(Refusal, match="LIMIT_EXCEEDED"):
+        batch(rows)
+    assert 940 < len(list(rows)) < 950
 
 
 async def test_what_may_be_done_with_an_agent_is_said(world: World) -> None:
