@@ -1,7 +1,6 @@
 """Agents between the wire and the rules."""
 
-from collections.abc import Callable
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
