@@ -17,6 +17,9 @@ from shared.errors import Reason, Refusal, Violation, invalid_field, invalid_fie
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 KIB = 1024
+# Most clients read messages in messages 100 deep. A level of a Struct is up to three of them, and a
+# list of rows lies deeper than the request that a Struct came in.
+MAXIMUM_DEPTH = 30
 REQUIRED: int = field_behavior_pb2.REQUIRED
 # What a Create ignores, whatever it is: an Update gives these a meaning, and so limits.
 SET_BY_SERVICE = ("id", "status", "revision")
@@ -82,6 +85,8 @@ def struct(message: Message, name: str, path: str, limit: int) -> dict[str, Any]
         raise invalid_field(path, "must not contain NaN or infinite numbers") from None
     if _contains_nul(content):
         raise invalid_field(path, "must not contain U+0000")
+    if _depth(content) > MAXIMUM_DEPTH:
+        raise invalid_field(path, f"must not be nested more than {MAXIMUM_DEPTH} levels deep")
     return content
 
 
@@ -175,3 +180,11 @@ def _contains_nul(value: object) -> bool:
     if isinstance(value, list):
         return any(map(_contains_nul, value))
     return False
+
+
+def _depth(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max(map(_depth, value), default=0)
+    return 0

@@ -130,8 +130,8 @@ class Agent(_message.Message):
 
     @_builtins.property
     def config(self) -> _struct_pb2.Struct:
-        """Anything that its makers want to keep with it, up to 64 KiB serialized. Numbers are doubles, and
-        not NaN or infinite.
+        """Anything that its makers want to keep with it, up to 64 KiB serialized and 30 levels deep.
+        Numbers are doubles, and not NaN or infinite.
         """
 
     @_builtins.property

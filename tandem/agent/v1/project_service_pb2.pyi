@@ -86,8 +86,8 @@ class Project(_message.Message):
     """1 at creation, one more at every change. Given in UpdateProject it must match; 0 means any."""
     @_builtins.property
     def settings(self) -> _struct_pb2.Struct:
-        """Anything that its owner wants to keep with it, up to 64 KiB serialized. Numbers are doubles, and
-        not NaN or infinite.
+        """Anything that its owner wants to keep with it, up to 64 KiB serialized and 30 levels deep.
+        Numbers are doubles, and not NaN or infinite.
         """
 
     @_builtins.property

@@ -192,7 +192,9 @@ class Task(_message.Message):
 
     @_builtins.property
     def result(self) -> _struct_pb2.Struct:
-        """What came of it, up to 1 MiB serialized. Numbers are doubles, and not NaN or infinite."""
+        """What came of it, up to 1 MiB serialized and 30 levels deep. Numbers are doubles, and not NaN or
+        infinite.
+        """
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:

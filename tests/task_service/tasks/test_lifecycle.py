@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from itertools import product
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,6 +18,7 @@ from tandem.task.v1.task_service_pb2 import (
     TASK_STATUS_PENDING,
     TASK_STATUS_REVIEW,
     TASK_STATUS_UNSPECIFIED,
+    ListTasksRequest,
     Task,
     TaskStatus,
     UpdateTaskStatusRequest,
@@ -129,6 +131,37 @@ async def test_a_result_comes_with_the_status_or_stays(world: World) -> None:
     again = await move(alice, task, TASK_STATUS_IN_PROGRESS, result={})
     assert again.HasField("result")
     assert not dict(again.result)
+
+
+def nested(objects: int, lists: int) -> dict[str, Any]:
+    """JSON that deep: lists inside of objects."""
+    content: Any = True
+    for _ in range(lists):
+        content = [content]
+    for _ in range(objects):
+        content = {"a": content}
+    return {"a": content}
+
+
+@pytest.mark.parametrize(("objects", "lists"), [(29, 0), (0, 29), (14, 15)])
+async def test_a_result_of_thirty_levels_can_be_read_in_every_answer(
+    world: World, objects: int, lists: int
+) -> None:
+    alice = await world.user()
+    task = await alice.task(await alice.project())
+    moved = await move(alice, task, TASK_STATUS_IN_PROGRESS, result=nested(objects, lists))
+    assert list((await alice.tasks.ListTasks(ListTasksRequest())).tasks) == [moved]
+
+
+# The last of them fits into this request, and would not fit into a list any more.
+@pytest.mark.parametrize(("objects", "lists"), [(30, 0), (0, 30), (1, 47)])
+async def test_a_result_that_is_deeper_is_refused(world: World, objects: int, lists: int) -> None:
+    alice = await world.user()
+    task = await alice.task(await alice.project())
+    call = move(alice, task, TASK_STATUS_IN_PROGRESS, result=nested(objects, lists))
+    assert (await refused(call, Reason.INVALID_FIELD)).fields == {
+        "result": "must not be nested more than 30 levels deep"
+    }
 
 
 async def test_a_result_is_bounded(world: World) -> None:
