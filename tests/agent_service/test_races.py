@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from functools import partial
 
 import grpc
 from grpc_status import rpc_status
@@ -151,6 +152,26 @@ async def test_one_of_many_deletions_wins(world: World) -> None:
     request = DeleteAgentRequest(agent_id=agent.id)
     found = await outcomes(*(alice.agents.DeleteAgent(request) for _ in range(CALLS)))
     assert found == ["AGENT_NOT_FOUND"] * (CALLS - 1) + ["OK"]
+
+
+async def test_a_deletion_is_decided_by_the_revision_that_the_change_before_has_left(
+    world: World, database_url: str
+) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    agent = await alice.agent(project)
+    of_agent = DeleteAgentRequest(agent_id=agent.id, revision=1)
+    of_project = DeleteProjectRequest(project_id=project.id, revision=1)
+    for table, delete in (
+        ("agents", partial(alice.agents.DeleteAgent, of_agent)),
+        ("projects", partial(alice.projects.DeleteProject, of_project)),
+    ):
+        change = f"UPDATE {table} SET revision = 2"  # noqa: S608
+        async with under_way(database_url, change) as blocked:
+            call = asyncio.ensure_future(delete())
+            await blocked.wait()
+        await refused(call, Reason.REVISION_MISMATCH)
+        assert await world.value(f"SELECT count(*) FROM {table}") == 1  # noqa: S608
 
 
 async def test_an_agent_created_in_a_project_being_deleted_finds_none(
