@@ -11,7 +11,6 @@ from grpc_health.v1.health_pb2_grpc import (
     HealthStub,
     add_HealthServicer_to_server,
 )
-from structlog.testing import capture_logs
 
 from agent_service.agents.rules import AgentRules
 from shared.errors import Reason, Refusal
@@ -21,6 +20,7 @@ from tandem.agent.v1.agent_service_pb2 import GetAgentRequest
 from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
 from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
 from tandem.agent.v1.room_service_pb2 import GetRoomRequest
+from tests.log_lines import logged
 from tests.refusals import refused
 from tests.world import TIMEOUT_SECONDS, Client, World
 
@@ -96,7 +96,7 @@ async def test_unknown_fields_are_ignored(world: World) -> None:
 async def test_one_line_per_call_says_who_did_what(world: World) -> None:
     alice = await world.user("alice")
     metadata = (bearer(alice), ("x-request-id", "mine"))
-    with capture_logs() as lines:
+    async with logged(3) as lines:
         await alice.auth.WhoAmI(WhoAmIRequest(), metadata=metadata)
         call = alice.agents.GetAgent(GetAgentRequest(agent_id="x"), metadata=metadata)
         await refused(call, Reason.INVALID_FIELD)
@@ -118,7 +118,7 @@ async def test_one_line_per_call_says_who_did_what(world: World) -> None:
 async def test_a_lost_race_is_one_line_too(world: World) -> None:
     alice = await world.user()
     await alice.project(slug="taken")
-    with capture_logs() as lines:
+    async with logged(1) as lines:
         await refused(alice.project(slug="taken"), Reason.PROJECT_SLUG_TAKEN)
     assert [line["event"] for line in lines] == ["call"]
 
@@ -133,7 +133,7 @@ async def test_a_fault_says_nothing_but_where_to_look(
 ) -> None:
     alice = await world.user()
     monkeypatch.setattr(AgentRules, "get", broken)
-    with capture_logs() as lines:
+    async with logged(2) as lines:
         call = alice.agents.GetAgent(GetAgentRequest(agent_id=str(alice.id)))
         found = await refused(call, Reason.INTERNAL)
     request_id = found.trailers["x-request-id"]

@@ -9,7 +9,6 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
-from structlog.testing import capture_logs
 
 from agent_service.__main__ import build
 from shared.database import Database
@@ -18,6 +17,7 @@ from shared.interceptor import MAXIMUM_STREAMS
 from shared.server import DRAIN_SECONDS, StartError
 from shared.settings import Settings
 from tests.locks import under_way
+from tests.log_lines import logged
 from tests.refusals import refused
 from tests.world import Channels, Client, World
 
@@ -35,8 +35,9 @@ async def test_health_is_open_and_knows_each_service(world: World, which: str) -
 
 async def test_health_of_an_unknown_service_is_not_found(world: World) -> None:
     stub: Any = HealthStub(world.channels.agents)
-    with capture_logs() as lines, pytest.raises(grpc.aio.AioRpcError) as raised:
-        await stub.Check(HealthCheckRequest(service="nonsense"))
+    async with logged(1) as lines:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await stub.Check(HealthCheckRequest(service="nonsense"))
     assert raised.value.code() is grpc.StatusCode.NOT_FOUND
     assert dict(raised.value.trailing_metadata())["x-request-id"]
     assert [(line["event"], line["code"]) for line in lines] == [("call", "NOT_FOUND")]
