@@ -147,7 +147,7 @@ class Authenticator:
             return Claims(UUID(payload["sub"]), end.timestamp())
         except jwt.ExpiredSignatureError:
             raise _expired() from None
-        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, AttributeError):
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, OSError, AttributeError):
             raise _invalid() from None
 
 
