@@ -57,8 +57,11 @@ async def transaction(world: World) -> AsyncIterator["asyncpg.Connection[asyncpg
 
 
 async def waiting(world: World) -> None:
-    """Until a statement waits for a lock."""
-    count = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    """Until a statement waits for a lock, here and not in a test that runs beside this one."""
+    count = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
     for _ in range(500):
         if await world.value(count):
             return
@@ -203,6 +206,15 @@ async def test_two_changes_cannot_close_a_circle_through_others(world: World) ->
             update(alice, ["dependencies"], id=c.id, dependencies=[d.id]),
         )
         assert found == {"OK": 1, "DEPENDENCY_CYCLE": 1}
+
+
+async def test_a_stranger_neither_holds_the_graph_nor_waits_for_it(world: World) -> None:
+    alice, bob = await world.user(), await world.user()
+    task = await alice.task(await alice.project())
+    async with transaction(world) as other:
+        await other.execute("SELECT FROM projects FOR NO KEY UPDATE")
+        async with asyncio.timeout(3):
+            await refused(update(bob, ["dependencies"], id=task.id), Reason.NOT_PROJECT_OWNER)
 
 
 async def test_a_dependency_that_is_being_reopened_is_waited_for(world: World) -> None:
