@@ -31,11 +31,12 @@ async def require_project(connection: Connection, caller: Caller, project_id: st
 
 
 def as_uuid(text: str) -> UUID | None:
-    """The id, None where it is malformed."""
+    """The id, None where it is not one in the 36-character form."""
     try:
-        return UUID(text)
+        known = UUID(text)
     except ValueError:
         return None
+    return known if str(known) == text.lower() else None
 
 
 def require_owner(caller: Caller, owner_id: UUID, project_id: UUID | None = None) -> None:

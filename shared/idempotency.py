@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from sqlalchemy import Uuid, bindparam, delete, func, literal_column, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.access import as_uuid
 from shared.caller import Caller, caller, current_call
 from shared.database import Connection, Database, Work
 from shared.errors import Reason, Refusal
@@ -53,7 +54,9 @@ CLAIM = Statement(
     ).returning(literal_column("1"))
 )
 # What the first one sent and was answered.
-FIND = Statement(select(request_ids.c.payload_hash, request_ids.c.answer).where(_this_one))
+FIND = Statement(
+    select(request_ids.c.payload_hash, request_ids.c.answer).where(_this_one, ~_expired)
+)
 # Keeps the answer, in the transaction that claimed the request id.
 KEEP = Statement(update(request_ids).where(_this_one).values(answer=bindparam("kept_answer")))
 # Forgets a bounded number of those whose time is over; several services may do so at once.
@@ -74,6 +77,7 @@ class MutationRequest(Protocol):
 
     request_id: str
 
+    def CopyFrom(self, other: Any, /) -> None: ...  # noqa: N802
     def SerializeToString(self, *, deterministic: bool = ...) -> bytes: ...  # noqa: N802
 
 
@@ -151,14 +155,14 @@ class Mutation(Generic[M]):
         }
 
     def _payload_hash(self) -> bytes:
-        return hashlib.sha256(self.request.SerializeToString(deterministic=True)).digest()
+        payload = type(self.request)()
+        payload.CopyFrom(self.request)
+        payload.request_id = ""  # the key: one id may be spelled in two ways
+        return hashlib.sha256(payload.SerializeToString(deterministic=True)).digest()
 
     def _request_id(self) -> UUID | None:
         """None also where it is malformed: the request's validation refuses that, after access."""
-        try:
-            return UUID(self.request.request_id)
-        except ValueError:
-            return None
+        return as_uuid(self.request.request_id)
 
 
 def mutation(

@@ -32,6 +32,9 @@ log = structlog.get_logger()
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 REQUEST_ID_CHARACTERS = 128
+# Calls whose message is here. Those that never send one are the server's to limit.
+MAXIMUM_CALLS = 1000
+CALL_RETRY_SECONDS = 1.0
 # Streams are open to everybody and last: they must leave room for calls.
 MAXIMUM_STREAMS = 100
 STREAM_RETRY_SECONDS = 10.0
@@ -51,6 +54,7 @@ class Interceptor:
     def __init__(self, authenticator: Authenticator, access: Mapping[str, Access]) -> None:
         self._authenticator = authenticator
         self._access = access
+        self._calls = 0
         self._streams: set[asyncio.Task[Any]] = set()
         self._ending = False
 
@@ -86,11 +90,15 @@ class Interceptor:
 
         async def serve(request: bytes, context: Context) -> Any:
             with _Served(method, context) as served:
+                self._calls += 1
                 try:
+                    self._require_room()
                     await self._admit(served)
                     return await behavior(parse(request), context)
                 except Exception as error:
                     await served.refuse(error)
+                finally:
+                    self._calls -= 1
 
         return serve
 
@@ -117,6 +125,11 @@ class Interceptor:
                     await served.refuse(error)
 
         return serve
+
+    def _require_room(self) -> None:
+        if self._calls > MAXIMUM_CALLS:
+            message = f"There are {MAXIMUM_CALLS} calls under way already; try again."
+            raise Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=CALL_RETRY_SECONDS)
 
     @contextmanager
     def _open_stream(self) -> Iterator[None]:

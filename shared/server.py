@@ -10,7 +10,7 @@ import grpc
 import structlog
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
@@ -24,11 +24,14 @@ MIB = 1024 * 1024
 SECOND = 1000
 DRAIN_SECONDS = 10.0
 GOODBYE_SECONDS = 0.1
-MAXIMUM_CALLS = 1000
+# With those that have not sent a message, which nobody but gRPC itself sees and which cost little:
+# whoever opens these must not keep others out with a few connections.
+MAXIMUM_OPEN_CALLS = 10_000
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second server on the same port has to be told, not to share it
     ("grpc.max_receive_message_length", 4 * MIB),
     ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.absolute_max_metadata_size", 32 * 1024),
     ("grpc.max_concurrent_streams", 200),
     ("grpc.max_connection_idle_ms", 300 * SECOND),
     ("grpc.max_connection_age_ms", 1800 * SECOND),
@@ -38,11 +41,13 @@ OPTIONS = (
     ("grpc.keepalive_timeout_ms", 20 * SECOND),
     ("grpc.http2.min_ping_interval_without_data_ms", 10 * SECOND),
 )
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 OPEN_TO_ALL = {
     "/grpc.health.v1.Health/Check": Access.OPEN,
     "/grpc.health.v1.Health/List": Access.OPEN,
     "/grpc.health.v1.Health/Watch": Access.OPEN,
     "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Access.OPEN,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Access.OPEN,
 }
 
 
@@ -110,7 +115,7 @@ class Server:
         self._closers = tuple(closers)
         access = {**OPEN_TO_ALL, **access}
         _require_a_rule_for_each_method([service.name for service in services], access)
-        self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAXIMUM_CALLS)
+        self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAXIMUM_OPEN_CALLS)
         self._health = Health()
         self._names = [service.name for service in services]
         self._interceptor = Interceptor(authenticator, access)
@@ -118,10 +123,7 @@ class Server:
         for service in services:
             service.register(service.servicer, registrar)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, registrar)
-        names = [*self._names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name]
-        add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
-            ReflectionServicer([*names, reflection.SERVICE_NAME]), registrar
-        )
+        _add_reflection([*self._names, HEALTH, reflection.SERVICE_NAME], registrar)
 
     async def start(self, address: str) -> int:
         """Listen on `address` ("host:port"; port 0: any that is free) and return the port.
@@ -147,6 +149,21 @@ class Server:
         for close in self._closers:
             await close()
         log.info("stopped")
+
+
+def _add_reflection(names: list[str], registrar: Any) -> None:
+    servicer = ReflectionServicer(names)
+    add_ServerReflectionServicer_to_server(servicer, registrar)  # type: ignore[no-untyped-call]
+    # Version 1 has the same messages under another name; some clients speak no other.
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    methods = {"ServerReflectionInfo": handler}
+    registrar.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("grpc.reflection.v1.ServerReflection", methods)]
+    )
 
 
 async def until_told_to_stop() -> None:

@@ -83,6 +83,26 @@ async def test_a_repeated_mutation_gets_the_first_answer(world: World, name: str
     assert await state(world) == after
 
 
+async def test_one_id_in_capitals_is_the_same_id(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    request = CreateAgentRequest(agent=Agent(project_id=project.id, name="Scout"))
+    request.request_id = str(uuid4())
+    first = await alice.agents.CreateAgent(request)
+    request.request_id = request.request_id.upper()
+    assert await alice.agents.CreateAgent(request) == first
+
+
+async def test_one_id_without_hyphens_is_no_id(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    request = CreateAgentRequest(agent=Agent(project_id=project.id, name="Scout"))
+    request.request_id = str(uuid4())
+    await alice.agents.CreateAgent(request)
+    request.request_id = request.request_id.replace("-", "")
+    await refused(alice.agents.CreateAgent(request), Reason.INVALID_FIELD)
+
+
 @pytest.mark.parametrize("name", MUTATIONS)
 async def test_a_malformed_request_id_is_refused(world: World, name: str) -> None:
     alice = await world.user()

@@ -1,19 +1,23 @@
 """Health, reflection, addresses, and the end of a server."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2 import (
+    ServerReflectionRequest,
+    ServerReflectionResponse,
+)
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from agent_service.__main__ import build
 from shared.database import Database
 from shared.errors import Reason
-from shared.interceptor import MAXIMUM_STREAMS
+from shared.interceptor import MAXIMUM_CALLS, MAXIMUM_STREAMS
 from shared.server import DRAIN_SECONDS, StartError
 from shared.settings import Settings
 from tests.locks import under_way
@@ -123,3 +127,50 @@ async def test_streams_are_limited_and_leave_room_for_calls(world: World) -> Non
     assert await alice.project()
     for watch in watches:
         watch.cancel()
+
+
+async def test_calls_without_a_message_leave_room_for_others(
+    database: Database, settings: Settings, world: World
+) -> None:
+    alice = await world.user()
+    server = build(database, settings)
+    address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
+    # A connection of its own for each channel, and more calls on all than may be under way.
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with AsyncExitStack() as stack:
+        calls: list[Any] = []
+        for _ in range(8):
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options))
+            open_call: Any = channel.stream_unary("/tandem.agent.v1.AgentService/GetAgent")
+            calls += [open_call() for _ in range(MAXIMUM_CALLS // 7)]
+        await asyncio.gather(*(call.wait_for_connection() for call in calls))
+        async with grpc.aio.insecure_channel(address, options) as channel:
+            assert await Client(Channels(channel, channel), alice.token).project()
+        for call in calls:
+            call.cancel()
+    await server.stop()
+
+
+async def test_calls_under_way_are_limited(
+    world: World, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.interceptor.MAXIMUM_CALLS", 1)
+    alice = await world.user()
+    async with under_way(database_url, "LOCK TABLE projects IN EXCLUSIVE MODE") as blocked:
+        call = asyncio.ensure_future(alice.project())
+        await blocked.wait()
+        found = await refused(alice.project(), Reason.LIMIT_EXCEEDED)
+        assert found.details["RetryInfo"].retry_delay.seconds == 1
+    assert await call
+    assert await alice.project()
+
+
+async def test_reflection_speaks_version_1_too(world: World) -> None:
+    call: Any = world.channels.agents.stream_stream(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        ServerReflectionRequest.SerializeToString,
+        ServerReflectionResponse.FromString,
+    )
+    asked = [ServerReflectionRequest(file_containing_symbol="tandem.agent.v1.AgentService")]
+    (answer,) = [answer async for answer in call(iter(asked))]
+    assert answer.file_descriptor_response.file_descriptor_proto
