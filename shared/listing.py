@@ -10,15 +10,12 @@ from sqlalchemy import ColumnElement, Select, func, select
 
 from shared.caller import Caller
 from shared.database import Connection, Record
-from shared.paging import DEFAULT_PAGE_SIZE, PAGE_BYTES, Order, Page
+from shared.paging import PAGE_BYTES, Order, Page
 from shared.schema import projects
 from shared.statements import Statement, page_of, visible
 
 # Answers the rows behind a key and an id, up to a limit.
 Portion: TypeAlias = Callable[[tuple[Any, UUID] | None, int], Awaitable[list[Record]]]
-
-# One portion is enough for a page of the default size.
-PORTION_ROWS = DEFAULT_PAGE_SIZE + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +45,8 @@ class Lister:
     A filter's parameter has the filter's name. Orders map the name of a field to what it orders by,
     and "<name> desc" where the other direction orders by something else.
 
-    Where rows can be large, `weight` says their bytes: they are fetched in portions, and no more of
-    them when they are more than a page holds.
+    `weight` says about how many bytes a row has. Rows are fetched in portions of `portion`, and no
+    more of them when they are more than a page holds: that bounds the memory of a list.
     """
 
     def __init__(
@@ -58,10 +55,12 @@ class Lister:
         row_id: ColumnElement[Any],
         filters: Mapping[str, ColumnElement[bool]],
         orders: Mapping[str, ColumnElement[Any]],
-        weight: Callable[[Record], int] | None = None,
+        weight: Callable[[Record], int],
+        portion: int,
     ) -> None:
         self._rows = rows
         self._weight = weight
+        self._portion = portion
         self._row_id = row_id
         self._filters = filters
         self._orders = orders
@@ -91,12 +90,10 @@ class Lister:
 
     async def _fetch(self, page: Page, portion: Portion) -> tuple[list[Record], bool]:
         """The rows of a page and one more, or fewer that are heavier than a page: they are cut."""
-        if self._weight is None:
-            return await portion(page.after, page.size + 1), False
         rows: list[Record] = []
         after, weight = page.after, 0
         while weight <= PAGE_BYTES:
-            limit = min(page.size + 1 - len(rows), PORTION_ROWS)
+            limit = min(page.size + 1 - len(rows), self._portion)
             found = await portion(after, limit)
             rows += found
             if len(found) < limit or len(rows) > page.size:

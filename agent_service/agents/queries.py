@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+import orjson
 from sqlalchemy import (
     ARRAY,
     String,
@@ -22,6 +23,9 @@ from shared.listing import Lister
 from shared.owned import Owned, new_values
 from shared.schema import agents, projects, tasks, users
 from shared.statements import Statement
+
+# Of rows with up to 64 KiB each.
+PORTION = 251
 
 AGENTS = Owned(agents, Reason.AGENT_NOT_FOUND)
 
@@ -105,4 +109,6 @@ LIST = Lister(
         "updated_at": agents.c.updated_at,
         "name": agents.c.name,
     },
+    weight=lambda row: len(orjson.dumps(row["config"])),
+    portion=PORTION,
 )

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+import orjson
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -24,6 +25,9 @@ from shared.listing import Lister
 from shared.owned import new_values
 from shared.schema import projects
 from shared.statements import Statement, visible
+
+# Of rows with up to 128 KiB each.
+PORTION = 101
 
 _by_id = projects.c.id == bindparam("id", type_=Uuid)
 
@@ -98,4 +102,6 @@ LIST = Lister(
         "updated_at": projects.c.updated_at,
         "name": projects.c.name,
     },
+    weight=lambda row: len(row["description"] or "") + len(orjson.dumps(row["settings"])),
+    portion=PORTION,
 )

@@ -34,6 +34,7 @@ from sqlalchemy.dialects.postgresql import insert
 from shared.errors import Reason
 from shared.listing import Lister
 from shared.owned import Owned, new_values
+from shared.paging import DEFAULT_PAGE_SIZE
 from shared.schema import agents, projects, task_dependencies, tasks, users
 from shared.statements import Statement, visible
 from task_service.tasks.lifecycle import ENDED
@@ -228,4 +229,5 @@ LIST = Lister(
         "priority desc": _urgency(without=0),
     },
     weight=lambda row: len(row["description"] or "") + len(orjson.dumps(row["result"])),
+    portion=DEFAULT_PAGE_SIZE + 1,
 )
