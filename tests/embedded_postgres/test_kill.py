@@ -12,7 +12,7 @@ import pytest
 from shared.embedded_postgres import EmbeddedPostgresError, Server, postmaster, start
 from shared.embedded_postgres.account import Account, account_for
 from shared.embedded_postgres.processes import has_ended, inhabitants
-from tests.embedded_postgres.folders import ask
+from tests.embedded_postgres.folders import ask, copy, reachable_folder, remove
 
 START_AND_DIE = """
 import os, sys
@@ -78,6 +78,21 @@ def test_an_innocent_process_with_the_recorded_pid_is_left_alone(data_dir: Path)
         assert ask(again.url, "SELECT 1") == 1
         assert innocent.poll() is None
         innocent.kill()
+
+
+def test_another_server_with_the_recorded_pid_is_left_alone(data_dir: Path, original: Path) -> None:
+    folder = reachable_folder()
+    copy(original, folder / "data")
+    other = start(folder / "data")
+    server = start(data_dir)
+    kill(server)
+    record_pid(server, other.process.pid)
+    again = start(data_dir)
+    assert not again.adopted
+    assert again.process.pid != other.process.pid
+    assert ask(other.url, "SELECT 1") == 1
+    remove(folder / "data")
+    folder.rmdir()
 
 
 @pytest.mark.parametrize("remains", ["", "\0\0\0\0"])

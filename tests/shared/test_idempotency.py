@@ -170,9 +170,14 @@ async def test_callers_and_methods_have_ids_of_their_own(world: World) -> None:
     project = await alice.project()
     agent = await alice.agent(project)
     request_id = str(uuid4())
-    for caller, name in ((alice, "1"), (root, "2")):
-        new = Agent(project_id=project.id, name=name)
-        await caller.agents.CreateAgent(CreateAgentRequest(agent=new, request_id=request_id))
+    new = CreateAgentRequest(agent=Agent(project_id=project.id, name="1"), request_id=request_id)
+    first = await alice.agents.CreateAgent(new)
+    await refused(root.agents.CreateAgent(new), Reason.AGENT_NAME_TAKEN)
+    other = CreateAgentRequest(agent=Agent(project_id=project.id, name="2"), request_id=request_id)
+    second = await root.agents.CreateAgent(other)
+    for _ in range(2):
+        assert await alice.agents.CreateAgent(new) == first
+        assert await root.agents.CreateAgent(other) == second
     request = DeleteAgentRequest(agent_id=agent.id, request_id=request_id)
     assert await alice.agents.DeleteAgent(request) == Empty()
     assert await world.value("SELECT count(*) FROM request_ids") == 3

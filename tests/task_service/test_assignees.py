@@ -10,7 +10,8 @@ import grpc
 import pytest
 from uuid_utils.compat import uuid7
 
-from shared.errors import Reason
+from shared.errors import Reason, Refusal
+from shared.status import DETAILS_KEY, to_status
 from tandem.agent.v1.agent_service_pb2 import DeleteAgentRequest
 from tandem.agent.v1.project_service_pb2 import DeleteProjectRequest, Project
 from tandem.task.v1.task_service_pb2 import (
@@ -286,21 +287,26 @@ async def test_no_connection_is_held_while_the_agent_service_is_asked(
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("answer", "message", "reason"),
     [
-        (grpc.StatusCode.INTERNAL, "secret"),
-        (grpc.StatusCode.UNIMPLEMENTED, "secret"),
-        (grpc.StatusCode.PERMISSION_DENIED, "of a proxy between, without details"),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, "secret"),
+        (grpc.StatusCode.INTERNAL, "secret", None),
+        (grpc.StatusCode.UNIMPLEMENTED, "secret", None),
+        (grpc.StatusCode.PERMISSION_DENIED, "of a proxy between, without details", None),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "secret", None),
+        (grpc.StatusCode.INTERNAL, "of the agent service itself", Reason.INTERNAL),
+        (grpc.StatusCode.UNAVAILABLE, "of its database", Reason.DATABASE_UNAVAILABLE),
+        (grpc.StatusCode.INVALID_ARGUMENT, "of another version", Reason.INVALID_FIELD),
     ],
 )
 async def test_an_answer_that_is_none_is_unavailable(
-    world: World, answer: grpc.StatusCode, message: str
+    world: World, answer: grpc.StatusCode, message: str, reason: Reason | None
 ) -> None:
+    details = to_status(Refusal(reason, message)).SerializeToString() if reason else b""
+
     class Broken(grpc.GenericRpcHandler):
         def service(self, _details: grpc.HandlerCallDetails) -> Any:
             async def handle(_request: bytes, context: "grpc.aio.ServicerContext") -> None:  # type: ignore[type-arg]
-                await context.abort(answer, message)
+                await context.abort(answer, message, ((DETAILS_KEY, details),))
 
             return grpc.unary_unary_rpc_method_handler(handle)
 
