@@ -92,7 +92,7 @@ def _spawn(home: Home, binaries: Binaries, port: int) -> psutil.Process:
     arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     with home.log.open("ab") as output:
         child = subprocess.Popen(  # noqa: S603
-            [binaries.postgres, "-D", home.cluster, *arguments],
+            home.account.command(binaries.postgres, "-D", home.cluster, *arguments),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

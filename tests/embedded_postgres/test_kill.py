@@ -151,7 +151,7 @@ def test_a_new_cluster_is_whole_or_not_there(empty_data_dir: Path) -> None:
 
 
 def bystander(account: Account, folder: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(["sleep", "60"], **account.options(folder))
+    return subprocess.Popen(account.command("/bin/sleep", "60"), **account.options(folder))
 
 
 def record_pid(server: Server, pid: int) -> None:
