@@ -1,4 +1,4 @@
-"""A socket between the task service and the real agent service, which can be watched and slowed."""
+"""What stands between the task service and the real agent service, to be watched, slowed, broken."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+
+from shared.errors import Reason, Refusal
+from shared.status import DETAILS_KEY, to_status
 
 
 @dataclass
@@ -53,5 +56,24 @@ class Relay(grpc.GenericRpcHandler):
             if self.before_answer:
                 await self.before_answer()
             return answer
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+
+@dataclass
+class Broken(grpc.GenericRpcHandler):
+    """Refuses every call, with the details of our own services where there is a reason."""
+
+    code: grpc.StatusCode
+    message: str
+    reason: Reason | None = None
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """Every method, in bytes."""
+
+        async def handle(_request: bytes, context: Any) -> None:
+            refusal = Refusal(self.reason, self.message) if self.reason else None
+            status = to_status(refusal).SerializeToString() if refusal else b""
+            await context.abort(self.code, self.message, ((DETAILS_KEY, status),))
 
         return grpc.unary_unary_rpc_method_handler(handle)

@@ -3,15 +3,13 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Any
 from uuid import uuid4
 
 import grpc
 import pytest
 from uuid_utils.compat import uuid7
 
-from shared.errors import Reason, Refusal
-from shared.status import DETAILS_KEY, to_status
+from shared.errors import Reason
 from tandem.agent.v1.agent_service_pb2 import DeleteAgentRequest
 from tandem.agent.v1.project_service_pb2 import DeleteProjectRequest, Project
 from tandem.task.v1.task_service_pb2 import (
@@ -28,7 +26,7 @@ from tandem.task.v1.task_service_pb2 import (
 from task_service.__main__ import build
 from tests.http2 import posted, read_until
 from tests.refusals import Refused, refused
-from tests.task_service.relay import Relay
+from tests.task_service.relay import Broken, Relay
 from tests.world import Client, User, World, running
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -301,19 +299,10 @@ async def test_no_connection_is_held_while_the_agent_service_is_asked(
 async def test_an_answer_that_is_none_is_unavailable(
     world: World, answer: grpc.StatusCode, message: str, reason: Reason | None
 ) -> None:
-    details = to_status(Refusal(reason, message)).SerializeToString() if reason else b""
-
-    class Broken(grpc.GenericRpcHandler):
-        def service(self, _details: grpc.HandlerCallDetails) -> Any:
-            async def handle(_request: bytes, context: "grpc.aio.ServicerContext") -> None:  # type: ignore[type-arg]
-                await context.abort(answer, message, ((DETAILS_KEY, details),))
-
-            return grpc.unary_unary_rpc_method_handler(handle)
-
     alice = await world.user()
     project = await alice.project()
     agent, task = await alice.agent(project), await alice.task(project)
-    server = grpc.aio.server(handlers=(Broken(),))
+    server = grpc.aio.server(handlers=(Broken(answer, message, reason),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with world.asking(f"127.0.0.1:{port}") as broken:
