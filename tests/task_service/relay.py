@@ -1,4 +1,4 @@
-"""What stands between the task service and the real agent service, to be watched, slowed, broken."""
+"""What stands between the task service and the real agent service: watched, slow, or broken."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -68,7 +68,7 @@ class Broken(grpc.GenericRpcHandler):
     message: str
     reason: Reason | None = None
 
-    def service(self, details: grpc.HandlerCallDetails) -> Any:
+    def service(self, _details: grpc.HandlerCallDetails) -> Any:
         """Every method, in bytes."""
 
         async def handle(_request: bytes, context: Any) -> None:
