@@ -80,8 +80,8 @@ TASK_INDEXES = (
 )
 
 # One row for each agent that each project's rows speak of, with the id that it will have.
-PLACEHOLDERS = """
-CREATE TEMPORARY TABLE placeholders AS
+# `tandem db doctor` runs this, NAMED and DANGLING as they stand, so that it says what happens here.
+SPOKEN_OF = """
 SELECT spoken_of.agent_id, spoken_of.project_id,
        CASE row_number() OVER (PARTITION BY agent_id ORDER BY projects.created_at, projects.id)
            WHEN 1 THEN agent_id ELSE gen_random_uuid() END AS placeholder_id
@@ -94,16 +94,21 @@ FROM (
 JOIN projects ON projects.id = spoken_of.project_id
 """
 
+PLACEHOLDERS = f"CREATE TEMPORARY TABLE placeholders AS {SPOKEN_OF}"
+
 # Ids that were made in the same minute begin alike, so alike names are numbered.
-CREATE_PLACEHOLDERS = """
-INSERT INTO agents (id, project_id, name, agent_type, status, is_active)
+NAMED = """
 SELECT placeholder_id, project_id,
-       'Migrated Agent ' || short || CASE nth WHEN 1 THEN '' ELSE ' (' || nth || ')' END,
+       'Migrated Agent ' || short || CASE nth WHEN 1 THEN '' ELSE ' (' || nth || ')' END AS name,
        'generic', 'offline', false
 FROM (
     SELECT *, row_number() OVER (PARTITION BY project_id, short ORDER BY placeholder_id) AS nth
     FROM (SELECT *, left(placeholder_id::text, 8) AS short FROM placeholders) AS shortened
 ) AS numbered
+"""
+
+CREATE_PLACEHOLDERS = f"""
+INSERT INTO agents (id, project_id, name, agent_type, status, is_active) {NAMED}
 """
 
 MOVE_KEYS = """
