@@ -8,19 +8,20 @@ from agent_service.agents.servicer import AgentServicer
 from agent_service.credentials.servicer import AuthServicer
 from agent_service.projects.rules import ProjectRules
 from agent_service.projects.servicer import ProjectServicer
+from agent_service.rooms.rules import RoomRules
+from agent_service.rooms.servicer import RoomServicer
 from shared import process
-from shared.auth import Authenticator, verification_key
+from shared.auth import Authenticator
+from shared.claims import Verifier
 from shared.database import Database
+from shared.keys import verification_key
 from shared.paging import Pager
 from shared.server import Server, Service
 from shared.settings import Settings
 from tandem.agent.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
 from tandem.agent.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
 from tandem.agent.v1.project_service_pb2_grpc import add_ProjectServiceServicer_to_server
-from tandem.agent.v1.room_service_pb2_grpc import (
-    RoomServiceServicer,
-    add_RoomServiceServicer_to_server,
-)
+from tandem.agent.v1.room_service_pb2_grpc import add_RoomServiceServicer_to_server
 
 
 def build(database: Database, settings: Settings) -> Server:
@@ -29,15 +30,14 @@ def build(database: Database, settings: Settings) -> Server:
     pager = Pager(key.material)
     agents = AgentServicer(AgentRules(database), pager)
     projects = ProjectServicer(ProjectRules(database), pager)
+    rooms = RoomServicer(RoomRules(database), pager)
     services = [
         Service("tandem.agent.v1.AgentService", agents, add_AgentServiceServicer_to_server),
         Service("tandem.agent.v1.ProjectService", projects, add_ProjectServiceServicer_to_server),
-        Service(
-            "tandem.agent.v1.RoomService", RoomServiceServicer(), add_RoomServiceServicer_to_server
-        ),
+        Service("tandem.agent.v1.RoomService", rooms, add_RoomServiceServicer_to_server),
         Service("tandem.agent.v1.AuthService", AuthServicer(), add_AuthServiceServicer_to_server),
     ]
-    return Server(services, Authenticator(database, settings, key), ACCESS)
+    return Server(services, Authenticator(database, Verifier(settings, key)), ACCESS)
 
 
 if __name__ == "__main__":

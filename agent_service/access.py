@@ -4,12 +4,12 @@ from shared.interceptor import Access
 
 ACCESS = {
     "/tandem.agent.v1.AgentService/CreateAgent": Access.USER,
-    "/tandem.agent.v1.AgentService/GetAgent": Access.USER,
+    "/tandem.agent.v1.AgentService/GetAgent": Access.USER_OR_AGENT,
     "/tandem.agent.v1.AgentService/BatchGetAgents": Access.USER,
     "/tandem.agent.v1.AgentService/ListAgents": Access.USER,
     "/tandem.agent.v1.AgentService/UpdateAgent": Access.USER,
     "/tandem.agent.v1.AgentService/DeleteAgent": Access.USER,
-    "/tandem.agent.v1.AgentService/SetAgentStatus": Access.USER,
+    "/tandem.agent.v1.AgentService/SetAgentStatus": Access.USER_OR_AGENT,
     "/tandem.agent.v1.AgentService/VerifyAgentAccess": Access.USER,
     "/tandem.agent.v1.AgentService/ValidateAssignee": Access.USER,
     "/tandem.agent.v1.ProjectService/CreateProject": Access.USER,
@@ -25,7 +25,7 @@ ACCESS = {
     "/tandem.agent.v1.RoomService/AddParticipant": Access.USER,
     "/tandem.agent.v1.RoomService/RemoveParticipant": Access.USER,
     "/tandem.agent.v1.RoomService/ListParticipants": Access.USER,
-    "/tandem.agent.v1.AuthService/WhoAmI": Access.USER,
+    "/tandem.agent.v1.AuthService/WhoAmI": Access.USER_OR_AGENT,
     "/tandem.agent.v1.AuthService/CreateApiKey": Access.USER,
     "/tandem.agent.v1.AuthService/ListApiKeys": Access.USER,
     "/tandem.agent.v1.AuthService/RevokeApiKey": Access.USER,

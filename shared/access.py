@@ -1,12 +1,15 @@
-"""What a caller may reach: the projects that are theirs, and for a superuser all."""
+"""What a caller may reach: the projects that are theirs, for a superuser all, for an agent its own.
+
+An agent reaches in its project what is its own, and nothing else.
+"""
 
 from uuid import UUID
 
 from sqlalchemy import bindparam, select
 
-from shared.caller import Caller
+from shared.caller import Agent, Caller, User
 from shared.database import Connection
-from shared.errors import Reason, Refusal, not_found
+from shared.errors import Reason, Refusal, not_allowed_for_agent, not_found
 from shared.schema import projects
 from shared.statements import Statement
 
@@ -17,9 +20,10 @@ PROJECT = Statement(
 
 
 async def require_project(connection: Connection, caller: Caller, project_id: str) -> None:
-    """Raise Refusal(PROJECT_NOT_FOUND or NOT_PROJECT_OWNER) unless the caller may see the project.
+    """Raise a Refusal unless the caller may look for something in the project.
 
-    A malformed id is let through: it is refused with the rest of the request's content.
+    PROJECT_NOT_FOUND, NOT_PROJECT_OWNER or NOT_ALLOWED_FOR_AGENT. A malformed id is let through: it
+    is refused with the rest of the request's content.
     """
     known = as_uuid(project_id)
     if known is None:
@@ -27,7 +31,8 @@ async def require_project(connection: Connection, caller: Caller, project_id: st
     row = await PROJECT.row(connection, id=known)
     if row is None:
         raise not_found(Reason.PROJECT_NOT_FOUND, known)
-    require_owner(caller, row["owner_id"], known)
+    if not (isinstance(caller, Agent) and caller.project_id == known):
+        require_reach(caller, row["owner_id"], project_id=known)
 
 
 def as_uuid(text: str) -> UUID | None:
@@ -39,23 +44,39 @@ def as_uuid(text: str) -> UUID | None:
     return known if str(known) == text.lower() else None
 
 
-def require_owner(caller: Caller, owner_id: UUID, project_id: UUID | None = None) -> None:
-    """Raise Refusal(NOT_PROJECT_OWNER) unless the caller owns the project or is a superuser.
+def require_reach(
+    caller: Caller,
+    owner_id: UUID,
+    agent_id: UUID | None = None,
+    *,
+    project_id: UUID | None = None,
+) -> None:
+    """Raise Refusal(NOT_PROJECT_OWNER or NOT_ALLOWED_FOR_AGENT) unless the caller reaches a row.
 
+    `owner_id` is the owner of its project, `agent_id` the agent that it is, or is assigned to.
     `project_id` is repeated to the caller: only where the caller has named it.
     """
-    if owner_id != caller.id and not caller.is_superuser:
-        metadata = {"project_id": str(project_id)} if project_id else {}
-        message = "It belongs to a project that is not yours."
-        raise Refusal(Reason.NOT_PROJECT_OWNER, message, metadata)
+    if _reaches(caller, owner_id, agent_id):
+        return
+    if isinstance(caller, Agent):
+        raise not_allowed_for_agent()
+    metadata = {"project_id": str(project_id)} if project_id else {}
+    message = "It belongs to a project that is not yours."
+    raise Refusal(Reason.NOT_PROJECT_OWNER, message, metadata)
 
 
-def require_writable(caller: Caller, owner_id: UUID, project_id: UUID, status: str) -> None:
-    """As `require_owner`; and raise Refusal(PROJECT_NOT_ACTIVE) unless the project is active."""
-    require_owner(caller, owner_id)
+def require_active(project_id: UUID, status: str) -> None:
+    """Raise Refusal(PROJECT_NOT_ACTIVE) unless what is in the project can be changed."""
     if status != "active":
         raise Refusal(
             Reason.PROJECT_NOT_ACTIVE,
             f"The project is {status}; what is in it cannot be changed.",
             metadata={"project_id": str(project_id), "status": status},
         )
+
+
+def _reaches(caller: Caller, owner_id: UUID, agent_id: UUID | None) -> bool:
+    """What shared.statements.visible says in SQL."""
+    if isinstance(caller, User):
+        return caller.is_superuser or owner_id == caller.id
+    return agent_id == caller.id

@@ -1,61 +1,44 @@
-"""From the metadata of a call to the active user who makes it."""
+"""From the metadata of a call to the active user or agent who makes it."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
-from uuid import UUID
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from sqlalchemy import bindparam, select
+from sqlalchemy import Uuid, and_, bindparam, or_, select
 
-from shared.caller import Caller
-from shared.database import Database
+from shared.cache import Cache
+from shared.caller import Agent, Caller, User
+from shared.claims import Claims, Verifier
+from shared.database import Connection, Database
 from shared.errors import Reason, Refusal, caller_inactive
-from shared.schema import users
-from shared.settings import Settings, SettingsError
-from shared.statements import Statement
+from shared.schema import agent_api_keys, agents, users
+from shared.statements import Statement, usable
 
 MAXIMUM_TOKEN_CHARACTERS = 8192
-CACHED_TOKENS = 10_000
 CACHED_CALLERS = 10_000
-# How long a change of a user may go unnoticed; the promise is "within seconds".
+# How long a change of a caller may go unnoticed; the promise is "within seconds".
 CALLER_SECONDS = 1.0
 BEARER = "bearer "
 
-V = TypeVar("V")
-
 # The user whom a token names.
 USER = Statement(
-    select(
-        users.c.id,
-        users.c.username,
-        users.c.email,
-        users.c.full_name,
-        users.c.is_active,
-        users.c.is_superuser,
-    ).where(users.c.id == bindparam("id"))
+    select(users.c.username, users.c.email, users.c.full_name, users.c.is_superuser).where(
+        users.c.id == bindparam("id"), users.c.is_active
+    )
 )
 
-
-@dataclass(frozen=True, slots=True)
-class VerificationKey:
-    """What tokens are verified by. The algorithm is fixed here and never read from a token."""
-
-    algorithm: str
-    key: Any
-    material: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What a token that was verified says; `expires_at` in seconds since 1970."""
-
-    subject: UUID
-    expires_at: float
+_key = bindparam("api_key_id", type_=Uuid)
+# The agent whom a token names, and what the API key is for that it was given for, where one was.
+AGENT = Statement(
+    select(agents.c.project_id, agent_api_keys.c.capabilities)
+    .select_from(
+        agents.outerjoin(
+            agent_api_keys,
+            and_(agent_api_keys.c.id == _key, agent_api_keys.c.agent_id == agents.c.id),
+        )
+    )
+    .where(agents.c.id == bindparam("id"), agents.c.is_active, or_(_key.is_(None), usable()))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +50,13 @@ class Proof:
     expires_at: float
 
 
-class _Cache(Generic[V]):
-    """A dict that forgets what it has had for longest when it is full."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._entries: dict[Any, V] = {}
-
-    def get(self, key: Any) -> V | None:
-        return self._entries.get(key)
-
-    def put(self, key: Any, value: V) -> None:
-        self._entries.pop(key, None)
-        if len(self._entries) >= self._size:
-            del self._entries[next(iter(self._entries))]
-        self._entries[key] = value
-
-
 class Authenticator:
-    """Verifies tokens and loads the users whom they name."""
+    """Verifies tokens and loads the users and agents whom they name."""
 
-    def __init__(self, database: Database, settings: Settings, key: VerificationKey) -> None:
+    def __init__(self, database: Database, verifier: Verifier) -> None:
         self._database = database
-        self._key = key
-        self._issuer = settings.jwt_issuer
-        self._audience = settings.jwt_audience
-        self._claims: _Cache[Claims] = _Cache(CACHED_TOKENS)
-        self._callers: _Cache[tuple[Caller, float]] = _Cache(CACHED_CALLERS)
+        self._verifier = verifier
+        self._callers: Cache[tuple[Caller, float]] = Cache(CACHED_CALLERS)
 
     async def authenticate(self, authorization: Sequence[str]) -> Proof:
         """The caller whom the `authorization` metadata proves.
@@ -101,90 +64,37 @@ class Authenticator:
         Raises Refusal: TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, CALLER_INACTIVE.
         """
         token = _bearer(authorization)
-        claims = self._verified(token)
-        cached = self._callers.get(claims.subject)
+        claims = await self._verifier.verify(token)
+        cached = self._callers.get(claims.identity)
         if cached is not None and time.monotonic() - cached[1] < CALLER_SECONDS:
             return Proof(cached[0], token, claims.expires_at)
         return Proof(await self._load(claims), token, claims.expires_at)
 
     async def _load(self, claims: Claims) -> Caller:
-        row = await self._database.read(lambda c: USER.row(c, id=claims.subject))
-        if row is None or not row["is_active"]:
+        find = _user if claims.kind == "user" else _agent
+        asked = time.monotonic()
+        caller = await self._database.read(lambda connection: find(connection, claims))
+        if caller is None:
             raise caller_inactive()
-        caller = Caller(
-            id=claims.subject,
-            username=row["username"],
-            email=row["email"],
-            full_name=row["full_name"],
-            is_superuser=row["is_superuser"],
-        )
-        self._callers.put(claims.subject, (caller, time.monotonic()))
+        self._callers.put(claims.identity, (caller, asked))
         return caller
 
-    def _verified(self, token: str) -> Claims:
-        claims = self._claims.get(token)
-        if claims is None:
-            claims = self._decode(token)
-            self._claims.put(token, claims)
-        if claims.expires_at <= time.time():
-            raise _expired()
-        return claims
 
-    def _decode(self, token: str) -> Claims:
-        try:
-            payload = jwt.decode(
-                token,
-                self._key.key,
-                algorithms=[self._key.algorithm],
-                audience=self._audience,
-                issuer=self._issuer,
-                options={"require": ["iss", "aud", "sub", "exp", "iat", "typ"]},
-            )
-            if payload["typ"] != "user":
-                raise _invalid()
-            # WhoAmI says when it ends, and can say no time after the year 9999.
-            end = datetime.fromtimestamp(float(payload["exp"]), UTC)
-            return Claims(UUID(payload["sub"]), end.timestamp())
-        except jwt.ExpiredSignatureError:
-            raise _expired() from None
-        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, OSError, AttributeError):
-            raise _invalid() from None
-
-
-def verification_key(settings: Settings) -> VerificationKey:
-    """The key out of the settings.
-
-    Raises SettingsError where there is none, more than one, or one that is of no use.
-    """
-    if settings.jwt_secret and settings.jwt_public_key:
-        raise SettingsError("Set only one of TANDEM_JWT_SECRET and TANDEM_JWT_PUBLIC_KEY.")
-    if settings.jwt_secret:
-        secret = settings.jwt_secret.get_secret_value()
-        return VerificationKey("HS256", secret, secret.encode())
-    if settings.jwt_public_key:
-        return _public_key(settings.jwt_public_key)
-    raise SettingsError(
-        "No key to verify tokens by: set TANDEM_JWT_PUBLIC_KEY (a PEM public key for RS256, ES256 "
-        "or EdDSA), or TANDEM_JWT_SECRET (at least 32 bytes, HS256) for development."
+async def _user(connection: Connection, claims: Claims) -> Caller | None:
+    row = await USER.row(connection, id=claims.subject)
+    if row is None:
+        return None
+    return User(
+        claims.subject, row["username"], row["email"], row["full_name"], row["is_superuser"]
     )
 
 
-def _public_key(pem: str) -> VerificationKey:
-    wrong = SettingsError(
-        "TANDEM_JWT_PUBLIC_KEY: must be a public key in PEM: RSA of at least 2048 bits, "
-        "EC on P-256, or Ed25519."
-    )
-    try:
-        key = load_pem_public_key(pem.encode())
-    except ValueError:
-        raise wrong from None
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= 2048:
-        return VerificationKey("RS256", key, pem.encode())
-    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
-        return VerificationKey("ES256", key, pem.encode())
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        return VerificationKey("EdDSA", key, pem.encode())
-    raise wrong
+async def _agent(connection: Connection, claims: Claims) -> Caller | None:
+    row = await AGENT.row(connection, id=claims.subject, api_key_id=claims.api_key_id)
+    if row is None:
+        return None
+    name = f"agent {claims.subject}"
+    return Agent(claims.subject, name, row["project_id"], row["capabilities"] or [])
 
 
 def _bearer(authorization: Sequence[str]) -> str:
@@ -200,11 +110,3 @@ def _bearer(authorization: Sequence[str]) -> str:
         )
         raise Refusal(Reason.TOKEN_INVALID, message)
     return value[len(BEARER) :].strip()
-
-
-def _invalid() -> Refusal:
-    return Refusal(Reason.TOKEN_INVALID, "The token is not valid here.")
-
-
-def _expired() -> Refusal:
-    return Refusal(Reason.TOKEN_EXPIRED, "The token has expired; get a new one.")

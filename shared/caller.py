@@ -1,5 +1,6 @@
 """Who calls."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -8,19 +9,42 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """An active user who has proved who they are."""
+class Caller(ABC):
+    """Somebody active who has proved who they are: a User or an Agent. `name` is for the log."""
 
     id: UUID
-    username: str
+    name: str
+
+    @property
+    @abstractmethod
+    def rights(self) -> dict[str, Any]:
+        """The parameters of the statements that decide access."""
+
+
+@dataclass(frozen=True, slots=True)
+class User(Caller):
+    """A user, who reaches what is in their projects; a superuser, all."""
+
     email: str
     full_name: str | None
     is_superuser: bool
 
     @property
     def rights(self) -> dict[str, Any]:
-        """The parameters of the statements that decide access."""
-        return {"caller_id": self.id, "superuser": self.is_superuser}
+        return {"caller_id": self.id, "caller_agent_id": None, "superuser": self.is_superuser}
+
+
+@dataclass(frozen=True, slots=True)
+class Agent(Caller):
+    """An agent of a project, who reaches itself and its tasks; what its API key is for."""
+
+    project_id: UUID
+    capabilities: list[str]
+
+    @property
+    def rights(self) -> dict[str, Any]:
+        # The id of an agent may be that of a user, too, where both came from an older system.
+        return {"caller_id": None, "caller_agent_id": self.id, "superuser": False}
 
 
 @dataclass(frozen=True, slots=True)

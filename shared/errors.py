@@ -131,8 +131,14 @@ def not_found(reason: Reason, resource_id: UUID | str) -> Refusal:
 
 def caller_inactive() -> Refusal:
     """Who calls is gone, or may not call any more."""
-    message = "The user whom the token names does not exist or is not active."
+    message = "The user or agent whom the token names does not exist or may not call any more."
     return Refusal(Reason.CALLER_INACTIVE, message)
+
+
+def not_allowed_for_agent() -> Refusal:
+    """An agent calls what is for users, or on what is neither itself nor a task of its own."""
+    message = "An agent may read and move itself and the tasks assigned to it, and nothing else."
+    return Refusal(Reason.NOT_ALLOWED_FOR_AGENT, message)
 
 
 def revision_mismatch(given: int, found: int) -> Refusal:

@@ -24,8 +24,8 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from shared.auth import Authenticator
-from shared.caller import Call, current_call
-from shared.errors import Reason, Refusal
+from shared.caller import Call, User, current_call
+from shared.errors import Reason, Refusal, not_allowed_for_agent
 from shared.status import DETAILS_KEY, GRPC_CODES, to_status
 
 log = structlog.get_logger()
@@ -46,6 +46,7 @@ class Access(Enum):
 
     OPEN = auto()
     USER = auto()
+    USER_OR_AGENT = auto()
 
 
 class Interceptor:
@@ -149,7 +150,9 @@ class Interceptor:
         if access is Access.OPEN:
             return
         proof = await self._authenticator.authenticate(served.authorization)
-        served.caller = proof.caller.username
+        served.caller = proof.caller.name
+        if access is Access.USER and not isinstance(proof.caller, User):
+            raise not_allowed_for_agent()
         current_call.set(
             Call(
                 served.method,

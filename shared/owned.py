@@ -2,8 +2,8 @@
 
 A statement that changes a row decides by itself whether the caller may, and answers in any case
 with what it found, so that one round trip is enough to act or to say why not. Its answer has the
-columns `owner_id`, `project_status`, `found_project_id`, `found_revision` and `found_status` of
-what it found, and the row as it is afterwards, all NULL where it was not changed.
+columns `owner_id`, `project_status`, `found_project_id`, `found_agent_id`, `found_revision` and
+`found_status` of what it found, and the row as it is afterwards, all NULL where it was not changed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,15 +13,18 @@ from uuid import UUID
 from sqlalchemy import (
     CTE,
     BigInteger,
+    Column,
     ColumnElement,
     FromClause,
     Table,
     Uuid,
     bindparam,
     case,
+    cast,
     false,
     func,
     insert,
+    null,
     or_,
     select,
     true,
@@ -29,7 +32,7 @@ from sqlalchemy import (
     update,
 )
 
-from shared.access import require_owner, require_writable
+from shared.access import require_active, require_reach
 from shared.caller import Caller
 from shared.database import Connection, Record
 from shared.errors import Reason, not_found, revision_mismatch
@@ -40,14 +43,20 @@ OWNER = projects.c.owner_id, projects.c.status.label("project_status")
 
 
 class Owned:
-    """Statements on one such table; `missing` is the refusal of an id that does not exist."""
+    """Statements on one such table; `missing` is the refusal of an id that does not exist.
 
-    def __init__(self, table: Table, missing: Reason) -> None:
+    `agent_id` is the column with the agent whose row it is; without one, no agent reaches a row.
+    """
+
+    def __init__(self, table: Table, missing: Reason, agent_id: Column[Any] | None = None) -> None:
         self.missing = missing
+        self.agent_id = agent_id
         self._table = table
         self.with_project: FromClause = table.join(projects, projects.c.id == table.c.project_id)
         by_id = table.c.id == bindparam("id", type_=Uuid)
-        row = select(*table.c, *OWNER).select_from(self.with_project).where(by_id)
+        found = cast(null(), Uuid) if agent_id is None else agent_id
+        found_agent_id = found.label("found_agent_id")
+        row = select(*table.c, *OWNER, found_agent_id).select_from(self.with_project).where(by_id)
         self._get = Statement(row)
         self._locked = row.with_for_update(of=table)
         self._lock = Statement(self._locked)
@@ -55,7 +64,7 @@ class Owned:
     async def get(self, connection: Connection, caller: Caller, row_id: UUID) -> Record:
         """The row, where the caller may see it.
 
-        Raises Refusal: …_NOT_FOUND, NOT_PROJECT_OWNER.
+        Raises Refusal: …_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
         """
         return self._seen(await self._get.row(connection, id=row_id), caller, row_id)
 
@@ -112,7 +121,7 @@ class Owned:
             )
             .where(
                 table.c.id == target.c.id,
-                writable(target.c.owner_id, target.c.project_status),
+                writable(target.c.owner_id, target.c.project_status, target.c.found_agent_id),
                 or_(revision == 0, target.c.revision == revision),
                 *conditions,
             )
@@ -128,22 +137,22 @@ class Owned:
     ) -> Record:
         """The answer of an update, where it changed the row or found nothing new to say.
 
-        Raises Refusal: …_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, REVISION_MISMATCH. A row
-        whose id is NULL failed the update's own conditions, and its rule has to say so.
+        Raises Refusal: …_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE,
+        REVISION_MISMATCH. A row whose id is NULL failed the update's own conditions, and its rule
+        has to say so.
         """
         if row is None:
             raise not_found(self.missing, row_id)
         if row["id"] is None:
-            require_writable(
-                caller, row["owner_id"], row["found_project_id"], row["project_status"]
-            )
+            require_reach(caller, row["owner_id"], row["found_agent_id"])
+            require_active(row["found_project_id"], row["project_status"])
             require_revision(revision, row["found_revision"])
         return row
 
     def _seen(self, row: Record | None, caller: Caller, row_id: UUID) -> Record:
         if row is None:
             raise not_found(self.missing, row_id)
-        require_owner(caller, row["owner_id"])
+        require_reach(caller, row["owner_id"], row["found_agent_id"])
         return row
 
     def _news(self, values: Mapping[str, ColumnElement[Any]]) -> ColumnElement[bool]:
@@ -166,6 +175,7 @@ def _found(target: CTE) -> tuple[ColumnElement[Any], ...]:
         columns.owner_id,
         columns.project_status,
         columns.project_id.label("found_project_id"),
+        columns.found_agent_id,
     ]
     found.append(columns.revision.label("found_revision"))
     if "status" in columns:
@@ -192,6 +202,6 @@ def created(row: Record | None, caller: Caller, project_id: UUID) -> Record:
     if row is None:
         raise not_found(Reason.PROJECT_NOT_FOUND, project_id)
     if row["id"] is None:
-        require_owner(caller, row["owner_id"], project_id)
-        require_writable(caller, row["owner_id"], project_id, row["project_status"])
+        require_reach(caller, row["owner_id"], project_id=project_id)
+        require_active(project_id, row["project_status"])
     return row

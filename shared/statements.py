@@ -6,11 +6,23 @@ Each is compiled once to the text that asyncpg prepares: running it costs what a
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Integer, Select, Uuid, and_, bindparam, or_, tuple_
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Integer,
+    Select,
+    Uuid,
+    and_,
+    bindparam,
+    func,
+    or_,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.sql import ClauseElement
 
 from shared.database import Connection, Record
+from shared.schema import agent_api_keys
 
 DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
 
@@ -43,16 +55,33 @@ class Statement:
         return [parameters[n] if n in parameters else constants[n] for n in self._names]
 
 
-def visible(owner_id: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Whether the caller may see what belongs to a project with this owner."""
-    return or_(
-        bindparam("superuser", type_=Boolean), owner_id == bindparam("caller_id", type_=Uuid)
-    )
+def visible(
+    owner_id: ColumnElement[Any], agent_id: ColumnElement[Any] | None = None
+) -> ColumnElement[bool]:
+    """Whether the caller may see a row: see require_reach. `agent_id` None: of no agent."""
+    reached = [
+        bindparam("superuser", type_=Boolean),
+        owner_id == bindparam("caller_id", type_=Uuid),
+    ]
+    if agent_id is not None:
+        reached.append(agent_id == bindparam("caller_agent_id", type_=Uuid))
+    return or_(*reached)
 
 
-def writable(owner_id: ColumnElement[Any], status: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Whether the caller may change what is in a project with this owner and this status."""
-    return and_(visible(owner_id), status == "active")
+def writable(
+    owner_id: ColumnElement[Any],
+    status: ColumnElement[Any],
+    agent_id: ColumnElement[Any] | None = None,
+) -> ColumnElement[bool]:
+    """Whether the caller may change a row that is in a project with this owner and this status."""
+    return and_(visible(owner_id, agent_id), status == "active")
+
+
+def usable() -> ColumnElement[bool]:
+    """Whether an API key can prove who an agent is."""
+    keys = agent_api_keys.c
+    unlimited = keys.expires_at.is_(None)
+    return and_(keys.status == "active", or_(unlimited, keys.expires_at > func.now()))
 
 
 def page_of(

@@ -3,8 +3,10 @@
 import sys
 
 from shared import process
-from shared.auth import Authenticator, verification_key
+from shared.auth import Authenticator
+from shared.claims import Verifier
 from shared.database import Database
+from shared.keys import verification_key
 from shared.paging import Pager
 from shared.server import Server, Service
 from shared.settings import Settings
@@ -21,7 +23,7 @@ def build(database: Database, settings: Settings) -> Server:
     assignees = Assignees(settings.agent_address)
     tasks = TaskServicer(TaskRules(database, assignees), Pager(key.material))
     services = [Service("tandem.task.v1.TaskService", tasks, add_TaskServiceServicer_to_server)]
-    authenticator = Authenticator(database, settings, key)
+    authenticator = Authenticator(database, Verifier(settings, key))
     return Server(services, authenticator, ACCESS, closers=[assignees.close])
 
 

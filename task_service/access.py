@@ -4,12 +4,12 @@ from shared.interceptor import Access
 
 ACCESS = {
     "/tandem.task.v1.TaskService/CreateTask": Access.USER,
-    "/tandem.task.v1.TaskService/GetTask": Access.USER,
-    "/tandem.task.v1.TaskService/ListTasks": Access.USER,
+    "/tandem.task.v1.TaskService/GetTask": Access.USER_OR_AGENT,
+    "/tandem.task.v1.TaskService/ListTasks": Access.USER_OR_AGENT,
     "/tandem.task.v1.TaskService/UpdateTask": Access.USER,
     "/tandem.task.v1.TaskService/DeleteTask": Access.USER,
     "/tandem.task.v1.TaskService/AssignTask": Access.USER,
     "/tandem.task.v1.TaskService/UnassignTask": Access.USER,
-    "/tandem.task.v1.TaskService/UpdateTaskStatus": Access.USER,
+    "/tandem.task.v1.TaskService/UpdateTaskStatus": Access.USER_OR_AGENT,
     "/tandem.task.v1.TaskService/VerifyDependencies": Access.USER,
 }

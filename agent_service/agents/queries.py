@@ -11,13 +11,12 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    null,
     or_,
     select,
-    update,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from agent_service.queries import clear
 from shared.errors import Reason
 from shared.listing import Lister
 from shared.owned import Owned, new_values
@@ -27,7 +26,7 @@ from shared.statements import Statement
 # Of rows with up to 64 KiB each.
 PORTION = 251
 
-AGENTS = Owned(agents, Reason.AGENT_NOT_FOUND)
+AGENTS = Owned(agents, Reason.AGENT_NOT_FOUND, agents.c.id)
 
 # The agents with these ids, and whose they are.
 GET_MANY = Statement(
@@ -66,15 +65,8 @@ SET_STATUS = AGENTS.update(
     ),
 )
 
-# Takes an agent off its tasks. The foreign key would do so too, but leave their revisions alone.
-UNASSIGN = Statement(
-    update(tasks)
-    .where(
-        tasks.c.project_id == bindparam("of_project"),
-        tasks.c.assigned_agent_id == bindparam("of_agent"),
-    )
-    .values(assigned_agent_id=null(), revision=tasks.c.revision + 1, updated_at=func.now())
-)
+# Takes an agent off its tasks.
+UNASSIGN = clear(tasks.c.assigned_agent_id, "of_agent")
 
 # Deletes an agent; its API keys and participants go with it by their foreign keys.
 DELETE = Statement(delete(agents).where(agents.c.id == bindparam("id")))

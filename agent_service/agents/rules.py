@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 from agent_service.agents import queries
 from agent_service.agents.lifecycle import MOVES, sources
 from agent_service.agents.queries import AGENTS
-from shared.access import as_uuid, require_owner, require_project
+from shared.access import as_uuid, require_project, require_reach
 from shared.caller import Caller
 from shared.database import Connection, Database, Record, refusing
 from shared.errors import Reason, Refusal, invalid_transition, not_found
@@ -58,7 +58,7 @@ class AgentRules:
         for agent_id in agent_ids:
             if agent_id not in found:
                 raise not_found(Reason.AGENT_NOT_FOUND, agent_id)
-            require_owner(caller, found[agent_id]["owner_id"])
+            require_reach(caller, found[agent_id]["owner_id"])
         return [found[agent_id] for agent_id in agent_ids]
 
     async def list(self, caller: Caller, project_id: str, read: Callable[[], Query]) -> Listing:
@@ -148,7 +148,7 @@ class AgentRules:
             row = await statement.row(connection, id=UUID(project_id), assignee_id=assignee_id)
             if row is None:
                 raise not_found(Reason.PROJECT_NOT_FOUND, project_id)
-            require_owner(caller, row["owner_id"], UUID(project_id))
+            require_reach(caller, row["owner_id"], project_id=UUID(project_id))
             _require_assignable(row, UUID(project_id), assignee_id, kind)
             return row
 

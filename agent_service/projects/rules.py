@@ -8,7 +8,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from agent_service.projects import queries
-from shared.access import require_owner, require_project
+from shared.access import require_project, require_reach
 from shared.caller import Caller
 from shared.database import Connection, Database, Record, refusing
 from shared.errors import Reason, Refusal, caller_inactive, not_found
@@ -69,7 +69,7 @@ class ProjectRules:
                 )
             if row is None:
                 raise not_found(Reason.PROJECT_NOT_FOUND, project_id)
-            require_owner(call.caller, row["found_owner_id"], UUID(project_id))
+            require_reach(call.caller, row["found_owner_id"], project_id=UUID(project_id))
             if row["id"] is None:
                 require_revision(revision, row["found_revision"])
             return row
@@ -93,7 +93,7 @@ class ProjectRules:
 def _owned(row: Record | None, caller: Caller, project_id: UUID) -> Record:
     if row is None:
         raise not_found(Reason.PROJECT_NOT_FOUND, project_id)
-    require_owner(caller, row["owner_id"], project_id)
+    require_reach(caller, row["owner_id"], project_id=project_id)
     return row
 
 

@@ -22,6 +22,7 @@ from shared.schema.base import (
 )
 
 FK_CHAT_ROOMS_PROJECT = "fk_chat_rooms_project_id"
+FK_CHAT_ROOMS_CREATED_BY = "fk_chat_rooms_created_by"
 FK_CHAT_PARTICIPANTS_ROOM = "fk_chat_participants_room_id"
 FK_CHAT_PARTICIPANTS_AGENT = "fk_chat_participants_agent_id"
 FK_CHAT_PARTICIPANTS_USER = "fk_chat_participants_user_id"
@@ -40,7 +41,11 @@ chat_rooms = Table(
     ),
     Column("name", String(255), nullable=False),
     Column("description", Text),
-    Column("created_by", Uuid, ForeignKey("users.id", ondelete="SET NULL")),
+    Column(
+        "created_by",
+        Uuid,
+        ForeignKey("users.id", name=FK_CHAT_ROOMS_CREATED_BY, ondelete="SET NULL"),
+    ),
     *clocks(),
     revision_column(),
     UniqueConstraint("project_id", "id"),

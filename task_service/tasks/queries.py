@@ -42,7 +42,7 @@ from task_service.tasks.lifecycle import ENDED
 DEPENDENTS_NAMED = 100
 FOREVER = 9 * 10**18
 
-TASKS = Owned(tasks, Reason.TASK_NOT_FOUND)
+TASKS = Owned(tasks, Reason.TASK_NOT_FOUND, tasks.c.assigned_agent_id)
 
 _id = bindparam("id", type_=Uuid)
 _ids = any_(bindparam("ids", type_=ARRAY(Uuid)))
@@ -230,4 +230,5 @@ LIST = Lister(
     },
     weight=lambda row: len(row["description"] or "") + len(orjson.dumps(row["result"])),
     portion=DEFAULT_PAGE_SIZE + 1,
+    agent_id=tasks.c.assigned_agent_id,
 )

@@ -19,9 +19,11 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from shared.auth import Authenticator, verification_key
+from shared.auth import Authenticator
+from shared.claims import Verifier
 from shared.database import Database
 from shared.errors import Reason, Refusal
+from shared.keys import verification_key
 from shared.settings import Settings, SettingsError
 from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
 from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
@@ -73,7 +75,7 @@ async def alice(database: Database) -> UUID:
 
 def authenticator(database: Database, **settings: Any) -> Authenticator:
     configured = Settings(**settings)
-    return Authenticator(database, configured, verification_key(configured))
+    return Authenticator(database, Verifier(configured, verification_key(configured)))
 
 
 async def reason(database: Database, authorization: str, **settings: Any) -> str:
@@ -99,7 +101,8 @@ WRONG: dict[str, tuple[str, str]] = {
     "another issuer": ("TOKEN_INVALID", signed(iss="else")),
     "another audience": ("TOKEN_INVALID", signed(aud="else")),
     "several audiences": ("TOKEN_INVALID", signed(aud=["else", "other"])),
-    "an agent's": ("TOKEN_INVALID", signed(typ="agent")),
+    "a caller of no kind": ("TOKEN_INVALID", signed(typ="robot")),
+    "a user's with an API key": ("TOKEN_INVALID", signed(api_key_id=str(ALICE))),
     "of no kind": ("TOKEN_INVALID", signed(typ=["user"])),
     "issued in the future": ("TOKEN_INVALID", signed(iat=int(time.time()) + 3600)),
     "not valid yet": ("TOKEN_INVALID", signed(nbf=int(time.time()) + 3600)),

@@ -2,7 +2,7 @@
 
 from sqlalchemy import select
 
-from shared.caller import Caller
+from shared.caller import User
 from shared.database import Database
 from shared.listing import Lister, Query
 from shared.paging import PAGE_BYTES, Order, Page
@@ -25,7 +25,7 @@ async def fetched(world: World, database: Database, weight: int, size: int) -> t
         weight=lambda _row: weight,
         portion=10,
     )
-    caller = Caller(alice.id, "alice", "alice@example.com", None, is_superuser=False)
+    caller = User(alice.id, "alice", "alice@example.com", None, is_superuser=False)
     query = Query({}, Page("projects", size, BY_SLUG, None, include_total=False))
     listing = await database.read(lambda c: lister.run(c, caller, query))
     assert [row["slug"] for row in listing.rows] == [f"p{n:02}" for n in range(len(listing.rows))]

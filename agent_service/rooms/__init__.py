@@ -1,0 +1,1 @@
+"""Rooms, and the agents and users who take part in them."""

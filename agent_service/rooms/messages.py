@@ -1,0 +1,122 @@
+"""Rooms and participants between the wire and the rules."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from google.protobuf.empty_pb2 import Empty
+
+from shared.database import Record
+from shared.listing import Listing, Query
+from shared.paging import Pager, instant
+from shared.validation import validate, validate_changes, validate_new
+from tandem.agent.v1 import room_service_pb2 as pb
+
+ORDERS = ("created_at", "updated_at", "name")
+MEMBERS = ("agent_id", "user_id")
+TIMES = {"created_at": instant, "updated_at": instant, "joined_at": instant}
+
+
+def room(row: Record) -> pb.Room:
+    """A row as a message."""
+    return pb.Room(
+        id=str(row["id"]),
+        project_id=str(row["project_id"]),
+        name=row["name"],
+        description=row["description"],
+        created_by=None if row["created_by"] is None else str(row["created_by"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        revision=row["revision"],
+    )
+
+
+def participant(row: Record) -> pb.Participant:
+    """A participant's row as a message."""
+    return pb.Participant(
+        id=str(row["id"]),
+        room_id=str(row["room_id"]),
+        joined_at=row["joined_at"],
+        **{name: str(row[name]) for name in MEMBERS if row[name] is not None},
+    )
+
+
+def listing(found: Listing, pager: Pager) -> pb.ListRoomsResponse:
+    """A page of rows."""
+    query = found.query
+    rooms, token = pager.fit(query.page, query.filters, found.rows, room, cut=found.cut)
+    return pb.ListRoomsResponse(rooms=rooms, next_page_token=token, total_size=found.total)
+
+
+def participants(found: Listing, pager: Pager) -> pb.ListParticipantsResponse:
+    """A page of participants."""
+    query = found.query
+    page, token = pager.fit(query.page, query.filters, found.rows, participant, cut=found.cut)
+    return pb.ListParticipantsResponse(
+        participants=page, next_page_token=token, total_size=found.total
+    )
+
+
+def deleted(_nothing: None) -> Empty:
+    """The answer of a deletion."""
+    return Empty()
+
+
+def new_room(request: pb.CreateRoomRequest) -> dict[str, Any]:
+    """The columns of a room that is to be created."""
+    validate_new(request, "room")
+    return {
+        "project_id": UUID(request.room.project_id),
+        **{name: column(request.room) for name, column in COLUMNS.items()},
+    }
+
+
+def changes(request: pb.UpdateRoomRequest) -> dict[str, Any]:
+    """The columns that an update changes."""
+    names = validate_changes(request, "room", tuple(COLUMNS))
+    return {name: COLUMNS[name](request.room) for name in names}
+
+
+def revision(request: pb.DeleteRoomRequest) -> int:
+    """The revision that a deletion asks for, 0 for any."""
+    validate(request)
+    return request.revision
+
+
+def room_id(request: pb.GetRoomRequest) -> UUID:
+    """The one id of a request."""
+    validate(request)
+    return UUID(request.room_id)
+
+
+def member(request: pb.AddParticipantRequest | pb.RemoveParticipantRequest) -> dict[str, Any]:
+    """Who is meant: `agent_id` and `user_id`, one of which is None."""
+    validate(request)
+    return {
+        name: UUID(getattr(request, name)) if request.HasField(name) else None for name in MEMBERS
+    }
+
+
+def query(request: pb.ListRoomsRequest, pager: Pager) -> Query:
+    """What a list is asked for."""
+    validate(request)
+    filters = {
+        "project_id": UUID(request.project_id) if request.project_id else None,
+        "name_prefix": request.name_prefix or None,
+    }
+    return Query(filters, pager.read(request, filters, ORDERS, TIMES))
+
+
+def query_of_participants(request: pb.ListParticipantsRequest, pager: Pager) -> Query:
+    """What a list of participants is asked for."""
+    validate(request)
+    filters = {"room_id": UUID(request.room_id)}
+    page = pager.read(request, filters, ("joined_at",), TIMES, default="joined_at desc")
+    return Query(filters, page)
+
+
+# What a client may set and change. Each is read by itself: what is not changed is not looked at.
+COLUMNS: dict[str, Callable[[pb.Room], Any]] = {
+    "name": lambda room: room.name,
+    "description": lambda room: room.description if room.HasField("description") else None,
+}
