@@ -14,7 +14,7 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: run test check lint format types protos drift proto-lint proto-breaking coverage races bench \
+.PHONY: run test check lint format types protos docs drift proto-lint proto-breaking coverage races bench \
 	migrate lock clean help
 
 run: $(RUNTIME) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
@@ -40,8 +40,12 @@ types: $(DEV) ## Check types
 protos: $(DEV) ## Generate the Python of tandem/ from protos/
 	@$(PYTHON_IN) -m scripts.generate_protos
 
-drift: $(DEV) ## Prove that the generated Python is current
+docs: $(DEV) ## Write what docs/ says about the protos and the schema
+	@$(PYTHON_IN) -m scripts.generate_docs
+
+drift: $(DEV) ## Prove that the generated Python and docs/ are current
 	@$(PYTHON_IN) -m scripts.generate_protos --check
+	@$(PYTHON_IN) -m scripts.generate_docs --check
 
 proto-lint: $(DEV) ## Check the style of the protos
 	@$(PYTHON_IN) -m scripts.check_protos lint

@@ -1,0 +1,67 @@
+"""Says in words what a field of a request must look like, out of its options in the protos."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from google.api import field_behavior_pb2
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, OneofDescriptorProto
+
+from buf.validate import validate_pb2
+
+FIELD_RULES: Any = validate_pb2.DESCRIPTOR.extensions_by_name["field"]
+ONEOF_RULES: Any = validate_pb2.DESCRIPTOR.extensions_by_name["oneof"]
+
+BEHAVIOURS = {
+    "REQUIRED": "required",
+    "OUTPUT_ONLY": "output only",
+    "IMMUTABLE": "cannot be changed",
+    "IDENTIFIER": "identifier",
+}
+# A rule that is not here stops the generator: what clients are not told, they run into.
+WORDS: Mapping[str, Callable[[Any], str]] = {
+    "string.uuid": lambda _: "a UUID",
+    "string.min_len": lambda least: f"at least {_counted(least, 'character')}",
+    "string.max_len": lambda most: f"at most {_counted(most, 'character')}",
+    "string.max_bytes": lambda most: f"at most {most:,} bytes of UTF-8",
+    "string.pattern": lambda pattern: f"matches `{pattern}`",
+    "string.not_contains": lambda part: f"no U+{ord(part):04X}",
+    "enum.defined_only": lambda _: "a value that is listed",
+    "enum.not_in": lambda numbers: f"not number {', '.join(map(str, numbers))}",
+    "int32.gte": lambda least: f"at least {least}",
+    "int64.gte": lambda least: f"at least {least}",
+    "repeated.min_items": lambda least: f"at least {_counted(least, 'item')}",
+    "repeated.max_items": lambda most: f"at most {_counted(most, 'item')}",
+    "repeated.unique": lambda _: "no two the same",
+    "repeated.items": lambda rules: f"each {', '.join(_limits(rules))}",
+    "duration.gte": lambda least: f"at least {least.seconds:,} s",
+    "duration.lte": lambda most: f"at most {most.seconds:,} s",
+}
+
+
+def field_in_words(field: FieldDescriptorProto) -> list[str]:
+    """What is asked of a field: who sets it first, then its limits.
+
+    Raises KeyError with the name of a rule or behaviour that there are no words for.
+    """
+    behaviours = field.options.Extensions[field_behavior_pb2.field_behavior]
+    names = map(field_behavior_pb2.FieldBehavior.Name, behaviours)
+    rules = field.options.Extensions[FIELD_RULES]
+    limits = ", ".join(_limits(rules)) + (" where it is set" if rules.HasField("ignore") else "")
+    return [*(BEHAVIOURS[name] for name in names), *filter(None, [limits])]
+
+
+def oneof_in_words(oneof: OneofDescriptorProto) -> str:
+    """How many of the fields of a oneof have to be set."""
+    required = oneof.options.Extensions[ONEOF_RULES].required
+    return f"{'exactly' if required else 'at most'} one of `{oneof.name}`"
+
+
+def _limits(rules: Any) -> Iterator[str]:
+    for kind, limits in rules.ListFields():
+        if kind.name != "ignore":
+            for rule, value in limits.ListFields():
+                yield WORDS[f"{kind.name}.{rule.name}"](value)
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' if count != 1 else ''}"

@@ -1,0 +1,164 @@
+"""What is made from the protos and the schema says all of them, and a stale page is noticed."""
+
+import importlib
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import FileDescriptor
+from sqlalchemy import Column, Table
+from sqlalchemy.dialects import postgresql
+
+from scripts.entity_diagram import entity_diagram
+from scripts.generate_docs import PROTOS, api_reference, is_current, main, with_part
+from scripts.protoc import ROOT
+from shared.errors import Reason
+from shared.schema import metadata
+
+MODULES = sorted((ROOT / "tandem").rglob("*_pb2.py"))
+FILES: list[FileDescriptor] = [
+    importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts)).DESCRIPTOR
+    for path in MODULES
+]
+PLACE = "<!-- made by `make docs` -->\n<!-- end -->\n"
+
+
+@pytest.fixture(scope="module")
+def reference() -> str:
+    return api_reference(PROTOS)
+
+
+def test_every_method_has_its_chapter(reference: str) -> None:
+    services = [service for file in FILES for service in file.services_by_name.values()]
+    methods = [method for service in services for method in service.methods]
+    assert len(methods) >= 37
+    for method in methods:
+        chapter = chapter_of(reference, method.full_name)
+        assert f"`/{method.containing_service.full_name}/{method.name}`" in chapter
+        assert f"`{method.input_type.name}`" in chapter
+        assert "access: " in chapter
+
+
+def test_every_field_has_its_line(reference: str) -> None:
+    for message in (m for file in FILES for m in file.message_types_by_name.values()):
+        chapter = chapter_of(reference, message.full_name)
+        assert re.findall(r"^\| `(\w+)`", chapter, re.MULTILINE) == [f.name for f in message.fields]
+        assert not re.search(r"\| +\|$", chapter, re.MULTILINE), f"{message.name}: no comment"
+
+
+def test_every_value_of_an_enum_has_its_line(reference: str) -> None:
+    for enum in (e for file in FILES for e in file.enum_types_by_name.values()):
+        chapter = chapter_of(reference, enum.full_name)
+        names = re.findall(r"^\| (?:<a .*></a>)?`(\w+)`", chapter, re.MULTILINE)
+        assert names == [v.name.removeprefix("ERROR_REASON_") for v in enum.values]
+
+
+def test_every_reason_has_its_code(reference: str) -> None:
+    for reason in Reason:
+        line = f'<a id="reason.{reason.name}"></a>`{reason.name}` | `{reason.code.name}` | '
+        assert line in reference
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("Agent", r"`name` \| `string` \| required; at most 255 characters, no U\+0000 \|"),
+        ("Agent", r"`created_at` .* \| output only \|"),
+        ("Agent", r"`nickname` \| optional `string` \|"),
+        (
+            "Agent",
+            r"`capabilities` \| repeated `string` \| at most 100 items, no two the same, each at "
+            r"least 1 character, at most 100 characters, no U\+0000 \|",
+        ),
+        ("AddParticipantRequest", r".* \| a UUID; exactly one of `participant` \|"),
+        ("RotateApiKeyRequest", r"`grace_period` .* \| at most 86,400 s, at least 0 s \|"),
+        ("SetAgentStatusRequest", r"`status` .* \| required; a value that is listed, not number 0"),
+        ("CreateAgentRequest", r"`request_id` \| `string` \| a UUID where it is set \|"),
+    ],
+)
+def test_rules_are_said_in_words(reference: str, message: str, line: str) -> None:
+    chapter = chapter_of(reference, f"tandem.agent.v1.{message}")
+    assert re.search(rf"^\| {line}", chapter, re.MULTILINE)
+
+
+def test_a_name_that_two_packages_have_leads_to_the_nearer_one(reference: str) -> None:
+    for package in ("agent", "task"):
+        enum = f"tandem.{package}.v1.AssigneeType"
+        user = {"agent": "ValidateAssigneeRequest", "task": "AssignTaskRequest"}[package]
+        assert f"[`AssigneeType`](#{enum})" in chapter_of(reference, f"tandem.{package}.v1.{user}")
+
+
+def test_a_changed_comment_makes_the_page_stale(tmp_path: Path) -> None:
+    page = tmp_path / "api.md"
+    page.write_text(with_part(PLACE, api_reference(PROTOS)))
+    assert is_current(page, api_reference(PROTOS))
+    changed = tmp_path / "protos"
+    shutil.copytree(PROTOS, changed)
+    proto = changed / "tandem" / "task" / "v1" / "task_service.proto"
+    proto.write_text(proto.read_text().replace("// When it was completed.", "// Afterwards."))
+    assert not is_current(page, api_reference(changed))
+
+
+def test_a_rule_without_words_is_noticed(tmp_path: Path) -> None:
+    changed = tmp_path / "protos"
+    shutil.copytree(PROTOS, changed)
+    proto = changed / "tandem" / "task" / "v1" / "task_service.proto"
+    proto.write_text(proto.read_text().replace("string.max_len = 4096", "string.len = 4096"))
+    with pytest.raises(KeyError, match=r"string\.len"):
+        api_reference(changed)
+
+
+def test_a_page_without_a_place_is_refused() -> None:
+    with pytest.raises(ValueError, match="no place"):
+        with_part("# A page\n", "part")
+
+
+def test_the_check_names_the_stale_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docs").mkdir()
+    for name in ("api.md", "architecture.md"):
+        (tmp_path / "docs" / name).write_text(PLACE)
+    monkeypatch.setattr("scripts.generate_docs.ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["generate_docs"])
+    main()
+    monkeypatch.setattr(sys, "argv", ["generate_docs", "--check"])
+    main()
+    (tmp_path / "docs" / "api.md").write_text(PLACE)
+    with pytest.raises(SystemExit, match=r"make docs`: docs/api\.md$"):
+        main()
+
+
+def test_the_diagram_has_every_column_and_every_foreign_key() -> None:
+    drawn = entity_diagram(metadata)
+    entities = dict(re.findall(r"^    (\w+) \{\n(.*?)^    \}$", drawn, re.MULTILINE | re.DOTALL))
+    assert set(entities) == set(metadata.tables)
+    for name, table in metadata.tables.items():
+        lines = [line.split() for line in entities[name].splitlines()]
+        assert [(line[1], line[0]) for line in lines] == [
+            (column.name, type_of(column)) for column in table.columns
+        ]
+    keys = {key for table in metadata.tables.values() for key in references(table)}
+    found = re.findall(r'^    (\w+) .*--o\{ (\w+) : "(\w+) (.*)"$', drawn, re.MULTILINE)
+    assert len(found) == len(keys)
+    assert set(found) == keys
+
+
+def chapter_of(reference: str, name: str) -> str:
+    """What stands between the heading of a name and the next heading."""
+    heading, _, rest = reference.partition(f'<a id="{name}"></a>')
+    assert heading.endswith("# "), f"{name} has no heading"
+    return rest.partition("\n#")[0]
+
+
+def type_of(column: Column[Any]) -> str:
+    name: str = column.type.compile(dialect=postgresql.dialect()).lower()  # type: ignore[no-untyped-call]
+    return name.replace("timestamp with time zone", "timestamptz")
+
+
+def references(table: Table) -> Iterator[tuple[str, str, str, str]]:
+    for key in table.foreign_key_constraints:
+        (column,) = [name for name in key.column_keys if name != "project_id"] or ["project_id"]
+        yield key.referred_table.name, table.name, column, key.ondelete or "NO ACTION"
