@@ -21,6 +21,7 @@ from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
 from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
 from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceStub
+from tandem.agent.v1.room_service_pb2 import AddParticipantRequest, CreateRoomRequest, Room
 from tandem.agent.v1.room_service_pb2_grpc import RoomServiceStub
 from tandem.task.v1.task_service_pb2 import CreateTaskRequest, Task
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
@@ -87,6 +88,15 @@ class Client:
         """A new agent of the project."""
         fields = {"project_id": project.id, "name": f"agent {uuid7()}", **fields}
         created: Agent = await self.agents.CreateAgent(CreateAgentRequest(agent=Agent(**fields)))
+        return created
+
+    async def room(self, project: Project, *members: Agent, **fields: Any) -> Room:
+        """A new room of the project, with these agents in it."""
+        fields = {"project_id": project.id, "name": "Room", **fields}
+        created: Room = await self.rooms.CreateRoom(CreateRoomRequest(room=Room(**fields)))
+        for agent in members:
+            request = AddParticipantRequest(room_id=created.id, agent_id=agent.id)
+            await self.rooms.AddParticipant(request)
         return created
 
     async def task(self, project: Project, **fields: Any) -> Task:

@@ -92,9 +92,8 @@ def room_id(request: pb.GetRoomRequest) -> UUID:
 def member(request: pb.AddParticipantRequest | pb.RemoveParticipantRequest) -> dict[str, Any]:
     """Who is meant: `agent_id` and `user_id`, one of which is None."""
     validate(request)
-    return {
-        name: UUID(getattr(request, name)) if request.HasField(name) else None for name in MEMBERS
-    }
+    meant = request.WhichOneof("participant")
+    return {name: UUID(getattr(request, name)) if name == meant else None for name in MEMBERS}
 
 
 def query(request: pb.ListRoomsRequest, pager: Pager) -> Query:

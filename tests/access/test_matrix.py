@@ -117,14 +117,37 @@ PROJECTS = {
     ),
 }
 ROOMS = {
-    "CreateRoom": later(r.CreateRoomRequest()),
-    "GetRoom": later(r.GetRoomRequest()),
-    "ListRooms": later(r.ListRoomsRequest()),
-    "UpdateRoom": later(r.UpdateRoomRequest()),
-    "DeleteRoom": later(r.DeleteRoomRequest()),
-    "AddParticipant": later(r.AddParticipantRequest()),
-    "RemoveParticipant": later(r.RemoveParticipantRequest()),
-    "ListParticipants": later(r.ListParticipantsRequest()),
+    "CreateRoom": own(
+        lambda project, *_: r.CreateRoomRequest(room={"project_id": project.id, "name": "New"}),
+        r.CreateRoomRequest(room={"description": "\0"}),
+    ),
+    "GetRoom": own(lambda _p, _a, task: r.GetRoomRequest(room_id=task.room_id)),
+    "ListRooms": own(
+        lambda project, *_: r.ListRoomsRequest(project_id=project.id),
+        r.ListRoomsRequest(page_size=-1),
+    ),
+    "UpdateRoom": own(
+        lambda _p, _a, task: r.UpdateRoomRequest(room={"id": task.room_id, "name": "Other"}),
+        r.UpdateRoomRequest(update_mask=MASK),
+    ),
+    "DeleteRoom": own(
+        lambda _p, _a, task: r.DeleteRoomRequest(room_id=task.room_id),
+        r.DeleteRoomRequest(revision=-1),
+    ),
+    "AddParticipant": own(
+        lambda project, _a, task: r.AddParticipantRequest(
+            room_id=task.room_id, user_id=project.owner_id
+        ),
+        r.AddParticipantRequest(request_id="x"),
+    ),
+    "RemoveParticipant": own(
+        lambda _p, agent, task: r.RemoveParticipantRequest(room_id=task.room_id, agent_id=agent.id),
+        r.RemoveParticipantRequest(request_id="x"),
+    ),
+    "ListParticipants": own(
+        lambda _p, _a, task: r.ListParticipantsRequest(room_id=task.room_id),
+        r.ListParticipantsRequest(page_size=-1),
+    ),
 }
 AUTH = {
     "WhoAmI": anybody(k.WhoAmIRequest()),
@@ -213,7 +236,9 @@ class Stage:
     async def request(self, *, spoiled: bool = False) -> Message:
         """A request for something new of the owner's."""
         project = await self.owner.project()
-        agent, task = await self.owner.agent(project), await self.owner.task(project)
+        agent = await self.owner.agent(project)
+        room = await self.owner.room(project, agent)
+        task = await self.owner.task(project, room_id=room.id)
         request = self.row.request(project, agent, task)
         if spoiled and self.row.spoiled_by:
             request.MergeFrom(self.row.spoiled_by)

@@ -67,7 +67,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 17
     """NOT_FOUND. Metadata: `api_key_id`."""
     ERROR_REASON_PARTICIPANT_NOT_FOUND: _ErrorReason.ValueType  # 18
-    """NOT_FOUND. Metadata: `participant_id`."""
+    """NOT_FOUND. Metadata: `participant_id`, the id of the agent or user who is not in the room."""
     ERROR_REASON_ASSIGNEE_NOT_FOUND: _ErrorReason.ValueType  # 19
     """NOT_FOUND. Who a task shall be assigned to does not exist. Metadata: `assignee_id`."""
     ERROR_REASON_AGENT_NAME_TAKEN: _ErrorReason.ValueType  # 20
@@ -77,7 +77,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PROJECT_SLUG_TAKEN: _ErrorReason.ValueType  # 21
     """ALREADY_EXISTS. A project has this slug. Metadata: `slug`."""
     ERROR_REASON_ALREADY_PARTICIPANT: _ErrorReason.ValueType  # 22
-    """ALREADY_EXISTS. The room has this participant."""
+    """ALREADY_EXISTS. The room has this participant. Metadata: `room_id`, and `agent_id` or `user_id`."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 23
     """ALREADY_EXISTS. This caller used this `request_id` for this method within 24 hours with another
     payload. Metadata: `request_id`.
@@ -176,7 +176,7 @@ ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 16
 ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 17
 """NOT_FOUND. Metadata: `api_key_id`."""
 ERROR_REASON_PARTICIPANT_NOT_FOUND: ErrorReason.ValueType  # 18
-"""NOT_FOUND. Metadata: `participant_id`."""
+"""NOT_FOUND. Metadata: `participant_id`, the id of the agent or user who is not in the room."""
 ERROR_REASON_ASSIGNEE_NOT_FOUND: ErrorReason.ValueType  # 19
 """NOT_FOUND. Who a task shall be assigned to does not exist. Metadata: `assignee_id`."""
 ERROR_REASON_AGENT_NAME_TAKEN: ErrorReason.ValueType  # 20
@@ -186,7 +186,7 @@ request named the project.
 ERROR_REASON_PROJECT_SLUG_TAKEN: ErrorReason.ValueType  # 21
 """ALREADY_EXISTS. A project has this slug. Metadata: `slug`."""
 ERROR_REASON_ALREADY_PARTICIPANT: ErrorReason.ValueType  # 22
-"""ALREADY_EXISTS. The room has this participant."""
+"""ALREADY_EXISTS. The room has this participant. Metadata: `room_id`, and `agent_id` or `user_id`."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 23
 """ALREADY_EXISTS. This caller used this `request_id` for this method within 24 hours with another
 payload. Metadata: `request_id`.

@@ -334,7 +334,7 @@ class AddParticipantRequest(_message.Message):
     agent_id: _builtins.str
     """An agent of the room's project."""
     user_id: _builtins.str
-    """A user."""
+    """A user who is active."""
     request_id: _builtins.str
     """See CreateAgentRequest."""
     def __init__(
@@ -409,7 +409,7 @@ class ListParticipantsRequest(_message.Message):
     have fewer than that although more follow: it ends at 3 MiB.
     """
     page_token: _builtins.str
-    """`next_page_token` of the page before, with the same filters and order."""
+    """`next_page_token` of the page before, with the same room and order."""
     order_by: _builtins.str
     """`joined_at`, or `joined_at desc`, the default."""
     include_total: _builtins.bool
@@ -445,7 +445,7 @@ class ListParticipantsResponse(_message.Message):
     repeat and no gap among the others.
     """
     total_size: _builtins.int
-    """How many participants the filters let through on all pages; only with `include_total`."""
+    """How many participants there are on all pages; only with `include_total`."""
     @_builtins.property
     def participants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Participant]:
         """The participants, in the order asked for."""

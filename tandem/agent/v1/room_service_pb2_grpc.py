@@ -29,8 +29,6 @@ if _version_not_supported:
 class RoomServiceStub:
     """Rooms: where the agents and users of a project talk, and what a task can name. For the owner of the
     room's project and for superusers; what holds for every call is said in agent_service.proto.
-
-    Not implemented yet: every method answers UNIMPLEMENTED.
     """
 
     def __init__(self, channel):
@@ -84,8 +82,6 @@ class RoomServiceStub:
 class RoomServiceServicer:
     """Rooms: where the agents and users of a project talk, and what a task can name. For the owner of the
     room's project and for superusers; what holds for every call is said in agent_service.proto.
-
-    Not implemented yet: every method answers UNIMPLEMENTED.
     """
 
     def CreateRoom(self, request, context):
@@ -116,7 +112,8 @@ class RoomServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateRoom(self, request, context):
-        """Changes the fields that the mask names.
+        """Changes the fields that the mask names. An update that changes nothing leaves `revision` and
+        `updated_at` as they are. Who takes part in a room is no field of it.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
         REVISION_MISMATCH.
@@ -126,7 +123,8 @@ class RoomServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRoom(self, request, context):
-        """Deletes a room and its participants. Its tasks are kept; their `room_id` is cleared.
+        """Deletes a room and its participants, also in a project that is not active. Its tasks are kept;
+        their `room_id` is cleared, which changes their revisions.
 
         Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
         """
@@ -135,7 +133,8 @@ class RoomServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddParticipant(self, request, context):
-        """Adds an agent of the room's project, or an active user, to a room.
+        """Adds an agent of the room's project, or an active user, to a room. An agent of another project is
+        AGENT_NOT_FOUND, a user who is not active USER_NOT_FOUND, as if they did not exist.
 
         Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
         USER_NOT_FOUND, ALREADY_PARTICIPANT.
@@ -145,7 +144,7 @@ class RoomServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemoveParticipant(self, request, context):
-        """Takes a participant out of a room.
+        """Takes a participant out of a room, also in a project that is not active.
 
         Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PARTICIPANT_NOT_FOUND.
         """
@@ -216,8 +215,6 @@ def add_RoomServiceServicer_to_server(servicer, server):
 class RoomService:
     """Rooms: where the agents and users of a project talk, and what a task can name. For the owner of the
     room's project and for superusers; what holds for every call is said in agent_service.proto.
-
-    Not implemented yet: every method answers UNIMPLEMENTED.
     """
 
     @staticmethod

@@ -30,8 +30,6 @@ GRPC_VERSION: str
 class RoomServiceStub:
     """Rooms: where the agents and users of a project talk, and what a task can name. For the owner of the
     room's project and for superusers; what holds for every call is said in agent_service.proto.
-
-    Not implemented yet: every method answers UNIMPLEMENTED.
     """
 
     @_typing.overload
@@ -54,24 +52,27 @@ class RoomServiceStub:
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
     """
     UpdateRoom: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.UpdateRoomRequest, _room_service_pb2.Room]
-    """Changes the fields that the mask names.
+    """Changes the fields that the mask names. An update that changes nothing leaves `revision` and
+    `updated_at` as they are. Who takes part in a room is no field of it.
 
     Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
     REVISION_MISMATCH.
     """
     DeleteRoom: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.DeleteRoomRequest, _empty_pb2.Empty]
-    """Deletes a room and its participants. Its tasks are kept; their `room_id` is cleared.
+    """Deletes a room and its participants, also in a project that is not active. Its tasks are kept;
+    their `room_id` is cleared, which changes their revisions.
 
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
     """
     AddParticipant: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.AddParticipantRequest, _room_service_pb2.Participant]
-    """Adds an agent of the room's project, or an active user, to a room.
+    """Adds an agent of the room's project, or an active user, to a room. An agent of another project is
+    AGENT_NOT_FOUND, a user who is not active USER_NOT_FOUND, as if they did not exist.
 
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
     USER_NOT_FOUND, ALREADY_PARTICIPANT.
     """
     RemoveParticipant: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.RemoveParticipantRequest, _empty_pb2.Empty]
-    """Takes a participant out of a room.
+    """Takes a participant out of a room, also in a project that is not active.
 
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PARTICIPANT_NOT_FOUND.
     """
@@ -85,8 +86,6 @@ class RoomServiceStub:
 class RoomServiceAsyncStub(RoomServiceStub):
     """Rooms: where the agents and users of a project talk, and what a task can name. For the owner of the
     room's project and for superusers; what holds for every call is said in agent_service.proto.
-
-    Not implemented yet: every method answers UNIMPLEMENTED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -106,24 +105,27 @@ class RoomServiceAsyncStub(RoomServiceStub):
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
     """
     UpdateRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.UpdateRoomRequest, _room_service_pb2.Room]  # type: ignore[assignment]
-    """Changes the fields that the mask names.
+    """Changes the fields that the mask names. An update that changes nothing leaves `revision` and
+    `updated_at` as they are. Who takes part in a room is no field of it.
 
     Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
     REVISION_MISMATCH.
     """
     DeleteRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.DeleteRoomRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a room and its participants. Its tasks are kept; their `room_id` is cleared.
+    """Deletes a room and its participants, also in a project that is not active. Its tasks are kept;
+    their `room_id` is cleared, which changes their revisions.
 
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
     """
     AddParticipant: _aio.UnaryUnaryMultiCallable[_room_service_pb2.AddParticipantRequest, _room_service_pb2.Participant]  # type: ignore[assignment]
-    """Adds an agent of the room's project, or an active user, to a room.
+    """Adds an agent of the room's project, or an active user, to a room. An agent of another project is
+    AGENT_NOT_FOUND, a user who is not active USER_NOT_FOUND, as if they did not exist.
 
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
     USER_NOT_FOUND, ALREADY_PARTICIPANT.
     """
     RemoveParticipant: _aio.UnaryUnaryMultiCallable[_room_service_pb2.RemoveParticipantRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Takes a participant out of a room.
+    """Takes a participant out of a room, also in a project that is not active.
 
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PARTICIPANT_NOT_FOUND.
     """
@@ -136,8 +138,6 @@ class RoomServiceAsyncStub(RoomServiceStub):
 class RoomServiceServicer:
     """Rooms: where the agents and users of a project talk, and what a task can name. For the owner of the
     room's project and for superusers; what holds for every call is said in agent_service.proto.
-
-    Not implemented yet: every method answers UNIMPLEMENTED.
     """
 
     def CreateRoom(
@@ -175,7 +175,8 @@ class RoomServiceServicer:
         request: _room_service_pb2.UpdateRoomRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_room_service_pb2.Room, _abc.Awaitable[_room_service_pb2.Room]]:
-        """Changes the fields that the mask names.
+        """Changes the fields that the mask names. An update that changes nothing leaves `revision` and
+        `updated_at` as they are. Who takes part in a room is no field of it.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
         REVISION_MISMATCH.
@@ -186,7 +187,8 @@ class RoomServiceServicer:
         request: _room_service_pb2.DeleteRoomRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Deletes a room and its participants. Its tasks are kept; their `room_id` is cleared.
+        """Deletes a room and its participants, also in a project that is not active. Its tasks are kept;
+        their `room_id` is cleared, which changes their revisions.
 
         Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
         """
@@ -196,7 +198,8 @@ class RoomServiceServicer:
         request: _room_service_pb2.AddParticipantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_room_service_pb2.Participant, _abc.Awaitable[_room_service_pb2.Participant]]:
-        """Adds an agent of the room's project, or an active user, to a room.
+        """Adds an agent of the room's project, or an active user, to a room. An agent of another project is
+        AGENT_NOT_FOUND, a user who is not active USER_NOT_FOUND, as if they did not exist.
 
         Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
         USER_NOT_FOUND, ALREADY_PARTICIPANT.
@@ -207,7 +210,7 @@ class RoomServiceServicer:
         request: _room_service_pb2.RemoveParticipantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Takes a participant out of a room.
+        """Takes a participant out of a room, also in a project that is not active.
 
         Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PARTICIPANT_NOT_FOUND.
         """
