@@ -1,28 +1,45 @@
-"""What a migration says about the rows that it found, changed or cannot keep."""
+"""What a migration says about the rows that it finds and changes, and how far it has come."""
 
 import logging
-from collections.abc import Iterable
 
 from alembic import op
-from sqlalchemy import func, select, table
+from alembic.util import CommandError
+from sqlalchemy import text
 
 log = logging.getLogger("tandem.migrations")
 
 # A log names some rows so that one can look; a million lines would help nobody.
 _NAMED = 20
 
-
-def report_rows(what: str, rows: Iterable[object]) -> None:
-    """Warn how many rows `what` is true of, and name the first 20. Silent without rows."""
-    found = [str(row) for row in rows]
-    if found:
-        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        log.warning("%d %s: %s%s", len(found), what, ", ".join(found[:_NAMED]), more)
+# PostgreSQL counts, so that a million rows take no memory of ours. A statement that changes rows
+# changes all of them, whatever the limit.
+_COUNTED = "WITH found (name) AS ({}) SELECT name::text, count(*) OVER () FROM found LIMIT {}"
 
 
-def report_loss(*tables: str) -> None:
-    """Warn how many rows are dropped with `tables`, which the older schema does not have."""
-    for name in tables:
-        count = op.get_bind().scalar(select(func.count()).select_from(table(name)))
-        if count:
-            log.warning("%d rows of %s are dropped: the older schema cannot hold them", count, name)
+def report_step(number: int, of: int, what: str) -> None:
+    """Say which of the steps of a long migration begins."""
+    log.info("Step %d of %d: %s", number, of, what)
+
+
+def report_rows(what: str, statement: str) -> None:
+    """Warn how many rows `what` is true of, and name the first 20. Silent without rows.
+
+    `statement` is SQL that finds the rows, or changes them and returns them, as one column.
+    """
+    _report(what, statement)
+
+
+def refuse_rows(what: str, statement: str, remedy: str) -> None:
+    """Fail the run, which then has changed nothing, where there are rows that `what` is true of."""
+    count, names = _report(what, statement)
+    if count:
+        raise CommandError(f"{count} {what} (the first: {names[0]}); nothing was changed. {remedy}")
+
+
+def _report(what: str, statement: str) -> tuple[int, list[str]]:
+    rows = op.get_bind().execute(text(_COUNTED.format(statement, _NAMED))).all()
+    count, names = (rows[0][1] if rows else 0), [row[0] for row in rows]
+    if count:
+        more = f" and {count - len(names)} more" if count > len(names) else ""
+        log.warning("%d %s: %s%s", count, what, ", ".join(names), more)
+    return count, names

@@ -4,17 +4,21 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
+
+from migrations.losses import Loss, count_losses, hold_still, log_losses
 
 T = TypeVar("T")
 
@@ -45,29 +49,42 @@ def upgrade(database_url: str, revision: str = "head") -> None:
     in_transaction(database_url, lambda connection: command.upgrade(_config(connection), revision))
 
 
-def downgrade(database_url: str, revision: str) -> None:
-    """Move back to `revision` (`base`: before the first); the log says which rows cannot stay.
+def downgrade(
+    database_url: str, revision: str, review: Callable[[list[Loss]], None] = log_losses
+) -> None:
+    """Move back to `revision` (`base`: before the first).
 
-    Blocks and raises as `upgrade` does.
+    `review` is told first what the older schema cannot hold, while nobody can change that any more;
+    where it raises, nothing is changed. Blocks and raises as `upgrade` does.
     """
-    in_transaction(
-        database_url, lambda connection: command.downgrade(_config(connection), revision)
+
+    def work(connection: Connection) -> None:
+        be_alone(connection)
+        undone = _undone(connection, revision)
+        hold_still(connection, undone)
+        review(count_losses(connection, undone))
+        command.downgrade(_config(connection), revision)
+
+    in_transaction(database_url, work)
+
+
+def losses(database_url: str, revision: str) -> list[Loss]:
+    """What `downgrade` would lose if it ran now; keeps nobody waiting. Raises as `upgrade` does."""
+    return in_transaction(
+        database_url, lambda connection: count_losses(connection, _undone(connection, revision))
     )
 
 
 def current(database_url: str) -> str | None:
     """The revision that the database is at, None before the first; does not wait for a migrator."""
-    return in_transaction(
-        database_url,
-        lambda connection: MigrationContext.configure(connection).get_current_revision(),
-    )
+    return in_transaction(database_url, _revision_of)
 
 
 def in_transaction(database_url: str, work: Callable[[Connection], T]) -> T:
     """Run `work` in one transaction. Raises MigrationError if it could not, and nothing changed."""
     try:
         return asyncio.run(_in_transaction(database_url, work))
-    except CommandError as error:
+    except (CommandError, RevisionError) as error:
         raise MigrationError(str(error)) from error
     except DBAPIError as error:
         raise MigrationError(f"The database refused the migration: {error.orig}") from error
@@ -104,6 +121,19 @@ async def _connect(database_url: str) -> "asyncpg.Connection[asyncpg.Record]":
         raise MigrationError("The database cannot be reached.") from None
     except (ValueError, asyncpg.InterfaceError):
         raise MigrationError("The database URL is not valid.") from None
+
+
+def _revision_of(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _undone(connection: Connection, revision: str) -> list[Any]:
+    """The modules of the revisions that a downgrade to `revision` undoes, the newest first."""
+    history = ScriptDirectory.from_config(_config(connection))
+    undone = history.iterate_revisions(
+        _revision_of(connection), revision, select_for_downgrade=True
+    )
+    return [script.module for script in undone]
 
 
 def _config(connection: Connection) -> Config:

@@ -5,8 +5,6 @@
 
 from alembic import op
 
-from migrations.report import report_loss
-
 revision = "001_create_base_tables"
 down_revision = None
 branch_labels = None
@@ -94,6 +92,8 @@ CREATE TABLE agent_api_keys (
 # In the order of their references.
 TABLES = ("users", "projects", "chat_rooms", "chat_participants", "agent_api_keys")
 
+DROPS = dict.fromkeys(TABLES, "true")
+
 
 def upgrade() -> None:
     for statement in (USERS, PROJECTS, CHAT_ROOMS, CHAT_PARTICIPANTS, AGENT_API_KEYS):
@@ -101,6 +101,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    report_loss(*TABLES)
     for table in reversed(TABLES):
         op.drop_table(table)

@@ -1,7 +1,6 @@
 """Let an API key's creator be a user that exists, or nobody."""
 
 from alembic import op
-from sqlalchemy import text
 
 from migrations.report import report_rows
 
@@ -22,8 +21,9 @@ UPDATE agent_api_keys SET created_by_id = NULL WHERE {WITHOUT_CREATOR} RETURNING
 
 
 def upgrade() -> None:
-    forgotten = op.get_bind().scalars(text(FORGET_MISSING_CREATORS))
-    report_rows("API keys had a creator that is no user, and have none now", forgotten)
+    report_rows(
+        "API keys had a creator that is no user, and have none now", FORGET_MISSING_CREATORS
+    )
     op.create_foreign_key(
         "fk_agent_api_keys_created_by_id",
         "agent_api_keys",

@@ -7,15 +7,16 @@ are given a placeholder of their own, with a new id, and are reported.
 """
 
 from alembic import op
-from alembic.util import CommandError
 from sqlalchemy import text
 
-from migrations.report import log, report_loss, report_rows
+from migrations.report import log, refuse_rows, report_rows, report_step
 
 revision = "003_create_agent_and_task_tables"
 down_revision = "002_add_agent_api_key_user_fk"
 branch_labels = None
 depends_on = None
+
+DROPS = {"agents": "true", "tasks": "true"}
 
 # What is scanned must still be true when the foreign keys are added.
 HOLD_STILL = """
@@ -147,48 +148,55 @@ WHERE projects.id IS NULL OR (participants.agent_id IS NOT NULL AND agents.id IS
 
 def upgrade() -> None:
     op.execute(HOLD_STILL)
-    # 1. and 2. The tables and their indexes.
-    for statement in (AGENTS, *AGENT_INDEXES, TASKS, *TASK_INDEXES):
+    step(1, "create the table of agents")
+    for statement in (AGENTS, *AGENT_INDEXES):
         op.execute(statement)
-    # 3. Which agents do existing rows speak of?
+    step(2, "create the table of tasks")
+    for statement in (TASKS, *TASK_INDEXES):
+        op.execute(statement)
+    step(3, "find the agent ids that no agent has")
     op.execute(PLACEHOLDERS)
     op.execute("ANALYZE placeholders")
-    # 4. Placeholders for them.
+    step(4, "create placeholder agents for them")
     create_placeholders()
     # Before 5., because a foreign key would refuse the first such row without naming the others.
     refuse_dangling()
-    # 5. and 6. From now on the database keeps it so.
-    for table in ("chat_participants", "agent_api_keys"):
-        op.create_foreign_key(
-            f"fk_{table}_agent_id", table, "agents", ["agent_id"], ["id"], ondelete="CASCADE"
-        )
-    # 7. Is every reference valid?
+    step(5, "let participants refer to agents")
+    refer_to_agents("chat_participants")
+    step(6, "let API keys refer to agents")
+    refer_to_agents("agent_api_keys")
+    step(7, "verify that no reference dangles")
     refuse_dangling()
     op.execute("DROP TABLE placeholders")
 
 
+def step(number: int, what: str) -> None:
+    report_step(number, 7, what)
+
+
 def create_placeholders() -> None:
-    connection = op.get_bind()
-    created = connection.execute(text(CREATE_PLACEHOLDERS)).rowcount
+    created = op.get_bind().execute(text(CREATE_PLACEHOLDERS)).rowcount
     if created:
         log.warning("%d agents were created as placeholders for ids without one", created)
     for statement in (MOVE_KEYS, MOVE_PARTICIPANTS):
-        moved = connection.scalars(text(statement))
-        report_rows("rows held an agent id of an older project, and were moved", moved)
+        report_rows("rows held an agent id of an older project, and were moved", statement)
+
+
+def refer_to_agents(table: str) -> None:
+    op.create_foreign_key(
+        f"fk_{table}_agent_id", table, "agents", ["agent_id"], ["id"], ondelete="CASCADE"
+    )
 
 
 def refuse_dangling() -> None:
-    dangling = op.get_bind().scalars(text(DANGLING)).all()
-    report_rows("rows have no agent, room or project that exists", dangling)
-    if dangling:
-        raise CommandError(
-            f"{len(dangling)} API keys or participants have no agent, room or project that exists "
-            f"(the first: {dangling[0]}); nothing was changed."
-        )
+    refuse_rows(
+        "API keys or participants have no agent, room or project that exists",
+        DANGLING,
+        "Delete them, or restore what they refer to.",
+    )
 
 
 def downgrade() -> None:
-    report_loss("agents", "tasks")
     # 1. Remove the foreign keys.
     op.drop_constraint("fk_agent_api_keys_agent_id", "agent_api_keys")
     op.drop_constraint("fk_chat_participants_agent_id", "chat_participants")

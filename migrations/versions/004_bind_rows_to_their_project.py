@@ -1,10 +1,8 @@
 """Let rows of one project refer only to rows of the same project, by composite foreign keys."""
 
 from alembic import op
-from alembic.util import CommandError
-from sqlalchemy import text
 
-from migrations.report import report_rows
+from migrations.report import refuse_rows, report_rows
 
 revision = "004_bind_rows_to_their_project"
 down_revision = "003_create_agent_and_task_tables"
@@ -57,16 +55,12 @@ def upgrade() -> None:
 
 
 def settle_foreign_references() -> None:
-    connection = op.get_bind()
-    left = connection.scalars(text(LEAVE_FOREIGN_ROOMS))
-    report_rows("tasks were in a room of another project, and are in none now", left)
-    foreign = connection.scalars(text(FOREIGN_AGENTS)).all()
-    report_rows("rows have an agent of another project", foreign)
-    if foreign:
-        raise CommandError(
-            f"{len(foreign)} API keys or participants have an agent of another project "
-            f"(the first: {foreign[0]}); nothing was changed."
-        )
+    report_rows("tasks were in a room of another project, and are in none now", LEAVE_FOREIGN_ROOMS)
+    refuse_rows(
+        "API keys or participants have an agent of another project",
+        FOREIGN_AGENTS,
+        "Delete them, or give them an agent of their own project.",
+    )
 
 
 def refer(table: str, column: str, target: str, shared: list[str], ondelete: str) -> None:

@@ -4,7 +4,6 @@ Readers still find `assigned_to` and `assigned_to_type`, which are computed from
 """
 
 from alembic import op
-from sqlalchemy import text
 
 from migrations.report import report_rows
 
@@ -76,8 +75,7 @@ DOWNGRADE = (
 def upgrade() -> None:
     for statement in (ADD_REFERENCES, FILL_AGENTS, FILL_USERS):
         op.execute(statement)
-    unassigned = op.get_bind().scalars(text(UNASSIGNED))
-    report_rows("tasks had an assignee that does not exist, and have none now", unassigned)
+    report_rows("tasks had an assignee that does not exist, and have none now", UNASSIGNED)
     for statement in (*COMPUTE_READERS_COLUMNS, CONSTRAINTS):
         op.execute(statement)
 

@@ -1,7 +1,6 @@
 """Keep what a task depends on as edges between tasks that exist, beside the JSON list."""
 
 from alembic import op
-from sqlalchemy import text
 
 from migrations.report import report_rows
 
@@ -9,6 +8,9 @@ revision = "006_add_task_dependency_edges"
 down_revision = "005_split_task_assignee"
 branch_labels = None
 depends_on = None
+
+# Which task depends on which is in the JSON lists, too; since when is not.
+DROPS = {"task_dependencies.created_at": "true"}
 
 TASK_DEPENDENCIES = """
 CREATE TABLE task_dependencies (
@@ -65,12 +67,12 @@ def upgrade() -> None:
     op.execute(TASK_DEPENDENCIES)
     op.execute(FILL_EDGES)
     op.execute("ANALYZE task_dependencies")
-    cleaned = op.get_bind().scalars(text(CLEAN_LISTS))
-    report_rows("tasks listed dependencies that do not exist or twice, and list less now", cleaned)
+    report_rows(
+        "tasks listed dependencies that do not exist or twice, and list less now", CLEAN_LISTS
+    )
     op.execute(CONSTRAINTS)
     op.execute(INDEX)
 
 
 def downgrade() -> None:
-    # The JSON lists hold the same, so nothing is lost.
     op.drop_table("task_dependencies")

@@ -10,6 +10,8 @@ depends_on = None
 
 RESOURCES = ("projects", "agents", "tasks", "chat_rooms", "agent_api_keys")
 
+DROPS = {f"{table}.revision": "revision <> 1" for table in RESOURCES}
+
 
 def upgrade() -> None:
     for table in RESOURCES:

@@ -2,12 +2,12 @@
 
 from alembic import op
 
-from migrations.report import report_loss
-
 revision = "008_add_request_ids"
 down_revision = "007_add_revisions"
 branch_labels = None
 depends_on = None
+
+DROPS = {"request_ids": "true"}
 
 REQUEST_IDS = """
 CREATE TABLE request_ids (
@@ -29,5 +29,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    report_loss("request_ids")
     op.drop_table("request_ids")
