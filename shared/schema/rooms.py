@@ -50,6 +50,8 @@ chat_rooms = Table(
     revision_column(),
     UniqueConstraint("project_id", "id"),
     Index("idx_chat_rooms_project_id", "project_id", "created_at", "id"),
+    Index("idx_chat_rooms_updated_at", "project_id", "updated_at", "id"),
+    Index("idx_chat_rooms_name", "project_id", "name", "id"),
     Index("idx_chat_rooms_created_by", "created_by"),
 )
 
@@ -73,7 +75,7 @@ chat_participants = Table(
     same_project("agent_id", "agents", name=FK_CHAT_PARTICIPANTS_AGENT, ondelete="CASCADE"),
     UniqueConstraint("room_id", "agent_id", name=UQ_CHAT_PARTICIPANTS_AGENT),
     UniqueConstraint("room_id", "user_id", name=UQ_CHAT_PARTICIPANTS_USER),
-    Index("idx_chat_participants_room_id", "project_id", "room_id", "created_at", "id"),
+    Index("idx_chat_participants_room_id", "room_id", "joined_at", "id"),
     Index("idx_chat_participants_agent_id", "project_id", "agent_id"),
     Index("idx_chat_participants_user_id", "user_id"),
 )

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 from migrations import run
 from tests.migrations.database import Database
 
-HEAD = "009_widen_list_indexes"
+HEAD = "010_serve_pages_of_rooms"
 MIGRATE = "import sys; from migrations.run import upgrade; upgrade(sys.argv[1])"
 WAITING = """
 SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
