@@ -23,10 +23,15 @@ def upgrade() -> None:
 @app.command()
 def downgrade(
     revision: Annotated[str, typer.Argument(help="revision to go back to; base: before the first")],
+    yes: Annotated[
+        bool, typer.Option("--yes", help="lose what the older schema cannot hold")
+    ] = False,
 ) -> None:
-    """Take the database back to an older revision."""
+    """Take the database back to an older revision, after a list of what that one cannot hold."""
+    from cli.downgrade import downgrade  # which imports Alembic, and that takes its time
+
     with database_url(load_settings()) as url:
-        schema.downgrade(url, revision)
+        downgrade(url, revision, yes=yes)
         say(f"The database is at {schema.current(url) or 'its beginning'}.")
 
 

@@ -30,19 +30,11 @@ def upgrade(url: str) -> None:
     """Bring the database to the newest revision. Raises CommandError where it cannot."""
     if current(url) == newest():
         return
+    from cli.progress import progress_shown
     from migrations.run import MigrationError, upgrade
 
     try:
-        upgrade(url)
-    except MigrationError as error:
-        raise CommandError(str(error)) from None
-
-
-def downgrade(url: str, revision: str) -> None:
-    """Take the database back to `revision`. Raises CommandError where it cannot."""
-    from migrations.run import MigrationError, downgrade
-
-    try:
-        downgrade(url, revision)
+        with progress_shown():
+            upgrade(url)
     except MigrationError as error:
         raise CommandError(str(error)) from None
