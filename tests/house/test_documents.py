@@ -1,0 +1,89 @@
+"""What the documents point at exists: files, places in them, and the tests that they name."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("benchmarks/*.md")])
+SECURITY = ROOT / "docs" / "security.md"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    assert [link for link in links(page.read_text()) if not resolves(page, link)] == []
+
+
+@pytest.mark.parametrize(
+    ("link", "good"),
+    [
+        ("page.md", True),
+        ("page.md#two-words", True),
+        ("page.md#given", True),
+        ("#two-words-1", True),
+        ("page.md#else", False),
+        ("other.md", False),
+        ("#code", False),
+    ],
+)
+def test_the_check_itself_tells_right_from_wrong(tmp_path: Path, link: str, good: bool) -> None:
+    page = tmp_path / "page.md"
+    page.write_text('# Two `words`!\n<a id="given"></a>\n## Two words\n```\n# Code\n```\n')
+    assert resolves(page, link) is good
+
+
+def test_every_threat_names_a_test_that_exists() -> None:
+    rows = threats(SECURITY.read_text())
+    assert len(rows) > 50
+    for threat, proofs in rows:
+        named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", proofs)
+        assert named, f"no test: {threat}"
+        assert [f"{file}::{name}" for file, name in named if name not in known_in(file)] == []
+
+
+def links(text: str) -> list[str]:
+    """The targets of links that are not to another host."""
+    found = re.findall(r"\]\(([^)\s]+)\)", without_code(text))
+    return [link for link in found if not re.match(r"[a-z]+:", link)]
+
+
+def resolves(page: Path, link: str) -> bool:
+    path, _, place = link.partition("#")
+    target = page.parent / path if path else page
+    if not place or not target.exists():
+        return target.exists()
+    return place in places(target.read_text())
+
+
+def places(text: str) -> set[str]:
+    """The anchors of a page: those that it spells, and those that its headings get."""
+    found = set(re.findall(r'<a id="([^"]+)">', text))
+    for heading in re.findall(r"^#+ (.*)$", without_code(text), re.MULTILINE):
+        words = re.sub(r"<[^>]*>", "", heading).strip().lower()
+        slug = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+        found.add(slug if slug not in found else f"{slug}-1")
+    return found
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def threats(text: str) -> list[tuple[str, str]]:
+    """The rows of the tables with three columns: the threat, and the tests."""
+    rows = re.findall(r"^\| (.+?) \| .+? \| (.+?) \|$", text, re.MULTILINE)
+    return [(threat, proofs) for threat, proofs in rows if threat not in ("threat", "---")]
+
+
+def known_in(file: str) -> set[str]:
+    path = ROOT / file
+    if not path.exists():
+        return set()
+    return {
+        node.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+    }
