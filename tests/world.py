@@ -1,5 +1,6 @@
 """Both services on real sockets, and the people who call them."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from uuid_utils.compat import uuid7
 
 from agent_service.__main__ import build as build_agents
 from shared.database import Database
+from shared.keys import signing_key
 from shared.server import Server
 from shared.settings import Settings
-from shared.tokens import sign_user_token
+from shared.tokens import sign_agent_token, sign_user_token
 from tandem.agent.v1.agent_service_pb2 import Agent, CreateAgentRequest
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
@@ -29,6 +31,8 @@ from task_service.__main__ import build as build_tasks
 
 SECRET = SecretStr("a secret of the tests, long enough for HS256")
 TIMEOUT_SECONDS = 20.0
+# What the API keys of agents are for.
+CAPABILITIES = ["search"]
 
 
 @asynccontextmanager
@@ -154,6 +158,36 @@ class World:
             active,
         )
         return User(user_id, self.channels, self.token(user_id))
+
+    async def api_key(self, agent: Agent) -> UUID:
+        """A new API key of the agent: the id of its row. Nobody knows its secret."""
+        api_key_id = uuid7()
+        await self.execute(
+            "INSERT INTO agent_api_keys"
+            " (id, project_id, agent_id, key_id, api_key_hash, key_prefix, capabilities)"
+            " VALUES ($1, $2, $3, $4, $4, 'tdm', $5)",
+            api_key_id,
+            agent.project_id,
+            agent.id,
+            api_key_id.hex,
+            CAPABILITIES,
+        )
+        return api_key_id
+
+    async def calling_as(self, agent: Agent, api_key_id: UUID | None = None) -> Client:
+        """A client that calls as the agent, with a token for the API key or a new one."""
+        key = signing_key(self.settings)
+        assert key is not None
+        token = sign_agent_token(
+            self.settings,
+            key,
+            UUID(agent.id),
+            UUID(agent.project_id),
+            api_key_id or await self.api_key(agent),
+            CAPABILITIES,
+            int(time.time()) + 900,
+        )
+        return Client(self.channels, token)
 
     def nobody(self) -> Client:
         """A client without a token."""
