@@ -15,7 +15,7 @@ DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
 .PHONY: run test check lint format types protos docs drift proto-lint proto-breaking coverage races bench \
-	migrate lock clean help
+	bench-migration migrate lock clean help
 
 run: $(RUNTIME) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
 	@exec .venv/bin/tandem up
@@ -62,6 +62,9 @@ races: $(DEV) ## Run every test of concurrent calls 50 times
 
 bench: $(DEV) ## Measure against the stated limits (needs h2load)
 	@$(PYTHON_IN) -m benchmarks.get_agent
+
+bench-migration: $(DEV) ## Migrate a legacy database with 1,000,000 rows, and measure time and memory
+	@$(PYTHON_IN) -m benchmarks.legacy_migration
 
 migrate: $(RUNTIME) ## Bring the database to the newest schema
 	@.venv/bin/tandem db upgrade
