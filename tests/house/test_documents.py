@@ -43,6 +43,15 @@ def test_every_threat_names_a_test_that_exists() -> None:
         assert [f"{file}::{name}" for file, name in named if name not in known_in(file)] == []
 
 
+def test_no_message_in_a_sequence_diagram_is_cut() -> None:
+    """Mermaid takes a semicolon there for the end of the line, and then draws nothing at all."""
+    for page in PAGES:
+        for diagram in re.findall(
+            r"^```mermaid\nsequenceDiagram\n(.*?)^```", page.read_text(), re.M | re.S
+        ):
+            assert ";" not in diagram, page.name
+
+
 def links(text: str) -> list[str]:
     """The targets of links that are not to another host."""
     found = re.findall(r"\]\(([^)\s]+)\)", without_code(text))
