@@ -14,31 +14,34 @@ from shared.errors import Reason
 from shared.idempotency import SWEEP, sweep_forever
 from tandem.agent.v1 import agent_service_pb2 as agents
 from tandem.agent.v1 import project_service_pb2 as projects
+from tandem.agent.v1 import room_service_pb2 as rooms
 from tandem.agent.v1.agent_service_pb2 import Agent, CreateAgentRequest, DeleteAgentRequest
 from tandem.agent.v1.project_service_pb2 import Project
+from tandem.agent.v1.room_service_pb2 import Room
 from tests.locks import under_way
 from tests.refusals import refused
 from tests.world import User, World
 
 a: Any = agents
 p: Any = projects
-Make = Callable[[Project, Agent], Any]
+r: Any = rooms
+Make = Callable[[Project, Agent, Room], Any]
 # Each mutation, and what makes another payload of it.
 MUTATIONS: dict[str, tuple[Make, Any]] = {
     "CreateAgent": (
-        lambda project, _: a.CreateAgentRequest(agent={"project_id": project.id, "name": "New"}),
+        lambda project, *_: a.CreateAgentRequest(agent={"project_id": project.id, "name": "New"}),
         a.CreateAgentRequest(agent={"name": "Newer"}),
     ),
     "UpdateAgent": (
-        lambda _, agent: a.UpdateAgentRequest(agent={"id": agent.id, "nickname": "N"}),
+        lambda _p, agent, _r: a.UpdateAgentRequest(agent={"id": agent.id, "nickname": "N"}),
         a.UpdateAgentRequest(agent={"nickname": "M"}),
     ),
     "SetAgentStatus": (
-        lambda _, agent: a.SetAgentStatusRequest(agent_id=agent.id, status=2),
+        lambda _p, agent, _r: a.SetAgentStatusRequest(agent_id=agent.id, status=2),
         a.SetAgentStatusRequest(status=4),
     ),
     "DeleteAgent": (
-        lambda _, agent: a.DeleteAgentRequest(agent_id=agent.id),
+        lambda _p, agent, _r: a.DeleteAgentRequest(agent_id=agent.id),
         a.DeleteAgentRequest(revision=1),
     ),
     "CreateProject": (
@@ -46,38 +49,67 @@ MUTATIONS: dict[str, tuple[Make, Any]] = {
         p.CreateProjectRequest(project={"slug": "newer"}),
     ),
     "UpdateProject": (
-        lambda project, _: p.UpdateProjectRequest(project={"id": project.id, "name": "N"}),
+        lambda project, *_: p.UpdateProjectRequest(project={"id": project.id, "name": "N"}),
         p.UpdateProjectRequest(project={"name": "M"}),
     ),
     "DeleteProject": (
-        lambda project, _: p.DeleteProjectRequest(project_id=project.id),
+        lambda project, *_: p.DeleteProjectRequest(project_id=project.id),
         p.DeleteProjectRequest(revision=1),
     ),
+    "CreateRoom": (
+        lambda project, *_: r.CreateRoomRequest(room={"project_id": project.id, "name": "New"}),
+        r.CreateRoomRequest(room={"name": "Newer"}),
+    ),
+    "UpdateRoom": (
+        lambda _p, _a, room: r.UpdateRoomRequest(room={"id": room.id, "name": "N"}),
+        r.UpdateRoomRequest(room={"name": "M"}),
+    ),
+    "DeleteRoom": (
+        lambda _p, _a, room: r.DeleteRoomRequest(room_id=room.id),
+        r.DeleteRoomRequest(revision=1),
+    ),
+    "AddParticipant": (
+        lambda project, _a, room: r.AddParticipantRequest(
+            room_id=room.id, user_id=project.owner_id
+        ),
+        r.AddParticipantRequest(agent_id=str(uuid4())),
+    ),
+    "RemoveParticipant": (
+        lambda _p, agent, room: r.RemoveParticipantRequest(room_id=room.id, agent_id=agent.id),
+        r.RemoveParticipantRequest(user_id=str(uuid4())),
+    ),
 }
+TABLES = ("agents", "projects", "chat_rooms", "chat_participants")
+STUBS = {"Agent": "agents", "Project": "projects", "Room": "rooms", "Participant": "rooms"}
 ROWS = "SELECT jsonb_agg(t ORDER BY id) FROM {} t"
 
 
 async def call(user: User, name: str, request: Any) -> Any:
-    stub = user.agents if "Agent" in name else user.projects
-    return await getattr(stub, name)(request)
+    stub = next(stub for kind, stub in STUBS.items() if kind in name)
+    return await getattr(getattr(user, stub), name)(request)
+
+
+async def made(user: User, name: str) -> Any:
+    """A request for something new of the user's."""
+    project = await user.project()
+    agent = await user.agent(project)
+    return MUTATIONS[name][0](project, agent, await user.room(project, agent))
 
 
 async def state(world: World) -> list[Any]:
-    return [await world.value(ROWS.format(table)) for table in ("agents", "projects")]
+    return [await world.value(ROWS.format(table)) for table in TABLES]
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
 async def test_a_repeated_mutation_gets_the_first_answer(world: World, name: str) -> None:
     alice = await world.user()
-    project = await alice.project()
-    make, other = MUTATIONS[name]
-    request = make(project, await alice.agent(project))
+    request = await made(alice, name)
     request.request_id = str(uuid4())
     first = await call(alice, name, request)
     after = await state(world)
     assert await call(alice, name, request) == first
     assert await state(world) == after
-    request.MergeFrom(other)
+    request.MergeFrom(MUTATIONS[name][1])
     found = await refused(call(alice, name, request), Reason.REQUEST_ID_REUSED)
     assert found.metadata == {"request_id": request.request_id}
     assert await state(world) == after
@@ -106,8 +138,7 @@ async def test_one_id_without_hyphens_is_no_id(world: World) -> None:
 @pytest.mark.parametrize("name", MUTATIONS)
 async def test_a_malformed_request_id_is_refused(world: World, name: str) -> None:
     alice = await world.user()
-    project = await alice.project()
-    request = MUTATIONS[name][0](project, await alice.agent(project))
+    request = await made(alice, name)
     before = await state(world)
     for wrong in ("x", "0" * 32, f"urn:uuid:{uuid4()}"):
         request.request_id = wrong
