@@ -107,7 +107,7 @@ class Reference:
         return re.sub("^Errors:", "**Errors:**", text, flags=re.MULTILINE)
 
     def _cell(self, file: ProtoFile, *path: int) -> str:
-        return self._names.linked(file, " ".join(file.comment(*path).split())).replace("|", "\\|")
+        return self._names.linked(file, " ".join(file.comment(*path).split()))
 
     def _cells(self, file: ProtoFile, count: int, *path: int) -> list[str]:
         return [self._cell(file, *path, number) for number in range(count)]
@@ -142,4 +142,8 @@ def _reasons(enum: EnumDescriptorProto, comments: list[str]) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(_in_a_cell, line))} |" for line in lines)
+
+
+def _in_a_cell(text: str) -> str:
+    return text.replace("|", "\\|")
