@@ -269,4 +269,4 @@ def rendered() -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{rendered()}\n\n{len(METHODS)} × {len(Who)} cells\n")
+    sys.stdout.write(f"{rendered()}\n\n{len(METHODS) * len(Who)} cells\n")

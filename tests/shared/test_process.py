@@ -1,37 +1,16 @@
 """A service alone, as a process: what it says where it cannot start, and how it ends."""
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import orjson
 import pytest
 
-from tests.world import SECRET
+from tests.processes import port, service
 
 MODULES = ("agent_service", "task_service")
 URL = "postgresql://tandem:{password}@127.0.0.1:1/tandem"
 SECONDS = 60
-
-
-def service(module: str, **environment: str) -> "subprocess.Popen[str]":
-    """The process of a service that listens on any free port, where it gets that far."""
-    inherited = {name: v for name, v in os.environ.items() if not name.startswith("TANDEM_")}
-    addresses = {f"TANDEM_{name}_ADDRESS": "127.0.0.1:0" for name in ("AGENT", "TASK")}
-    return subprocess.Popen(
-        [sys.executable, "-m", module],
-        env={
-            **inherited,
-            **addresses,
-            "TANDEM_JWT_SECRET": SECRET.get_secret_value(),
-            **environment,
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def refused(module: str = "agent_service", **environment: str) -> str:
@@ -71,8 +50,7 @@ def test_a_database_without_tables_is_not_served(empty_database_url: str) -> Non
 def test_it_ends_as_it_is_told(module: str, database_url: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         process = service(module, TANDEM_DATABASE_URL=database_url)
-        assert process.stderr
-        assert orjson.loads(process.stderr.readline())["event"] == "listening"
+        assert port(process)
         process.send_signal(number)
         assert orjson.loads(process.communicate(timeout=SECONDS)[1])["event"] == "stopped"
         assert process.returncode == 0

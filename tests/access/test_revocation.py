@@ -1,0 +1,116 @@
+"""What is taken from an agent is gone on every process, also for tokens given before."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+import grpc
+import pytest
+
+from shared.errors import Reason
+from tandem.agent.v1.agent_service_pb2 import (
+    Agent,
+    DeleteAgentRequest,
+    UpdateAgentRequest,
+)
+from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
+from tandem.agent.v1.project_service_pb2 import DeleteProjectRequest
+from tandem.task.v1.task_service_pb2 import ListTasksRequest
+from tests.processes import port, service
+from tests.refusals import refused
+from tests.world import Channels, Client, User, World
+
+PROMISED_SECONDS = 5.0
+PAUSE_SECONDS = 0.05
+Call = Callable[[], Awaitable[object]]
+Take = Callable[[World, User, Agent, UUID], Awaitable[object]]
+
+
+async def revoke(world: World, _owner: User, _agent: Agent, api_key_id: UUID) -> None:
+    await world.execute("UPDATE agent_api_keys SET status = 'revoked' WHERE id = $1", api_key_id)
+
+
+async def deactivate(_world: World, owner: User, agent: Agent, _api_key_id: UUID) -> None:
+    await owner.agents.UpdateAgent(UpdateAgentRequest(agent=Agent(id=agent.id, is_active=False)))
+
+
+async def delete(_world: World, owner: User, agent: Agent, _api_key_id: UUID) -> None:
+    await owner.agents.DeleteAgent(DeleteAgentRequest(agent_id=agent.id))
+
+
+async def delete_project(_world: World, owner: User, agent: Agent, _api_key_id: UUID) -> None:
+    await owner.projects.DeleteProject(DeleteProjectRequest(project_id=agent.project_id))
+
+
+@dataclass
+class Processes:
+    """Two processes of each service, besides those in this one."""
+
+    channels: list[Channels]
+
+    def calls(self, token: str) -> list[Call]:
+        """What an agent asks of each process."""
+        clients = [Client(channels, token) for channels in self.channels]
+        who = [partial(client.auth.WhoAmI, WhoAmIRequest()) for client in clients]
+        return who + [partial(client.tasks.ListTasks, ListTasksRequest()) for client in clients]
+
+
+@pytest.fixture
+async def processes(database_url: str) -> AsyncIterator[Processes]:
+    modules = ("agent_service", "task_service") * 2
+    started = [service(module, TANDEM_DATABASE_URL=database_url) for module in modules]
+    try:
+        async with AsyncExitStack() as stack:
+            ways = [
+                await stack.enter_async_context(
+                    grpc.aio.insecure_channel(f"127.0.0.1:{port(process)}")
+                )
+                for process in started
+            ]
+            yield Processes([Channels(*ways[:2]), Channels(*ways[2:])])
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+@pytest.mark.parametrize("take", [revoke, deactivate, delete, delete_project])
+async def test_a_token_ends_on_every_process(
+    world: World, processes: Processes, take: Take
+) -> None:
+    owner = await world.user()
+    agent = await owner.agent(await owner.project())
+    api_key_id = await world.api_key(agent)
+    token = (await world.calling_as(agent, api_key_id)).token
+    assert token
+    calls = processes.calls(token)
+    assert len(calls) == 4
+    for call in calls:
+        await call()
+    keep_asking = [asyncio.create_task(last_answer(call)) for call in calls]
+    await asyncio.sleep(PAUSE_SECONDS)
+    await take(world, owner, agent, api_key_id)
+    taken = time.monotonic()
+    ended = await asyncio.gather(*keep_asking)
+    assert max(ended) - taken < PROMISED_SECONDS
+
+
+async def last_answer(call: Call) -> float:
+    """Call again and again; when the last call began that was not refused."""
+    give_up = time.monotonic() + 4 * PROMISED_SECONDS
+    while (began := time.monotonic()) < give_up:
+        try:
+            await call()
+        except grpc.aio.AioRpcError as error:
+            await refused(_again(error), Reason.CALLER_INACTIVE)
+            return began
+        await asyncio.sleep(PAUSE_SECONDS)
+    raise AssertionError("the token is still taken")
+
+
+async def _again(error: grpc.aio.AioRpcError) -> None:
+    raise error
