@@ -58,7 +58,8 @@ coverage: $(DEV) ## Report what the last `make test` covered, and fail where tha
 
 races: $(DEV) ## Run every test of concurrent calls 50 times
 	@$(PYTHON_IN) -m pytest -q -n logical --times 50 \
-		tests/agent_service/test_races.py tests/task_service/tasks/test_races.py
+		tests/agent_service/test_races.py tests/agent_service/rooms/test_races.py \
+		tests/task_service/tasks/test_races.py
 
 bench: $(DEV) ## Measure against the stated limits (needs h2load)
 	@$(PYTHON_IN) -m benchmarks.get_agent

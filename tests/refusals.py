@@ -1,5 +1,6 @@
 """Refusals as a client sees them: over the wire, with their details."""
 
+import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from google.rpc.error_details_pb2 import (
 from grpc_status import rpc_status
 
 from shared.errors import Reason
+from shared.status import error_info
 
 DETAILS = (BadRequest, ErrorInfo, PreconditionFailure, ResourceInfo, RetryInfo)
 
@@ -55,6 +57,21 @@ async def refused(call: Awaitable[Any], reason: Reason) -> Refused:
     assert raised.value.code().value[0] == reason.code
     assert found.details["ErrorInfo"].domain == "tandem"
     return found
+
+
+async def outcome(call: Awaitable[object]) -> str:
+    """OK, or the reason of the refusal."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        info = error_info(rpc_status.from_call(error))  # type: ignore[arg-type]
+        return info.reason if info else repr(error)
+    return "OK"
+
+
+async def outcomes(*calls: Awaitable[object]) -> list[str]:
+    """What becomes of calls that are made at once, sorted."""
+    return sorted(await asyncio.gather(*map(outcome, calls)))
 
 
 def _read(error: grpc.aio.AioRpcError) -> Refused:

@@ -1,14 +1,9 @@
 """Real concurrent calls on the same row: the database decides, and nobody is told otherwise."""
 
 import asyncio
-from collections.abc import Awaitable
 from functools import partial
 
-import grpc
-from grpc_status import rpc_status
-
 from shared.errors import Reason
-from shared.status import error_info
 from tandem.agent.v1.agent_service_pb2 import (
     AGENT_STATUS_BUSY,
     AGENT_STATUS_OFFLINE,
@@ -27,24 +22,10 @@ from tandem.agent.v1.project_service_pb2 import (
     UpdateProjectRequest,
 )
 from tests.locks import under_way
-from tests.refusals import refused
+from tests.refusals import outcomes, refused
 from tests.world import World
 
 CALLS = 8
-
-
-async def outcome(call: Awaitable[object]) -> str:
-    """OK, or the reason of the refusal."""
-    try:
-        await call
-    except grpc.aio.AioRpcError as error:
-        info = error_info(rpc_status.from_call(error))  # type: ignore[arg-type]
-        return info.reason if info else repr(error)
-    return "OK"
-
-
-async def outcomes(*calls: Awaitable[object]) -> list[str]:
-    return sorted(await asyncio.gather(*map(outcome, calls)))
 
 
 async def test_one_of_many_gets_a_slug(world: World) -> None:

@@ -7,9 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-import grpc
-from google.rpc.error_details_pb2 import ErrorInfo
-from grpc_status import rpc_status
 
 from shared.errors import Reason
 from tandem.agent.v1.agent_service_pb2 import DeleteAgentRequest
@@ -22,22 +19,12 @@ from tandem.task.v1.task_service_pb2 import (
     DeleteTaskRequest,
     GetTaskRequest,
 )
-from tests.refusals import refused
+from tests.refusals import outcome, refused
 from tests.task_service.steps import completed, move, update
 from tests.task_service.tasks.test_create import edges
 from tests.world import World
 
 MANY = 10
-
-
-async def outcome(call: Awaitable[Any]) -> str:
-    """OK, or the reason of the refusal."""
-    try:
-        await call
-    except grpc.aio.AioRpcError as error:
-        status: Any = rpc_status.from_call(error)  # type: ignore[arg-type]
-        return str(ErrorInfo.FromString(status.details[0].value).reason)
-    return "OK"
 
 
 async def outcomes(*calls: Awaitable[Any]) -> Counter[str]:
