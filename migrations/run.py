@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 _OLDEST_SERVER = 150000
 _CONNECT_SECONDS = 10
+_LOST = "The connection to the database was lost. What was not committed is undone: run it again."
 
 # The wait for another migrator and the work itself may take long; only the wait for a table that
 # a service holds is bounded, because everybody else queues up behind it.
@@ -87,6 +88,8 @@ def in_transaction(database_url: str, work: Callable[[Connection], T]) -> T:
     except (CommandError, RevisionError) as error:
         raise MigrationError(str(error)) from error
     except DBAPIError as error:
+        if error.connection_invalidated:
+            raise MigrationError(_LOST) from error
         raise MigrationError(f"The database refused the migration: {error.orig}") from error
 
 
