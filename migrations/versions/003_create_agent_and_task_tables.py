@@ -3,7 +3,8 @@
 An `agent_id` that keys or participants hold already becomes a placeholder agent with that same
 id, in the project of the row. Where rows of several projects hold the same id, it goes to the
 project that was created first (of equals, the one with the smaller id); the rows of the others
-are given a placeholder of their own, with a new id, and are reported.
+are given a placeholder of their own, with a new id, and are reported; its config says which id that
+was (`migrated_from`), because a report of 100,000 rows names only some of them.
 """
 
 from alembic import op
@@ -101,7 +102,8 @@ PLACEHOLDERS = f"CREATE TEMPORARY TABLE placeholders AS {SPOKEN_OF}"
 NAMED = """
 SELECT placeholder_id, project_id,
        'Migrated Agent ' || short || CASE nth WHEN 1 THEN '' ELSE ' (' || nth || ')' END AS name,
-       'generic', 'offline', false
+       'generic', 'offline', false,
+       CASE WHEN placeholder_id <> agent_id THEN jsonb_build_object('migrated_from', agent_id) END
 FROM (
     SELECT *, row_number() OVER (PARTITION BY project_id, short ORDER BY placeholder_id) AS nth
     FROM (SELECT *, left(placeholder_id::text, 8) AS short FROM placeholders) AS shortened
@@ -109,7 +111,7 @@ FROM (
 """
 
 CREATE_PLACEHOLDERS = f"""
-INSERT INTO agents (id, project_id, name, agent_type, status, is_active) {NAMED}
+INSERT INTO agents (id, project_id, name, agent_type, status, is_active, config) {NAMED}
 """
 
 MOVE_KEYS = """

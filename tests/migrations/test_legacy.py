@@ -1,9 +1,13 @@
 """003 on every mix of agent ids that a database from before agents may hold."""
 
-import pytest
+from typing import Any
 
+import pytest
+from sqlalchemy import Connection, Engine, event
+
+from migrations.run import MigrationError
 from tests.migrations.database import Database
-from tests.migrations.legacy import WITH_AGENTS, Mix, make_legacy
+from tests.migrations.legacy import BEFORE, WITH_AGENTS, Mix, make_legacy, named
 
 EVERYTHING = Mix(
     in_keys=5, in_participants=6, in_both=7, in_two_projects=8, alike=9, users=2, rows=2
@@ -20,6 +24,7 @@ MIXES = {
     "everything": EVERYTHING,
 }
 
+# An agent of the wrong project would dangle, too.
 DANGLING = """
 SELECT id FROM agent_api_keys AS keys
 WHERE NOT EXISTS (SELECT FROM agents WHERE agents.id = keys.agent_id
@@ -31,18 +36,96 @@ WHERE agent_id IS NOT NULL
                                        AND agents.project_id = chat_rooms.project_id)
 """
 
-KEPT = """
-SELECT (SELECT count(*) FROM agent_api_keys), (SELECT count(*) FROM chat_participants)
+HELD = (
+    "SELECT id, agent_id FROM agent_api_keys UNION ALL SELECT id, agent_id FROM chat_participants"
+)
+
+OTHERS = """
+SELECT to_jsonb(t) - 'agent_id' FROM agent_api_keys AS t
+UNION ALL SELECT to_jsonb(t) - 'agent_id' FROM chat_participants AS t
 """
 
 
 @pytest.mark.parametrize("mix", MIXES.values(), ids=MIXES)
-def test_every_id_gets_its_agent(database: Database, mix: Mix) -> None:
+def test_every_id_gets_its_agent_and_no_row_is_lost(database: Database, mix: Mix) -> None:
     make_legacy(database, mix)
-    rows = database.rows(KEPT)
+    held, others = dict(database.rows(HELD)), sorted(database.values(OTHERS))
     database.upgrade(WITH_AGENTS)
-    assert database.rows(KEPT) == rows
     assert database.rows(DANGLING) == []
     assert database.values("SELECT count(*) FROM agents") == [mix.agents]
+    assert sorted(database.values(OTHERS)) == others
+    now = dict(database.rows(HELD))
+    assert len([row for row in held if now[row] != held[row]]) == mix.moved
     database.upgrade()
-    assert database.rows(KEPT) == rows
+    assert dict(database.rows(HELD)) == now
+
+
+def test_a_thousand_alike_names_are_numbered(database: Database) -> None:
+    make_legacy(database, Mix(alike=1000))
+    database.upgrade(WITH_AGENTS)
+    numbers = [f" ({number})" for number in range(2, 1001)]
+    assert set(database.values("SELECT name FROM agents")) == {
+        f"Migrated Agent 00000007{number}" for number in ("", *numbers)
+    }
+
+
+def test_a_placeholder_with_another_id_says_whose_it_was(database: Database) -> None:
+    make_legacy(database, Mix(in_both=1, in_two_projects=2))
+    database.upgrade()
+    origins = "SELECT project_id, config FROM agents WHERE config IS NOT NULL ORDER BY name"
+    ids = [(named(f"project {n + 1}"), named(f"in_two_projects {n}")) for n in range(2)]
+    assert sorted(database.rows(origins)) == sorted(
+        (project, f'{{"migrated_from": "{agent}"}}') for project, agent in ids
+    )
+
+
+@pytest.mark.parametrize(
+    ("mix", "first"),
+    [
+        (Mix(without_project=30, rows=2, in_both=1), "key"),
+        (Mix(without_room=30, rows=2, in_both=1), "participant"),
+    ],
+)
+def test_rows_whose_project_or_room_is_gone_fail_the_run_whole(
+    database: Database, mix: Mix, first: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_legacy(database, mix)
+    held, structure = sorted(database.rows(HELD)), database.structure()
+    with pytest.raises(MigrationError, match=f"^60 API keys .*the first: {first} .*changed"):
+        database.upgrade()
+    assert caplog.messages[-1].endswith(" and 40 more")
+    assert (sorted(database.rows(HELD)), database.structure()) == (held, structure)
+    assert database.current() == BEFORE
+    database.rows(f"DELETE FROM {'agent_api_keys' if first == 'key' else 'chat_participants'}")  # noqa: S608
+    database.upgrade()
+
+
+def test_a_report_of_many_rows_counts_all_and_brings_few_over(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    brought: list[int] = []
+
+    def note(_: Connection, cursor: Any, *__: object) -> None:
+        if cursor.description:
+            brought.append(cursor.rowcount)
+
+    make_legacy(database, Mix(in_two_projects=500))
+    event.listen(Engine, "after_cursor_execute", note)
+    try:
+        database.upgrade(WITH_AGENTS)
+    finally:
+        event.remove(Engine, "after_cursor_execute", note)
+    moved = [line for line in caplog.messages if "were moved" in line]
+    assert [line.partition(" ")[0] for line in moved] == ["500", "500"]
+    assert all(line.endswith(" and 480 more") and line.count("from") == 20 for line in moved)
+    assert max(brought) == 20
+
+
+def test_each_of_the_seven_steps_is_announced(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_legacy(database, EVERYTHING)
+    with caplog.at_level("INFO", "tandem.migrations"):
+        database.upgrade(WITH_AGENTS)
+    steps = [line[: len("Step 1 of 7")] for line in caplog.messages if line.startswith("Step")]
+    assert steps == [f"Step {number} of 7" for number in range(1, 8)]
