@@ -13,9 +13,11 @@ from uuid_utils.compat import uuid7
 
 from shared.embedded_postgres import running_url
 from tandem.agent.v1 import agent_service_pb2 as agents_pb
+from tandem.agent.v1 import room_service_pb2 as rooms_pb
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
 from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceStub
+from tandem.agent.v1.room_service_pb2_grpc import RoomServiceStub
 from tandem.task.v1 import task_service_pb2 as tasks_pb
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
 from tests.e2e.supervised import TANDEM, Surroundings
@@ -25,13 +27,6 @@ SECONDS = 20
 KEY = """
 INSERT INTO agent_api_keys (id, project_id, agent_id, key_id, api_key_hash, key_prefix)
 VALUES ($1, $2, $3, 'key', 'hash', 'tdm_key') RETURNING 1
-"""
-PLACE = """
-WITH room AS (
-    INSERT INTO chat_rooms (id, project_id, name) VALUES ($1, $2, 'Room') RETURNING id
-)
-INSERT INTO chat_participants (id, project_id, room_id, agent_id)
-SELECT $1, $2, id, $3 FROM room RETURNING 1
 """
 
 
@@ -45,6 +40,9 @@ class Session:
 
     def agents(self, method: str, request: Any) -> Any:
         return self._call(AgentServiceStub(self.agent_channel), method, request)
+
+    def rooms(self, method: str, request: Any) -> Any:
+        return self._call(RoomServiceStub(self.agent_channel), method, request)
 
     def tasks(self, method: str, request: Any) -> Any:
         return self._call(TaskServiceStub(self.task_channel), method, request)
@@ -136,9 +134,13 @@ def test_a_deleted_agent_takes_its_keys_places_and_assignments_along(tandem: Sur
                 project, assigned_to=agent.id, assigned_to_type=tasks_pb.ASSIGNEE_TYPE_AGENT
             )
             ask(url, KEY, uuid7(), UUID(project.id), UUID(agent.id))
-            ask(url, PLACE, uuid7(), UUID(project.id), UUID(agent.id))
+            new = rooms_pb.Room(project_id=project.id, name="War room")
+            room = ada.rooms("CreateRoom", rooms_pb.CreateRoomRequest(room=new))
+            seat = rooms_pb.AddParticipantRequest(room_id=room.id, agent_id=agent.id)
+            assert ada.rooms("AddParticipant", seat).agent_id == agent.id
             ada.agents("DeleteAgent", agents_pb.DeleteAgentRequest(agent_id=agent.id))
             found = ada.tasks("GetTask", tasks_pb.GetTaskRequest(task_id=task.id))
             assert (found.HasField("assigned_to"), found.revision) == (False, 2)
             assert ask(url, "SELECT count(*) FROM agent_api_keys") == 0
-            assert ask(url, "SELECT count(*) FROM chat_participants") == 0
+            places = rooms_pb.ListParticipantsRequest(room_id=room.id)
+            assert not ada.rooms("ListParticipants", places).participants
