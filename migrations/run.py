@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from migrations.adoption import adopt
 from migrations.losses import Loss, count_losses, hold_still, log_losses
 
 T = TypeVar("T")
@@ -44,10 +45,18 @@ class MigrationError(Exception):
 def upgrade(database_url: str, revision: str = "head") -> None:
     """Move forward to `revision`, in one transaction, after any other migrator has finished.
 
+    A database with base tables that something else made is adopted, where its tables fit.
     `database_url` is a plain `postgresql://user:password@host:port/name`. Blocks; not to be called
     from a running event loop. Raises MigrationError, whose message never has the password.
     """
-    in_transaction(database_url, lambda connection: command.upgrade(_config(connection), revision))
+
+    def work(connection: Connection) -> None:
+        be_alone(connection)
+        config = _config(connection)
+        adopt(connection, ScriptDirectory.from_config(config))
+        command.upgrade(config, revision)
+
+    in_transaction(database_url, work)
 
 
 def downgrade(

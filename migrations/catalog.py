@@ -1,0 +1,119 @@
+"""What PostgreSQL itself says about the tables in the schema where Tandem's tables are."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+HERE = "(SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
+
+TABLES = f"""
+SELECT relname, relkind::text, pg_has_role(relowner, 'USAGE'), row_security_active(oid)
+FROM pg_class WHERE relnamespace = {HERE} AND relname = ANY(:names)
+"""  # noqa: S608
+
+COLUMNS = f"""
+SELECT relname, attname, format_type(atttypid, atttypmod), NOT attnotnull,
+       pg_get_expr(adbin, adrelid), attgenerated <> '' OR attidentity <> ''
+FROM pg_class
+JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE relnamespace = {HERE} AND relname = ANY(:names)
+ORDER BY relname, attnum
+"""  # noqa: S608
+
+# NOT NULL, a constraint ('n') since PostgreSQL 18, is told by the columns. A unique index is
+# special where no constraint could stand on it: partial, on expressions, half built and the like.
+CONSTRAINTS = f"""
+SELECT relname, quote_ident(conname), contype::text, pg_get_constraintdef(pg_constraint.oid),
+       ARRAY(SELECT attname FROM unnest(conkey) AS k JOIN pg_attribute
+             ON attrelid = conrelid AND attnum = k ORDER BY attname)::text[],
+       NULLIF(confrelid, 0)::regclass::text
+FROM pg_constraint JOIN pg_class ON pg_class.oid = conrelid
+WHERE relnamespace = {HERE} AND relname = ANY(:names) AND contype NOT IN ('n', 't')
+UNION ALL
+SELECT relname, indexrelid::regclass::text, 'i',
+       CASE WHEN indpred IS NULL AND indexprs IS NULL AND indisvalid AND indimmediate
+                 AND indnkeyatts = indnatts AND NOT indnullsnotdistinct
+                 AND 0 = ALL (indoption::int2[])
+            THEN 'unique index' ELSE 'special unique index' END,
+       ARRAY(SELECT attname FROM pg_attribute JOIN pg_depend
+             ON refobjid = attrelid AND refobjsubid = attnum
+             WHERE objid = indexrelid AND refclassid = 'pg_class'::regclass
+             ORDER BY attname)::text[],
+       NULL
+FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
+WHERE relnamespace = {HERE} AND relname = ANY(:names) AND indisunique
+  AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid AND conrelid = indrelid)
+ORDER BY 1, 2
+"""  # noqa: S608
+
+
+@dataclass(frozen=True)
+class Table:
+    """`kind` is a pg_class.relkind; `secured`: row security hides rows from who migrates."""
+
+    name: str
+    kind: str
+    owned: bool
+    secured: bool
+
+
+@dataclass(frozen=True)
+class Column:
+    """`type` and `default` as PostgreSQL writes them; `computed`: generated or identity."""
+
+    type: str
+    null: bool = False
+    default: str | None = None
+    computed: bool = False
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """`kind` is a pg_constraint.contype, or `i`: a unique index that is no constraint.
+
+    `name` is quoted where SQL needs it, `columns` are sorted, and `target` is the table that a
+    foreign key refers to.
+    """
+
+    table: str
+    name: str
+    kind: str
+    definition: str
+    columns: tuple[str, ...]
+    target: str | None = None
+
+    def stands_for(self, other: "Constraint") -> bool:
+        """Whether both are about the same; a unique index about what a constraint is."""
+        return (self.table, self.kind.replace("i", "u"), self.columns, self.target) == (
+            other.table,
+            other.kind,
+            other.columns,
+            other.target,
+        )
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The tables of some names, where they are."""
+
+    tables: dict[str, Table]
+    columns: dict[str, dict[str, Column]]
+    constraints: tuple[Constraint, ...]
+
+
+def read(connection: Connection, names: Iterable[str]) -> Catalog:
+    """What there is of these tables in the schema that new tables are created in."""
+    parameters = {"names": list(names)}
+    tables = [Table(*row) for row in connection.execute(text(TABLES), parameters)]
+    columns: dict[str, dict[str, Column]] = {table.name: {} for table in tables}
+    for table, name, *column in connection.execute(text(COLUMNS), parameters):
+        columns[table][name] = Column(*column)
+    constraints = tuple(
+        Constraint(table, name, kind, definition, tuple(keys), target)
+        for table, name, kind, definition, keys, target in connection.execute(
+            text(CONSTRAINTS), parameters
+        )
+    )
+    return Catalog({table.name: table for table in tables}, columns, constraints)

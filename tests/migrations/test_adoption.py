@@ -1,0 +1,353 @@
+"""Tables that something else made are adopted where they fit, and left as they are elsewhere."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Connection
+
+from migrations import run
+from migrations.adoption import find_differences, find_tables
+from migrations.differences import Difference
+from migrations.expected import COLUMNS
+from migrations.history import BASE, BASE_WITH_CREATORS, REVISIONS
+from migrations.run import MigrationError
+from tests.migrations import foreign
+from tests.migrations.database import Database
+from tests.migrations.legacy import Mix, make_legacy
+from tests.migrations.test_drift import REVISIONS as HISTORY
+
+
+@pytest.fixture
+def unversioned(database: Database) -> Database:
+    foreign.make_tables(database)
+    return database
+
+
+def everything(database: Database) -> tuple[set[str], list[str], list[str]]:
+    """The structure, every row, and every name, such as that of a table of revisions."""
+    rows = [
+        f"{table} {row}"
+        for table in database.values("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        for row in database.values(f'SELECT to_jsonb(t)::text FROM "{table}" AS t')  # noqa: S608
+    ]
+    names = database.values(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+    )
+    return database.structure(), sorted(rows), sorted(names)
+
+
+def refusal(database: Database) -> str:
+    """What an upgrade says that is refused, and that it has changed nothing."""
+    before = everything(database)
+    with pytest.raises(MigrationError) as refused:
+        database.upgrade()
+    assert everything(database) == before
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("revision", [BASE, BASE_WITH_CREATORS])
+def test_what_is_expected_is_what_the_first_migrations_make(
+    database: Database, revision: str
+) -> None:
+    def differences(connection: Connection) -> list[Difference]:
+        catalog = find_tables(connection)
+        assert catalog.columns == COLUMNS
+        return find_differences(connection, catalog, revision)
+
+    database.upgrade(revision)
+    assert run.in_transaction(database.url, differences) == []
+
+
+def test_the_history_is_what_alembic_says_it_is() -> None:
+    assert list(REVISIONS) == HISTORY
+
+
+# What forbids the same in another order of words, or of a text instead of a varchar(50).
+ALIKE = (
+    "ck_agent_api_keys_status",
+    "ck_projects_status",
+    "uq_chat_participants_room_id_agent_id",
+)
+
+
+def test_adopted_tables_end_as_tandem_s_own(unversioned: Database, database_url: str) -> None:
+    unversioned.upgrade()
+    differing = unversioned.structure() ^ Database(database_url).structure()
+    assert {line for line in differing if not any(name in line for name in ALIKE)} == {
+        "CREATE INDEX ix_agent_api_keys_agent_id ON public.agent_api_keys USING btree (agent_id)",
+        "agent_api_keys.status text null:NO default:'active'::character varying generated:",
+        "agent_api_keys.status varchar50 null:NO default:'active'::character varying generated:",
+        "projects.id uuid null:NO default: generated:",
+        "projects.id uuid null:NO default:gen_random_uuid() generated:",
+        "users.email text null:NO default: generated:",
+        "users.email varchar255 null:NO default: generated:",
+        "users.full_name varchar255 null:YES default: generated:",
+        "users.full_name varchar300 null:YES default: generated:",
+        "users.theme varchar20 null:YES default:'dark'::character varying generated:",
+    }
+    assert unversioned.current() == REVISIONS[-1]
+
+
+def test_adoption_keeps_every_row_and_starts_from_001(
+    unversioned: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = foreign.fill(unversioned)
+    unversioned.upgrade()
+    for table in COLUMNS:
+        assert unversioned.values(f"SELECT id FROM {table}") == [ids[table]]  # noqa: S608
+    assert unversioned.values("SELECT id FROM agents") == [ids["agent"]]
+    assert f"have none now: {ids['agent_api_keys']}" in caplog.text
+    assert "adopted as those of 001_create_base_tables" in caplog.text
+    assert "users.pk_users: expected this name; found the name users_pkey; repaired" in caplog.text
+
+
+def test_tables_whose_keys_know_their_creators_are_those_of_002(
+    unversioned: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    unversioned.rows(foreign.ADD_CREATORS)
+    unversioned.upgrade(BASE_WITH_CREATORS)
+    assert "adopted as those of 002_add_agent_api_key_user_fk" in caplog.text
+    assert unversioned.current() == BASE_WITH_CREATORS
+
+
+def test_a_history_that_was_emptied_is_none(database: Database) -> None:
+    make_legacy(database, Mix(in_both=2))
+    database.rows("DELETE FROM alembic_version")
+    database.upgrade()
+    assert database.values("SELECT count(*) FROM agents") == [2]
+
+
+def test_what_fails_after_the_adoption_takes_it_back(unversioned: Database) -> None:
+    unversioned.rows("CREATE DOMAIN agents AS integer")
+    assert '"agents" already exists' in refusal(unversioned)
+
+
+def test_tables_of_another_maker_at_a_known_revision_are_repaired(database: Database) -> None:
+    """The seed's own product called its revisions alike, and left the names to PostgreSQL."""
+    foreign.make_tables(database)
+    database.rows("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+    database.rows("INSERT INTO alembic_version VALUES ($1)", BASE)
+    database.upgrade()
+    assert database.current() == REVISIONS[-1]
+
+
+MISFITS = (
+    (
+        "ALTER TABLE users ALTER COLUMN username TYPE varchar(50)",
+        "users.username: expected character varying(100) NOT NULL; "
+        "found character varying(50) NOT NULL",
+    ),
+    (
+        "ALTER TABLE users ALTER COLUMN created_at TYPE timestamp",
+        "users.created_at: expected timestamp with time zone NOT NULL; "
+        "found timestamp without time zone NOT NULL",
+    ),
+    (
+        "ALTER TABLE chat_rooms ALTER COLUMN name DROP NOT NULL",
+        "chat_rooms.name: expected character varying(255) NOT NULL; found character varying(255)",
+    ),
+    (
+        "ALTER TABLE chat_rooms ALTER COLUMN created_by SET NOT NULL",
+        "chat_rooms.created_by: expected uuid; found uuid NOT NULL",
+    ),
+    (
+        "ALTER TABLE agent_api_keys ALTER COLUMN agent_id TYPE text",
+        "agent_api_keys.agent_id: expected uuid NOT NULL; found text NOT NULL",
+    ),
+    (
+        "ALTER TABLE projects ALTER COLUMN settings TYPE json",
+        "projects.settings: expected jsonb; found json",
+    ),
+    ("ALTER TABLE projects DROP COLUMN slug", "projects.slug: expected character varying(100) NOT"),
+    (
+        "ALTER TABLE projects DROP COLUMN name, "
+        "ADD COLUMN name varchar(255) NOT NULL GENERATED ALWAYS AS (slug) STORED",
+        "projects.name: expected character varying(255) NOT NULL; "
+        "found character varying(255) NOT NULL (computed)",
+    ),
+    (
+        "ALTER TABLE users ADD COLUMN tenant integer NOT NULL",
+        "users.tenant: expected no column that a new row has to fill; found integer NOT NULL",
+    ),
+    (
+        "ALTER TABLE projects ADD COLUMN revision bigint",
+        "projects.revision: expected no such column, which a migration adds; found bigint",
+    ),
+    (
+        "ALTER TABLE chat_rooms ADD CONSTRAINT lively UNIQUE (project_id, name)",
+        "chat_rooms.lively: expected no such constraint; found UNIQUE (project_id, name)",
+    ),
+    (
+        "CREATE UNIQUE INDEX lower_mail ON users (lower(email), email)",
+        "users.lower_mail: expected no such constraint; found special unique index",
+    ),
+    (
+        "ALTER TABLE chat_rooms DROP CONSTRAINT chat_rooms_pkey, "
+        "ADD PRIMARY KEY (id) DEFERRABLE INITIALLY DEFERRED",
+        "chat_rooms.pk_chat_rooms: expected PRIMARY KEY (id); found PRIMARY KEY (id) DEFERRABLE",
+    ),
+    (
+        "CREATE TABLE bots (id uuid PRIMARY KEY); "
+        "ALTER TABLE agent_api_keys ADD FOREIGN KEY (agent_id) REFERENCES bots",
+        "expected no such constraint; found FOREIGN KEY (agent_id) REFERENCES bots(id)",
+    ),
+    (
+        "CREATE INDEX idx_chat_rooms_project_id ON chat_rooms (project_id)",
+        "idx_chat_rooms_project_id: expected nothing of this name, which a migration makes; "
+        "found an index",
+    ),
+    (
+        "CREATE TABLE agents (id uuid)",
+        "agents: expected nothing of this name, which a migration makes; found a table",
+    ),
+    ("DROP TABLE chat_participants", "chat_participants: expected a table; found none"),
+    (
+        "DROP TABLE chat_participants; CREATE VIEW chat_participants AS SELECT 1 AS id",
+        "chat_participants: expected a table; found a view",
+    ),
+)
+
+
+@pytest.mark.parametrize(("change", "line"), MISFITS, ids=[line[:40] for _, line in MISFITS])
+def test_what_does_not_fit_is_refused_by_name(
+    unversioned: Database, change: str, line: str
+) -> None:
+    unversioned.make(lambda connection: connection.execute(change))
+    assert line in refusal(unversioned)
+
+
+def test_a_refusal_lists_everything_that_differs(unversioned: Database) -> None:
+    unversioned.rows("DROP TABLE agent_api_keys")
+    unversioned.rows("ALTER TABLE users ALTER COLUMN full_name TYPE integer USING 1")
+    unversioned.rows("ALTER TABLE chat_rooms ADD UNIQUE (name)")
+    lines = refusal(unversioned).splitlines()
+    assert lines == [
+        "The tables that are there are not those that Tandem builds upon.",
+        "  agent_api_keys: expected a table; found none",
+        "  users.full_name: expected character varying(255); found integer",
+        "  chat_rooms.chat_rooms_name_key: expected no such constraint; found UNIQUE (name)",
+        "Nothing was changed.",
+    ]
+
+
+BREACHES = (
+    (
+        "UPDATE agent_api_keys SET status = 'paused' RETURNING id",
+        "agent_api_keys.ck_agent_api_keys_status",
+    ),
+    (
+        "UPDATE agent_api_keys SET created_by_type = 'robot' RETURNING id",
+        "agent_api_keys.ck_agent_api_keys_created_by_type",
+    ),
+    (
+        "UPDATE chat_participants SET agent_id = NULL RETURNING id",
+        "chat_participants.ck_chat_participants_agent_or_user",
+    ),
+    (
+        "UPDATE chat_participants SET user_id = (SELECT id FROM users) RETURNING id",
+        "chat_participants.ck_chat_participants_agent_or_user",
+    ),
+    (
+        "UPDATE chat_participants SET room_id = gen_random_uuid() RETURNING id",
+        "chat_participants.fk_chat_participants_room_id",
+    ),
+)
+
+
+@pytest.mark.parametrize(("change", "constraint"), BREACHES, ids=[where for _, where in BREACHES])
+def test_rows_that_break_a_rule_are_counted_and_named(
+    unversioned: Database, change: str, constraint: str
+) -> None:
+    foreign.fill(unversioned)
+    (row,) = unversioned.values(change)
+    said = refusal(unversioned)
+    assert f"\n  {constraint}: expected " in said
+    assert f"found none, and 1 rows that break it (such as {row})" in said
+
+
+def test_keys_that_are_there_twice_are_counted(unversioned: Database) -> None:
+    unversioned.rows("ALTER TABLE agent_api_keys DROP CONSTRAINT agent_api_keys_key_id_key")
+    foreign.fill(unversioned)
+    (twice,) = unversioned.values(
+        """
+        INSERT INTO agent_api_keys
+        SELECT 'ffffffff-ffff-ffff-ffff-ffffffffffff', project_id, agent_id, key_id, 'other',
+               key_prefix, capabilities, status, NULL, NULL, created_by_type
+        FROM agent_api_keys RETURNING id
+        """
+    )
+    assert f"found none, and 1 rows that break it (such as {twice})" in refusal(unversioned)
+
+
+def test_a_database_of_something_else_is_left_alone(database: Database) -> None:
+    database.rows("CREATE TABLE users (id serial PRIMARY KEY, name text NOT NULL)")
+    said = refusal(database)
+    assert "users.id: expected uuid NOT NULL; found integer NOT NULL" in said
+    assert "projects: expected a table; found none" in said
+    assert "users.name: expected no column that a new row has to fill; found text NOT NULL" in said
+
+
+def test_tables_of_others_are_no_obstacle(database: Database) -> None:
+    database.rows("CREATE TABLE invoices (id serial PRIMARY KEY)")
+    database.rows("CREATE SCHEMA auth CREATE TABLE users (id int)")
+    database.upgrade()
+    assert database.current() == REVISIONS[-1]
+
+
+@pytest.mark.parametrize("versions", [["4f1c"], ["004_something_of_theirs"], [BASE, "4f1c"]])
+def test_another_program_s_history_is_refused(unversioned: Database, versions: list[str]) -> None:
+    unversioned.rows("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+    unversioned.rows("INSERT INTO alembic_version SELECT unnest($1::text[])", versions)
+    assert f"at the revision {versions[-1]!r}, which Tandem does not know" in refusal(unversioned)
+
+
+def test_two_revisions_at_once_are_refused(unversioned: Database) -> None:
+    unversioned.rows("CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)")
+    unversioned.rows("INSERT INTO alembic_version SELECT unnest($1::text[])", list(REVISIONS[:2]))
+    assert "at 2 revisions at once" in refusal(unversioned)
+
+
+def test_tables_that_the_search_path_misses_are_pointed_out(unversioned: Database) -> None:
+    unversioned.rows("ALTER SCHEMA public RENAME TO legacy")
+    unversioned.rows("CREATE SCHEMA public")
+    assert "add ?search_path=legacy to the URL" in refusal(unversioned)
+    there = Database(f"{unversioned.url}?search_path=legacy")
+    there.upgrade()
+    assert there.current() == REVISIONS[-1]
+    unversioned.upgrade()  # a second Tandem, beside the one that knows its revision
+
+
+@pytest.fixture
+def stranger(unversioned: Database) -> Iterator[Database]:
+    """The same database as a role sees it that owns nothing in it, but may create and read."""
+    role = f"stranger_{uuid4().hex}"
+    unversioned.make(
+        lambda connection: connection.execute(
+            f"CREATE ROLE {role} LOGIN PASSWORD 'x';"
+            f"GRANT ALL ON SCHEMA public TO {role};"
+            f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
+        )
+    )
+    place = unversioned.url.split("@")[1]
+    yield Database(f"postgresql://{role}:x@{place}")
+    unversioned.make(
+        lambda connection: connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+    )
+
+
+def test_tables_of_another_owner_are_refused(stranger: Database) -> None:
+    said = refusal(stranger)
+    for table in COLUMNS:
+        assert f"{table}: expected to belong to who migrates; found another owner" in said
+
+
+def test_rows_that_may_be_hidden_are_refused(unversioned: Database, stranger: Database) -> None:
+    role = stranger.url.split("/")[2].split(":")[0]
+    for table in COLUMNS:
+        unversioned.rows(f"ALTER TABLE {table} OWNER TO {role}")
+    unversioned.rows("ALTER TABLE users ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    assert "users: expected all rows to be seen; found row security" in refusal(stranger)
+    unversioned.rows("ALTER TABLE users NO FORCE ROW LEVEL SECURITY")
+    stranger.upgrade()
+    assert stranger.current() == REVISIONS[-1]
