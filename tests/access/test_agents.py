@@ -92,7 +92,8 @@ async def test_an_agent_that_does_not_exist_is_not_found_by_agents_either(crew: 
 async def test_an_agent_does_its_task(crew: Crew) -> None:
     task = await crew.task()
     for status in (TASK_STATUS_IN_PROGRESS, TASK_STATUS_COMPLETED):
-        request = UpdateTaskStatusRequest(task_id=task.id, status=status, result={"found": True})
+        request = UpdateTaskStatusRequest(task_id=task.id, status=status)
+        request.result["found"] = True
         done = await crew.calling.tasks.UpdateTaskStatus(request)
     assert (done.status, done.result["found"], done.revision) == (TASK_STATUS_COMPLETED, True, 3)
     assert await crew.owner.tasks.GetTask(GetTaskRequest(task_id=task.id)) == done
@@ -137,10 +138,15 @@ async def listed(client: Client, **filters: Any) -> list[str]:
 
 async def test_a_task_is_its_agents_as_long_as_it_is_assigned(crew: Crew) -> None:
     task = await crew.task()
-    get, move = GetTaskRequest(task_id=task.id), UpdateTaskStatusRequest(task_id=task.id, status=2)
+    get, move = (
+        GetTaskRequest(task_id=task.id),
+        UpdateTaskStatusRequest(task_id=task.id, status=TASK_STATUS_IN_PROGRESS),
+    )
     await crew.calling.tasks.GetTask(get)
     await crew.owner.tasks.AssignTask(
-        AssignTaskRequest(task_id=task.id, assigned_to=crew.other.id, assigned_to_type=1)
+        AssignTaskRequest(
+            task_id=task.id, assigned_to=crew.other.id, assigned_to_type=ASSIGNEE_TYPE_AGENT
+        )
     )
     for call in (crew.calling.tasks.GetTask(get), crew.calling.tasks.UpdateTaskStatus(move)):
         await refused(call, Reason.NOT_ALLOWED_FOR_AGENT)
@@ -155,7 +161,9 @@ async def test_what_is_in_a_suspended_project_stays_as_it_is(crew: Crew) -> None
     await crew.owner.projects.UpdateProject(UpdateProjectRequest(project=suspended))
     await crew.calling.tasks.GetTask(GetTaskRequest(task_id=task.id))
     for call in (
-        crew.calling.tasks.UpdateTaskStatus(UpdateTaskStatusRequest(task_id=task.id, status=2)),
+        crew.calling.tasks.UpdateTaskStatus(
+            UpdateTaskStatusRequest(task_id=task.id, status=TASK_STATUS_IN_PROGRESS)
+        ),
         crew.calling.agents.SetAgentStatus(
             SetAgentStatusRequest(agent_id=crew.scout.id, status=AGENT_STATUS_ONLINE)
         ),
@@ -179,7 +187,9 @@ async def test_an_agent_with_the_id_of_a_user_has_not_that_users_rights(world: W
         calling.tasks.GetTask(GetTaskRequest(task_id=task.id)), Reason.NOT_ALLOWED_FOR_AGENT
     )
     await refused(
-        calling.tasks.UpdateTaskStatus(UpdateTaskStatusRequest(task_id=task.id, status=2)),
+        calling.tasks.UpdateTaskStatus(
+            UpdateTaskStatusRequest(task_id=task.id, status=TASK_STATUS_IN_PROGRESS)
+        ),
         Reason.NOT_ALLOWED_FOR_AGENT,
     )
     assert (await owner.auth.WhoAmI(WhoAmIRequest())).user.username
