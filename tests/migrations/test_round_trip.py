@@ -7,6 +7,7 @@ import pytest
 
 from shared.schema import metadata
 from tests.migrations.database import Database
+from tests.migrations.legacy import BEFORE, Mix, make_legacy
 from tests.migrations.test_drift import REVISIONS
 from tests.schema.rows import Connection, add, add_key, add_project, add_task, depend
 
@@ -96,3 +97,32 @@ def test_at_the_bottom_nothing_is_left(filled: Database, caplog: pytest.LogCaptu
     assert filled.current() is None
     for table in ("users", "projects", "chat_rooms", "chat_participants", "agent_api_keys"):
         assert f"rows of {table} are dropped" in caplog.text
+
+
+def test_a_legacy_database_comes_back_as_it_went(database: Database) -> None:
+    """Its rows, that is: those that were moved keep the agent of their own project."""
+    make_legacy(database, Mix(in_keys=3, in_both=3, in_two_projects=3, alike=3, users=2, rows=2))
+    legacy = base_rows(database, "agent_id")
+    database.upgrade()
+    migrated = base_rows(database)
+    database.downgrade(BEFORE)
+    assert base_rows(database, "agent_id") == legacy
+    database.upgrade()
+    assert base_rows(database) == migrated
+
+
+def base_rows(database: Database, *without: str) -> list[tuple[str, str]]:
+    """The rows of the tables that a legacy database has, in the columns that it has."""
+    later = ["revision", *without]
+    tables = ("users", "projects", "chat_rooms", "chat_participants", "agent_api_keys")
+    return [
+        (table, row)
+        for table in tables
+        for row in sorted(
+            database.values(
+                f"SELECT (to_jsonb(t) - $1::text[] - CASE '{table}' WHEN 'chat_participants'"  # noqa: S608
+                f" THEN 'project_id' ELSE '' END)::text FROM {table} AS t",
+                later,
+            )
+        )
+    ]
