@@ -14,7 +14,7 @@ from shared import process
 from shared.auth import Authenticator
 from shared.claims import Verifier
 from shared.database import Database
-from shared.keys import verification_key
+from shared.key_ring import key_ring, page_key
 from shared.paging import Pager
 from shared.server import Server, Service
 from shared.settings import Settings
@@ -26,8 +26,8 @@ from tandem.agent.v1.room_service_pb2_grpc import add_RoomServiceServicer_to_ser
 
 def build(database: Database, settings: Settings) -> Server:
     """The server of the agent service, not started yet."""
-    key = verification_key(settings)
-    pager = Pager(key.material)
+    keys = key_ring(settings)
+    pager = Pager(page_key(settings))
     agents = AgentServicer(AgentRules(database), pager)
     projects = ProjectServicer(ProjectRules(database), pager)
     rooms = RoomServicer(RoomRules(database), pager)
@@ -37,7 +37,8 @@ def build(database: Database, settings: Settings) -> Server:
         Service("tandem.agent.v1.RoomService", rooms, add_RoomServiceServicer_to_server),
         Service("tandem.agent.v1.AuthService", AuthServicer(), add_AuthServiceServicer_to_server),
     ]
-    return Server(services, Authenticator(database, Verifier(settings, key)), ACCESS)
+    authenticator = Authenticator(database, Verifier(settings, keys))
+    return Server(services, authenticator, ACCESS, closers=[keys.close])
 
 
 if __name__ == "__main__":

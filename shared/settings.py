@@ -12,6 +12,12 @@ DATABASE_URL_FORM = (
     "must be a URL like postgresql://user:password@host:5432/database, "
     "where special characters of the password are written as %23 and so on"
 )
+JWKS_URL_FORM = (
+    "must be a URL like https://issuer.example/.well-known/jwks.json, without a user or password; "
+    "http:// is for this machine itself only (localhost, 127.0.0.1, [::1]), because who can "
+    "change the answer on its way could make keys"
+)
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 MINIMUM_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as its hash
 
 
@@ -33,6 +39,19 @@ def _scheme(url: str) -> str:
         return ""
 
 
+def _jwks_url(value: str) -> str:
+    try:
+        url = urlsplit(value)
+        sound = value.isascii() and value.isprintable() and " " not in value and url.port != 0
+    except ValueError:
+        sound = False
+    if not sound or not url.hostname or "@" in url.netloc:
+        raise ValueError(JWKS_URL_FORM)
+    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in THIS_MACHINE):
+        raise ValueError(JWKS_URL_FORM)
+    return value
+
+
 Address = Annotated[str, AfterValidator(_host_and_port)]
 
 
@@ -49,9 +68,16 @@ class Settings(BaseSettings):
     jwt_audience: str = "tandem"
     jwt_secret: SecretStr | None = None
     jwt_public_key: str | None = None
+    jwt_jwks_url: Annotated[str, AfterValidator(_jwks_url)] | None = None
+    jwt_private_key: SecretStr | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "console"] = "auto"
     pool_size: int = Field(default=10, ge=1, le=100)
+
+    @property
+    def users_come_from_elsewhere(self) -> bool:
+        """Whether an issuer of its own signs the tokens of users, and this machine cannot."""
+        return bool(self.jwt_public_key or self.jwt_jwks_url)
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod

@@ -47,4 +47,5 @@ def _signed(
         "iat": int(time.time()),
         "exp": expires_at,
     }
-    return jwt.encode({**claims, **said}, key.key, algorithm=key.algorithm)
+    headers = {"kid": key.kid} if key.kid else None
+    return jwt.encode({**claims, **said}, key.key, algorithm=key.algorithm, headers=headers)

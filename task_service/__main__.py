@@ -6,7 +6,7 @@ from shared import process
 from shared.auth import Authenticator
 from shared.claims import Verifier
 from shared.database import Database
-from shared.keys import verification_key
+from shared.key_ring import key_ring, page_key
 from shared.paging import Pager
 from shared.server import Server, Service
 from shared.settings import Settings
@@ -19,12 +19,12 @@ from task_service.tasks.servicer import TaskServicer
 
 def build(database: Database, settings: Settings) -> Server:
     """The server of the task service, not started yet. It asks the agent service at its address."""
-    key = verification_key(settings)
+    keys = key_ring(settings)
     assignees = Assignees(settings.agent_address)
-    tasks = TaskServicer(TaskRules(database, assignees), Pager(key.material))
+    tasks = TaskServicer(TaskRules(database, assignees), Pager(page_key(settings)))
     services = [Service("tandem.task.v1.TaskService", tasks, add_TaskServiceServicer_to_server)]
-    authenticator = Authenticator(database, Verifier(settings, key))
-    return Server(services, authenticator, ACCESS, closers=[assignees.close])
+    authenticator = Authenticator(database, Verifier(settings, keys))
+    return Server(services, authenticator, ACCESS, closers=[assignees.close, keys.close])
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from shared.auth import Authenticator
 from shared.claims import Verifier
 from shared.database import Database
 from shared.errors import Reason, Refusal
-from shared.keys import verification_key
+from shared.key_ring import key_ring
 from shared.settings import Settings, SettingsError
 from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
 from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
@@ -75,7 +75,7 @@ async def alice(database: Database) -> UUID:
 
 def authenticator(database: Database, **settings: Any) -> Authenticator:
     configured = Settings(**settings)
-    return Authenticator(database, Verifier(configured, verification_key(configured)))
+    return Authenticator(database, Verifier(configured, key_ring(configured)))
 
 
 async def reason(database: Database, authorization: str, **settings: Any) -> str:
@@ -185,7 +185,7 @@ async def test_a_public_key_is_no_secret(database: Database, algorithm: str) -> 
 )
 def test_a_key_of_no_use_keeps_a_service_from_starting(settings: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="TANDEM_JWT_") as raised:
-        verification_key(Settings(**settings))
+        key_ring(Settings(**settings))
     for value in settings.values():
         assert str(value) not in str(raised.value)
 
@@ -201,7 +201,7 @@ def test_a_key_of_no_use_keeps_a_service_from_starting(settings: dict[str, Any])
 def test_a_weak_or_unknown_key_is_of_no_use(key: Any) -> None:
     text = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     with pytest.raises(SettingsError, match="TANDEM_JWT_PUBLIC_KEY"):
-        verification_key(Settings(jwt_public_key=text))
+        key_ring(Settings(jwt_public_key=text))
 
 
 async def test_a_token_ends_while_it_is_remembered(world: World) -> None:

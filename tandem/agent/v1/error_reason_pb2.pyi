@@ -114,6 +114,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE. The agent service could not be asked, so nothing was changed: try again after
     RetryInfo's delay.
     """
+    ERROR_REASON_ISSUER_UNAVAILABLE: _ErrorReason.ValueType  # 40
+    """UNAVAILABLE. The keys of the token's issuer could not be fetched, so nobody knows whether the token
+    is good: keep it and try again after RetryInfo's delay.
+    """
     ERROR_REASON_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 37
     """RESOURCE_EXHAUSTED. A limit on how much or how often is reached."""
     ERROR_REASON_DEADLINE_TOO_SHORT: _ErrorReason.ValueType  # 38
@@ -222,6 +226,10 @@ RetryInfo's delay, with the same `request_id`.
 ERROR_REASON_AGENT_SERVICE_UNAVAILABLE: ErrorReason.ValueType  # 36
 """UNAVAILABLE. The agent service could not be asked, so nothing was changed: try again after
 RetryInfo's delay.
+"""
+ERROR_REASON_ISSUER_UNAVAILABLE: ErrorReason.ValueType  # 40
+"""UNAVAILABLE. The keys of the token's issuer could not be fetched, so nobody knows whether the token
+is good: keep it and try again after RetryInfo's delay.
 """
 ERROR_REASON_LIMIT_EXCEEDED: ErrorReason.ValueType  # 37
 """RESOURCE_EXHAUSTED. A limit on how much or how often is reached."""
