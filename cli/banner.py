@@ -34,7 +34,7 @@ Ctrl-C stops everything."""
 
 HOW_TO_CALL = """\
 `tandem token --user NAME` prints a token for a user that `tandem users create` made, where
-TANDEM_JWT_SECRET is the key; with a public key, tokens come from who holds the private one.
+TANDEM_JWT_SECRET is the key; with a public key or a JWKS URL, tokens come from their issuer.
 
 Ctrl-C stops everything."""
 

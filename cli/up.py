@@ -109,7 +109,7 @@ class Up:
 
     def _calls(self, url: str) -> str:
         settings = self._settings
-        if settings.database_url or settings.jwt_public_key:
+        if settings.database_url or settings.users_come_from_elsewhere:
             return banner.HOW_TO_CALL
         user_id = find_or_create_user(url, DEVELOPER)
         lifetime = timedelta(hours=TOKEN_HOURS)
@@ -137,6 +137,6 @@ def _environment(settings: Settings, url: str) -> Mapping[str, str]:
         "TANDEM_DATABASE_URL": url,
         "TANDEM_DATA_DIR": str(settings.data_dir.resolve()),
     }
-    if not settings.jwt_public_key:
+    if not settings.users_come_from_elsewhere:
         chosen["TANDEM_JWT_SECRET"] = development_secret(settings)
     return {**os.environ, **chosen}

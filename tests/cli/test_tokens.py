@@ -39,11 +39,19 @@ def test_a_configured_database_gets_no_user_by_the_way(tandem: Tandem) -> None:
     )
 
 
-def test_with_a_public_key_tokens_are_signed_elsewhere(tandem: Tandem) -> None:
-    sentence = tandem.refuses(
-        "token", "--user", "ann", TANDEM_JWT_SECRET="", TANDEM_JWT_PUBLIC_KEY="anything"
-    )
-    assert "TANDEM_JWT_PUBLIC_KEY is set" in sentence
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TANDEM_JWT_PUBLIC_KEY", "anything", "TANDEM_JWT_PUBLIC_KEY is set"),
+        ("TANDEM_JWT_JWKS_URL", "https://issuer.example/keys", "TANDEM_JWT_JWKS_URL is set"),
+        ("TANDEM_JWT_PRIVATE_KEY", "anything", "tokens of agents only"),
+    ],
+)
+def test_with_another_key_tokens_are_signed_elsewhere(
+    tandem: Tandem, name: str, value: str, said: str
+) -> None:
+    sentence = tandem.refuses("token", "--user", "ann", **{"TANDEM_JWT_SECRET": "", name: value})
+    assert said in sentence
 
 
 def test_the_embedded_database_gets_the_user_once(data_dir: Path) -> None:
