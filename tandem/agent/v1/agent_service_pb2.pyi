@@ -7,6 +7,11 @@ What holds for every call of every service here and in tandem.task.v1:
 
 * Metadata `authorization: Bearer <JWT>` says who calls; without it: UNAUTHENTICATED. Metadata
   `x-request-id` (up to 128 printable characters; made if missing) is returned and logged.
+* The token names a user or an agent, who must be active; an agent also needs the API key that it got
+  the token for: else UNAUTHENTICATED (CALLER_INACTIVE), at most 5 seconds after the change.
+* An agent may call WhoAmI; GetAgent and SetAgentStatus on itself; ListTasks, and GetTask and
+  UpdateTaskStatus on tasks assigned to it. Anything else is PERMISSION_DENIED
+  (NOT_ALLOWED_FOR_AGENT).
 * Ids are UUIDs in their 36-character form.
 * Access is checked before the request's other content: a row of somebody else's project answers
   PERMISSION_DENIED (NOT_PROJECT_OWNER), an id that does not exist NOT_FOUND.

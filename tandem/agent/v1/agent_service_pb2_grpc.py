@@ -28,7 +28,7 @@ if _version_not_supported:
 
 class AgentServiceStub:
     """Agents: the programs that work on tasks. All methods are for the owner of the agent's project and for
-    superusers.
+    superusers, and GetAgent and SetAgentStatus for the agent itself.
     """
 
     def __init__(self, channel):
@@ -86,7 +86,7 @@ class AgentServiceStub:
 
 class AgentServiceServicer:
     """Agents: the programs that work on tasks. All methods are for the owner of the agent's project and for
-    superusers.
+    superusers, and GetAgent and SetAgentStatus for the agent itself.
     """
 
     def CreateAgent(self, request, context):
@@ -101,7 +101,7 @@ class AgentServiceServicer:
     def GetAgent(self, request, context):
         """Returns one agent.
 
-        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,8 +157,8 @@ class AgentServiceServicer:
 
         The status that it has is accepted and changes nothing.
 
-        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
+        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
+        PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -244,7 +244,7 @@ def add_AgentServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AgentService:
     """Agents: the programs that work on tasks. All methods are for the owner of the agent's project and for
-    superusers.
+    superusers, and GetAgent and SetAgentStatus for the agent itself.
     """
 
     @staticmethod

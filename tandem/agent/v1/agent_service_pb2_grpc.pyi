@@ -7,6 +7,11 @@ What holds for every call of every service here and in tandem.task.v1:
 
 * Metadata `authorization: Bearer <JWT>` says who calls; without it: UNAUTHENTICATED. Metadata
   `x-request-id` (up to 128 printable characters; made if missing) is returned and logged.
+* The token names a user or an agent, who must be active; an agent also needs the API key that it got
+  the token for: else UNAUTHENTICATED (CALLER_INACTIVE), at most 5 seconds after the change.
+* An agent may call WhoAmI; GetAgent and SetAgentStatus on itself; ListTasks, and GetTask and
+  UpdateTaskStatus on tasks assigned to it. Anything else is PERMISSION_DENIED
+  (NOT_ALLOWED_FOR_AGENT).
 * Ids are UUIDs in their 36-character form.
 * Access is checked before the request's other content: a row of somebody else's project answers
   PERMISSION_DENIED (NOT_PROJECT_OWNER), an id that does not exist NOT_FOUND.
@@ -41,7 +46,7 @@ GRPC_VERSION: str
 
 class AgentServiceStub:
     """Agents: the programs that work on tasks. All methods are for the owner of the agent's project and for
-    superusers.
+    superusers, and GetAgent and SetAgentStatus for the agent itself.
     """
 
     @_typing.overload
@@ -56,7 +61,7 @@ class AgentServiceStub:
     GetAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentRequest, _agent_service_pb2.Agent]
     """Returns one agent.
 
-    Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
     """
     BatchGetAgents: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.BatchGetAgentsRequest, _agent_service_pb2.BatchGetAgentsResponse]
     """Returns many agents in the order of their ids in the request; an id given twice is answered twice.
@@ -92,8 +97,8 @@ class AgentServiceStub:
 
     The status that it has is accepted and changes nothing.
 
-    Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
+    Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
+    PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
     """
     VerifyAgentAccess: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.VerifyAgentAccessRequest, _agent_service_pb2.VerifyAgentAccessResponse]
     """Says whether the caller may see and change an agent. Who may do neither gets the refusal that
@@ -113,7 +118,7 @@ class AgentServiceStub:
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
     """Agents: the programs that work on tasks. All methods are for the owner of the agent's project and for
-    superusers.
+    superusers, and GetAgent and SetAgentStatus for the agent itself.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -125,7 +130,7 @@ class AgentServiceAsyncStub(AgentServiceStub):
     GetAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentRequest, _agent_service_pb2.Agent]  # type: ignore[assignment]
     """Returns one agent.
 
-    Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
     """
     BatchGetAgents: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.BatchGetAgentsRequest, _agent_service_pb2.BatchGetAgentsResponse]  # type: ignore[assignment]
     """Returns many agents in the order of their ids in the request; an id given twice is answered twice.
@@ -161,8 +166,8 @@ class AgentServiceAsyncStub(AgentServiceStub):
 
     The status that it has is accepted and changes nothing.
 
-    Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
+    Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
+    PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
     """
     VerifyAgentAccess: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.VerifyAgentAccessRequest, _agent_service_pb2.VerifyAgentAccessResponse]  # type: ignore[assignment]
     """Says whether the caller may see and change an agent. Who may do neither gets the refusal that
@@ -181,7 +186,7 @@ class AgentServiceAsyncStub(AgentServiceStub):
 
 class AgentServiceServicer:
     """Agents: the programs that work on tasks. All methods are for the owner of the agent's project and for
-    superusers.
+    superusers, and GetAgent and SetAgentStatus for the agent itself.
     """
 
     def CreateAgent(
@@ -201,7 +206,7 @@ class AgentServiceServicer:
     ) -> _typing.Union[_agent_service_pb2.Agent, _abc.Awaitable[_agent_service_pb2.Agent]]:
         """Returns one agent.
 
-        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
         """
 
     def BatchGetAgents(
@@ -262,8 +267,8 @@ class AgentServiceServicer:
 
         The status that it has is accepted and changes nothing.
 
-        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
+        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
+        PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
         """
 
     def VerifyAgentAccess(

@@ -45,9 +45,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 7
     """UNAUTHENTICATED. The token was right once; get a new one."""
     ERROR_REASON_CALLER_INACTIVE: _ErrorReason.ValueType  # 8
-    """UNAUTHENTICATED. The token is right, but who it names does not exist any more or is inactive."""
+    """UNAUTHENTICATED. The token is right, but who it names does not exist any more or is inactive, or the
+    API key that it was given for is revoked or has expired.
+    """
     ERROR_REASON_API_KEY_INVALID: _ErrorReason.ValueType  # 9
-    """UNAUTHENTICATED. No such API key, or one that is wrong, expired or revoked: which one is not said."""
+    """UNAUTHENTICATED. No such API key, or one that is wrong, expired or revoked, or its agent is inactive:
+    which one is not said.
+    """
     ERROR_REASON_NOT_PROJECT_OWNER: _ErrorReason.ValueType  # 10
     """PERMISSION_DENIED. The row belongs to a project of somebody else. Metadata: `project_id` where the
     request named the project.
@@ -158,9 +162,13 @@ ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 6
 ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 7
 """UNAUTHENTICATED. The token was right once; get a new one."""
 ERROR_REASON_CALLER_INACTIVE: ErrorReason.ValueType  # 8
-"""UNAUTHENTICATED. The token is right, but who it names does not exist any more or is inactive."""
+"""UNAUTHENTICATED. The token is right, but who it names does not exist any more or is inactive, or the
+API key that it was given for is revoked or has expired.
+"""
 ERROR_REASON_API_KEY_INVALID: ErrorReason.ValueType  # 9
-"""UNAUTHENTICATED. No such API key, or one that is wrong, expired or revoked: which one is not said."""
+"""UNAUTHENTICATED. No such API key, or one that is wrong, expired or revoked, or its agent is inactive:
+which one is not said.
+"""
 ERROR_REASON_NOT_PROJECT_OWNER: ErrorReason.ValueType  # 10
 """PERMISSION_DENIED. The row belongs to a project of somebody else. Metadata: `project_id` where the
 request named the project.

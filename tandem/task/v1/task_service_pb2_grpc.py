@@ -27,7 +27,8 @@ if _version_not_supported:
 
 
 class TaskServiceStub:
-    """Tasks. All methods are for the owner of the task's project and for superusers.
+    """Tasks. All methods are for the owner of the task's project and for superusers; GetTask, ListTasks and
+    UpdateTaskStatus also for the agent that the task is assigned to, as long as it is.
     """
 
     def __init__(self, channel):
@@ -84,7 +85,8 @@ class TaskServiceStub:
 
 
 class TaskServiceServicer:
-    """Tasks. All methods are for the owner of the task's project and for superusers.
+    """Tasks. All methods are for the owner of the task's project and for superusers; GetTask, ListTasks and
+    UpdateTaskStatus also for the agent that the task is assigned to, as long as it is.
     """
 
     def CreateTask(self, request, context):
@@ -101,16 +103,18 @@ class TaskServiceServicer:
     def GetTask(self, request, context):
         """Returns one task.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTasks(self, request, context):
-        """Lists tasks by page: of one project, or of every project that the caller may see.
+        """Lists tasks by page: of one project, or of every project that the caller may see. For an agent it
+        lists those that are assigned to it, and no others.
 
-        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
+        NOT_ALLOWED_FOR_AGENT for a project that is not the agent's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,8 +123,8 @@ class TaskServiceServicer:
     def UpdateTask(self, request, context):
         """Changes the fields that the mask names. Status is changed by UpdateTaskStatus only, the assignee by
         AssignTask and UnassignTask only. Where `dependencies` change, every one must exist, be of the same
-        project, be completed and close no circle; the list that it has already is no change. An update that changes nothing leaves `revision` and
-        `updated_at` as they are.
+        project, be completed and close no circle; the list that it has already is no change. An update that
+        changes nothing leaves `revision` and `updated_at` as they are.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
         ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE,
@@ -177,8 +181,8 @@ class TaskServiceServicer:
         set at the first in_progress and cleared on the return to pending; `completed_at` is set on entering
         completed and cleared on leaving it.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
+        PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -252,7 +256,8 @@ def add_TaskServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TaskService:
-    """Tasks. All methods are for the owner of the task's project and for superusers.
+    """Tasks. All methods are for the owner of the task's project and for superusers; GetTask, ListTasks and
+    UpdateTaskStatus also for the agent that the task is assigned to, as long as it is.
     """
 
     @staticmethod

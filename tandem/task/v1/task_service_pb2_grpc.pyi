@@ -32,7 +32,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TaskServiceStub:
-    """Tasks. All methods are for the owner of the task's project and for superusers."""
+    """Tasks. All methods are for the owner of the task's project and for superusers; GetTask, ListTasks and
+    UpdateTaskStatus also for the agent that the task is assigned to, as long as it is.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -48,18 +50,20 @@ class TaskServiceStub:
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _task_service_pb2.Task]
     """Returns one task.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
     """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]
-    """Lists tasks by page: of one project, or of every project that the caller may see.
+    """Lists tasks by page: of one project, or of every project that the caller may see. For an agent it
+    lists those that are assigned to it, and no others.
 
-    Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
+    NOT_ALLOWED_FOR_AGENT for a project that is not the agent's.
     """
     UpdateTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskRequest, _task_service_pb2.Task]
     """Changes the fields that the mask names. Status is changed by UpdateTaskStatus only, the assignee by
     AssignTask and UnassignTask only. Where `dependencies` change, every one must exist, be of the same
-    project, be completed and close no circle; the list that it has already is no change. An update that changes nothing leaves `revision` and
-    `updated_at` as they are.
+    project, be completed and close no circle; the list that it has already is no change. An update that
+    changes nothing leaves `revision` and `updated_at` as they are.
 
     Errors: INVALID_FIELD, INVALID_UPDATE_MASK, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
     ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE,
@@ -100,8 +104,8 @@ class TaskServiceStub:
     set at the first in_progress and cleared on the return to pending; `completed_at` is set on entering
     completed and cleared on leaving it.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
+    PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
     """
     VerifyDependencies: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.VerifyDependenciesRequest, _task_service_pb2.VerifyDependenciesResponse]
     """Answers whether a task could have these dependencies, as CreateTask and UpdateTask would, and
@@ -113,7 +117,9 @@ class TaskServiceStub:
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
-    """Tasks. All methods are for the owner of the task's project and for superusers."""
+    """Tasks. All methods are for the owner of the task's project and for superusers; GetTask, ListTasks and
+    UpdateTaskStatus also for the agent that the task is assigned to, as long as it is.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.CreateTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
@@ -126,18 +132,20 @@ class TaskServiceAsyncStub(TaskServiceStub):
     GetTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
     """Returns one task.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
     """
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
-    """Lists tasks by page: of one project, or of every project that the caller may see.
+    """Lists tasks by page: of one project, or of every project that the caller may see. For an agent it
+    lists those that are assigned to it, and no others.
 
-    Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
+    NOT_ALLOWED_FOR_AGENT for a project that is not the agent's.
     """
     UpdateTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
     """Changes the fields that the mask names. Status is changed by UpdateTaskStatus only, the assignee by
     AssignTask and UnassignTask only. Where `dependencies` change, every one must exist, be of the same
-    project, be completed and close no circle; the list that it has already is no change. An update that changes nothing leaves `revision` and
-    `updated_at` as they are.
+    project, be completed and close no circle; the list that it has already is no change. An update that
+    changes nothing leaves `revision` and `updated_at` as they are.
 
     Errors: INVALID_FIELD, INVALID_UPDATE_MASK, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
     ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE,
@@ -178,8 +186,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     set at the first in_progress and cleared on the return to pending; `completed_at` is set on entering
     completed and cleared on leaving it.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
+    PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
     """
     VerifyDependencies: _aio.UnaryUnaryMultiCallable[_task_service_pb2.VerifyDependenciesRequest, _task_service_pb2.VerifyDependenciesResponse]  # type: ignore[assignment]
     """Answers whether a task could have these dependencies, as CreateTask and UpdateTask would, and
@@ -190,7 +198,9 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
 
 class TaskServiceServicer:
-    """Tasks. All methods are for the owner of the task's project and for superusers."""
+    """Tasks. All methods are for the owner of the task's project and for superusers; GetTask, ListTasks and
+    UpdateTaskStatus also for the agent that the task is assigned to, as long as it is.
+    """
 
     def CreateTask(
         self,
@@ -211,7 +221,7 @@ class TaskServiceServicer:
     ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
         """Returns one task.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
         """
 
     def ListTasks(
@@ -219,9 +229,11 @@ class TaskServiceServicer:
         request: _task_service_pb2.ListTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListTasksResponse, _abc.Awaitable[_task_service_pb2.ListTasksResponse]]:
-        """Lists tasks by page: of one project, or of every project that the caller may see.
+        """Lists tasks by page: of one project, or of every project that the caller may see. For an agent it
+        lists those that are assigned to it, and no others.
 
-        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
+        NOT_ALLOWED_FOR_AGENT for a project that is not the agent's.
         """
 
     def UpdateTask(
@@ -231,8 +243,8 @@ class TaskServiceServicer:
     ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
         """Changes the fields that the mask names. Status is changed by UpdateTaskStatus only, the assignee by
         AssignTask and UnassignTask only. Where `dependencies` change, every one must exist, be of the same
-        project, be completed and close no circle; the list that it has already is no change. An update that changes nothing leaves `revision` and
-        `updated_at` as they are.
+        project, be completed and close no circle; the list that it has already is no change. An update that
+        changes nothing leaves `revision` and `updated_at` as they are.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
         ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE,
@@ -293,8 +305,8 @@ class TaskServiceServicer:
         set at the first in_progress and cleared on the return to pending; `completed_at` is set on entering
         completed and cleared on leaving it.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
+        PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
         """
 
     def VerifyDependencies(
