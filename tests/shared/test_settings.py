@@ -22,6 +22,18 @@ WRONG = [
     ("TASK_ADDRESS", "hunter2:-1", "host:port"),
     ("JWT_SECRET", "hunter2", "32 bytes"),
     ("JWT_SECRET", "h" * 31, "32 bytes"),
+    ("JWT_JWKS_URL", "hunter2", "https://"),
+    ("JWT_JWKS_URL", "https://", "https://"),
+    ("JWT_JWKS_URL", "http://hunter2.example/keys", "this machine"),
+    ("JWT_JWKS_URL", "http://127.0.0.1.hunter2.example/keys", "this machine"),
+    ("JWT_JWKS_URL", "file:///hunter2", "https://"),
+    ("JWT_JWKS_URL", "https://user:hunter2@issuer.example/keys", "without a user"),
+    ("JWT_JWKS_URL", "http://localhost@hunter2.example/keys", "without a user"),
+    ("JWT_JWKS_URL", "https://issuer.example:hunter2/keys", "https://"),
+    ("JWT_JWKS_URL", "https://issuer.example:0/hunter2", "https://"),
+    ("JWT_JWKS_URL", "https://issuer.example/hun ter2", "https://"),
+    ("JWT_JWKS_URL", "https://issuer.example/hunter2\r\nHost: x", "https://"),
+    ("JWT_JWKS_URL", "https://[hunter2/keys", "https://"),
     ("LOG_LEVEL", "hunter2", "'debug'"),
     ("LOG_FORMAT", "hunter2", "'console'"),
     ("POOL_SIZE", "hunter2", "integer"),
@@ -83,6 +95,7 @@ def test_case_does_not_matter_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_secret_is_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANDEM_DATABASE_URL", DATABASE)
     monkeypatch.setenv("TANDEM_JWT_SECRET", "hunter2" * 5)
+    monkeypatch.setenv("TANDEM_JWT_PRIVATE_KEY", "hunter2")
     settings = load_settings()
     for text in (repr(settings), str(settings), settings.model_dump_json()):
         assert "hunter2" not in text
@@ -94,3 +107,18 @@ def test_a_secret_is_never_printed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_database_url_is_accepted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANDEM_DATABASE_URL", url)
     assert load_settings().database_url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://issuer.example/.well-known/jwks.json?tenant=a",
+        "HTTPS://issuer.example:8443",
+        "http://localhost:8080/keys",
+        "http://127.0.0.1/keys",
+        "http://[::1]:8080/keys",
+    ],
+)
+def test_a_jwks_url_is_accepted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_JWT_JWKS_URL", url)
+    assert load_settings().jwt_jwks_url == url
