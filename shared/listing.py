@@ -3,17 +3,18 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, Uuid, bindparam, false, func, select
 
 from shared.caller import Caller, User
-from shared.database import Connection, Record
+from shared.database import Connection, Database, Record
 from shared.paging import PAGE_BYTES, Order, Page
 from shared.schema import projects
 from shared.statements import Statement, page_of
+from shared.validation import read_after_access
 
 # Answers the rows behind a key and an id, up to a limit.
 Portion: TypeAlias = Callable[[tuple[Any, UUID] | None, int], Awaitable[list[Record]]]
@@ -78,6 +79,28 @@ class Lister:
         self._orders = orders
         self._page = lru_cache(maxsize=512)(self._build_page)
         self._count = lru_cache(maxsize=128)(self._build_count)
+
+    async def page(
+        self,
+        database: Database,
+        caller: Caller,
+        read: Callable[[], Query],
+        access: Callable[[Connection], Awaitable[object]],
+    ) -> Listing:
+        """What the request that `read` reads asks for.
+
+        `access` refuses a project, or whatever the rows are of, that is not the caller's. It is
+        asked only where nothing is found: the rows themselves are the caller's in any case.
+        """
+
+        async def work(connection: Connection) -> Listing:
+            check = partial(access, connection)
+            listing = await self.run(connection, caller, await read_after_access(read, check))
+            if not listing.rows:
+                await check()
+            return listing
+
+        return await database.read(work)
 
     async def run(self, connection: Connection, caller: Caller, query: Query) -> Listing:
         """The rows that the filters let through and the caller may see."""

@@ -64,17 +64,8 @@ class RoomRules:
 
     async def list(self, caller: Caller, project_id: str, read: Callable[[], Query]) -> Listing:
         """A page of rooms."""
-
-        async def work(connection: Connection) -> Listing:
-            access = partial(require_project, connection, caller, project_id)
-            listing = await queries.LIST.run(
-                connection, caller, await read_after_access(read, access)
-            )
-            if not listing.rows:
-                await access()
-            return listing
-
-        return await self._database.read(work)
+        access = partial(require_project, caller=caller, project_id=project_id)
+        return await queries.LIST.page(self._database, caller, read, access)
 
     async def update(
         self, call: Mutation[M], room_id: str, revision: int, read: Callable[[], Values]
@@ -155,17 +146,8 @@ class RoomRules:
         self, caller: Caller, room_id: str, read: Callable[[], Query]
     ) -> Listing:
         """A page of the participants of a room."""
-
-        async def work(connection: Connection) -> Listing:
-            access = partial(self._require_room, connection, caller, room_id)
-            listing = await queries.LIST_PARTICIPANTS.run(
-                connection, caller, await read_after_access(read, access)
-            )
-            if not listing.rows:
-                await access()
-            return listing
-
-        return await self._database.read(work)
+        access = partial(self._require_room, caller=caller, room_id=room_id)
+        return await queries.LIST_PARTICIPANTS.page(self._database, caller, read, access)
 
     async def _require_room(self, connection: Connection, caller: Caller, room_id: str) -> None:
         known = as_uuid(room_id)

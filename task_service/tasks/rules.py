@@ -83,17 +83,8 @@ class TaskRules:
 
     async def list(self, caller: Caller, project_id: str, read: Callable[[], Query]) -> Listing:
         """A page of tasks."""
-
-        async def work(connection: Connection) -> Listing:
-            access = partial(require_project, connection, caller, project_id)
-            listing = await queries.LIST.run(
-                connection, caller, await read_after_access(read, access)
-            )
-            if not listing.rows:
-                await access()
-            return listing
-
-        return await self._database.read(work)
+        access = partial(require_project, caller=caller, project_id=project_id)
+        return await queries.LIST.page(self._database, caller, read, access)
 
     async def update(
         self,
