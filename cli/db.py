@@ -40,3 +40,19 @@ def current() -> None:
     """Print the revision that the database is at; an empty line before the first."""
     with database_url(load_settings()) as url:
         show(schema.current(url) or "")
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document")] = False,
+) -> None:
+    """Say what an upgrade would find and do, changing nothing.
+
+    Exit code 0: nothing to do; 3: an upgrade takes care of it; 4: a person has to.
+    """
+    from cli import doctor  # which imports Alembic
+
+    with database_url(load_settings()) as url:
+        report = doctor.examine(url)
+    show(doctor.as_json(report) if as_json else doctor.as_text(report))
+    raise typer.Exit(report.verdict.value)

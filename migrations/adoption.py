@@ -79,12 +79,11 @@ def find_differences(
     connection: Connection, catalog: Catalog, revision: str | None
 ) -> list[Difference]:
     """How the tables differ from those that `revision` leaves; None: 001 or 002, as fits better."""
+    creators = [CREATOR] if (revision or fitting_revision(catalog)) == BASE_WITH_CREATORS else []
     structural = find_structural(catalog)
     unfit = {difference.table for difference in structural if not difference.repair}
-    expected = [*CONSTRAINTS]
-    if revision == BASE_WITH_CREATORS or (revision is None and _knows_creators(catalog)):
-        expected.append(CREATOR)
-    return [*structural, *find_differing(connection, catalog, expected, unfit)]
+    differing = find_differing(connection, catalog, [*CONSTRAINTS, *creators], unfit)
+    return [*structural, *differing]
 
 
 def adopt(connection: Connection, script: ScriptDirectory) -> None:
@@ -103,11 +102,13 @@ def adopt(connection: Connection, script: ScriptDirectory) -> None:
     _refuse([found for found in differences if _stands_in_the_way(found, revision)])
     _repair(connection, differences)
     if revision is None:
-        _stamp(connection, script, BASE_WITH_CREATORS if _knows_creators(catalog) else BASE)
+        _stamp(connection, script, fitting_revision(catalog))
 
 
-def _knows_creators(catalog: Catalog) -> bool:
-    return any(constraint.stands_for(CREATOR) for constraint in catalog.constraints)
+def fitting_revision(catalog: Catalog) -> str:
+    """The revision whose tables these would be: 002 where keys refer to who created them."""
+    knows_creators = any(found.stands_for(CREATOR) for found in catalog.constraints)
+    return BASE_WITH_CREATORS if knows_creators else BASE
 
 
 def _stands_in_the_way(difference: Difference, revision: str | None) -> bool:

@@ -40,9 +40,13 @@ class Difference:
     repair: str | None = None
     rows: int = 0
 
+    @property
+    def place(self) -> str:
+        """`table` or `table.part`."""
+        return f"{self.table}.{self.part}" if self.part else self.table
+
     def __str__(self) -> str:
-        place = f"{self.table}.{self.part}" if self.part else self.table
-        return f"{place}: expected {self.expected}; found {self.found}"
+        return f"{self.place}: expected {self.expected}; found {self.found}"
 
 
 def find_structural(catalog: Catalog) -> list[Difference]:

@@ -104,11 +104,16 @@ def in_transaction(database_url: str, work: Callable[[Connection], T]) -> T:
 
 def be_alone(connection: Connection) -> None:
     """Wait for any other migrator of this database, and keep others waiting until the commit."""
+    require_supported_server(connection)
+    for statement in _BE_ALONE:
+        connection.execute(text(statement))
+
+
+def require_supported_server(connection: Connection) -> None:
+    """Raise MigrationError on a PostgreSQL that is too old."""
     version = connection.scalar(text("SELECT current_setting('server_version_num')::int"))
     if version is None or version < _OLDEST_SERVER:
         raise MigrationError("The database must be PostgreSQL 15 or newer.")
-    for statement in _BE_ALONE:
-        connection.execute(text(statement))
 
 
 async def _in_transaction(database_url: str, work: Callable[[Connection], T]) -> T:
