@@ -108,6 +108,10 @@ class Refusal(Exception):
         return f"{self.reason.name}: {self.message}"
 
 
+class Unimplemented(Exception):
+    """A method that is not served, or not as the service is configured; one plain sentence."""
+
+
 def invalid_field(path: str, description: str) -> Refusal:
     """One field is wrong; `description` continues the sentence "<path> …"."""
     return invalid_fields([Violation(path, description)])

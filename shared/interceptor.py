@@ -25,7 +25,7 @@ from google.protobuf.message import DecodeError
 
 from shared.auth import Authenticator
 from shared.caller import Call, User, current_call
-from shared.errors import Reason, Refusal, not_allowed_for_agent
+from shared.errors import Reason, Refusal, Unimplemented, not_allowed_for_agent
 from shared.status import DETAILS_KEY, GRPC_CODES, to_status
 
 log = structlog.get_logger()
@@ -208,11 +208,9 @@ class _Served:
 
     async def refuse(self, error: Exception) -> NoReturn:
         """End the call with the status that the error stands for."""
-        if isinstance(error, NotImplementedError):
+        if isinstance(error, Unimplemented):
             self.code = "UNIMPLEMENTED"
-            await self.context.abort(
-                grpc.StatusCode.UNIMPLEMENTED, "The method is not implemented yet."
-            )
+            await self.context.abort(grpc.StatusCode.UNIMPLEMENTED, str(error))
         if isinstance(error, grpc.aio.AbortError):  # a health or reflection method's own answer
             self.code = grpc.StatusCode(self.context.code()).name
             raise error
@@ -242,7 +240,7 @@ class _Served:
 
 
 async def _unimplemented(_request: Any, _context: Context) -> NoReturn:
-    raise NotImplementedError
+    raise Unimplemented("The method is not implemented yet.")
 
 
 def _sound_request_id(value: str | bytes) -> str:
