@@ -19,6 +19,7 @@ from shared.caller import Caller, caller, current_call
 from shared.database import Connection, Database, Work
 from shared.errors import Reason, Refusal
 from shared.schema import request_ids
+from shared.sealing import Sealer
 from shared.statements import Statement
 
 M = TypeVar("M", bound=Message)
@@ -83,13 +84,17 @@ class MutationRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Mutation(Generic[M]):
-    """A call that changes something: who makes it, what it says, and what its answer is made by."""
+    """A call that changes something: who makes it, what it says, and what its answer is made by.
+
+    An answer with a secret in it is kept as `sealer` seals it.
+    """
 
     caller: Caller
     method: str
     request: MutationRequest
     answer: Callable[[Any], M]
     answer_type: type[M]
+    sealer: Sealer | None = None
 
     async def single(self, database: Database, work: Work[Any]) -> M:
         """Run a unit of work that changes something by one statement only; see Database.single.
@@ -130,7 +135,7 @@ class Mutation(Generic[M]):
                 raise Refusal(Reason.CONFLICT, "The first call with this request_id was undone.")
             return answer
         answer = self.answer(await work(connection))
-        await KEEP.run(connection, **key, kept_answer=answer.SerializeToString())
+        await KEEP.run(connection, **key, kept_answer=self._closed(answer, key))
         return answer
 
     async def _recall(
@@ -145,7 +150,22 @@ class Mutation(Generic[M]):
                 "This request_id was used before with another payload.",
                 metadata={"request_id": str(key["request_id"])},
             )
-        return self.answer_type.FromString(found["answer"])
+        return self.answer_type.FromString(self._opened(found["answer"], key))
+
+    def _closed(self, answer: M, key: dict[str, Any]) -> bytes:
+        content = answer.SerializeToString()
+        return self.sealer.seal(content, _context(key)) if self.sealer else content
+
+    def _opened(self, kept: bytes, key: dict[str, Any]) -> bytes:
+        content = self.sealer.open(kept, _context(key)) if self.sealer else kept
+        if content is None:
+            raise Refusal(
+                Reason.REQUEST_ID_REUSED,
+                "This request_id was used before, and its answer can be read no more: the key "
+                "that the service signs with has changed.",
+                metadata={"request_id": str(key["request_id"])},
+            )
+        return content
 
     def _key(self, request_id: UUID) -> dict[str, Any]:
         return {
@@ -166,10 +186,18 @@ class Mutation(Generic[M]):
 
 
 def mutation(
-    request: MutationRequest, answer: Callable[[Any], M], answer_type: type[M]
+    request: MutationRequest,
+    answer: Callable[[Any], M],
+    answer_type: type[M],
+    sealer: Sealer | None = None,
 ) -> Mutation[M]:
     """The mutation that is being served."""
-    return Mutation(caller(), current_call.get().method, request, answer, answer_type)
+    return Mutation(caller(), current_call.get().method, request, answer, answer_type, sealer)
+
+
+def _context(key: dict[str, Any]) -> bytes:
+    """What an answer is the answer to: sealed, it cannot be passed off as another one's."""
+    return f"{key['caller_id']} {key['method']} {key['request_id']}".encode()
 
 
 async def sweep(database: Database) -> None:
