@@ -1,11 +1,16 @@
 """Constructs the agent service: settings → pool → rules → servicers → server."""
 
 import sys
+from functools import partial
+
+import structlog
 
 from agent_service.access import ACCESS
 from agent_service.agents.rules import AgentRules
 from agent_service.agents.servicer import AgentServicer
+from agent_service.credentials.rules import NO_PRIVATE_KEY, ApiKeyRules
 from agent_service.credentials.servicer import AuthServicer
+from agent_service.credentials.usage import Uses
 from agent_service.projects.rules import ProjectRules
 from agent_service.projects.servicer import ProjectServicer
 from agent_service.rooms.rules import RoomRules
@@ -15,13 +20,21 @@ from shared.auth import Authenticator
 from shared.claims import Verifier
 from shared.database import Database
 from shared.key_ring import key_ring, page_key
+from shared.keys import signing_key
 from shared.paging import Pager
+from shared.sealing import Sealer
 from shared.server import Server, Service
 from shared.settings import Settings
+from shared.tokens import sign_agent_token
 from tandem.agent.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
 from tandem.agent.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
 from tandem.agent.v1.project_service_pb2_grpc import add_ProjectServiceServicer_to_server
 from tandem.agent.v1.room_service_pb2_grpc import add_RoomServiceServicer_to_server
+
+log = structlog.get_logger()
+
+# What the answers that have the secret of an API key are sealed for.
+SEALED = b"tandem answers to CreateApiKey and RotateApiKey"
 
 
 def build(database: Database, settings: Settings) -> Server:
@@ -31,14 +44,19 @@ def build(database: Database, settings: Settings) -> Server:
     agents = AgentServicer(AgentRules(database), pager)
     projects = ProjectServicer(ProjectRules(database), pager)
     rooms = RoomServicer(RoomRules(database), pager)
+    signing, uses = signing_key(settings), Uses(database)
+    issue = partial(sign_agent_token, settings, signing) if signing else None
+    if issue is None:
+        log.warning("no API keys", why=NO_PRIVATE_KEY)
+    auth = AuthServicer(ApiKeyRules(database, uses, issue), pager, Sealer(signing, SEALED))
     services = [
         Service("tandem.agent.v1.AgentService", agents, add_AgentServiceServicer_to_server),
         Service("tandem.agent.v1.ProjectService", projects, add_ProjectServiceServicer_to_server),
         Service("tandem.agent.v1.RoomService", rooms, add_RoomServiceServicer_to_server),
-        Service("tandem.agent.v1.AuthService", AuthServicer(), add_AuthServiceServicer_to_server),
+        Service("tandem.agent.v1.AuthService", auth, add_AuthServiceServicer_to_server),
     ]
     authenticator = Authenticator(database, Verifier(settings, keys))
-    return Server(services, authenticator, ACCESS, closers=[keys.close])
+    return Server(services, authenticator, ACCESS, closers=[uses.close, keys.close])
 
 
 if __name__ == "__main__":

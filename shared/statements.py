@@ -77,11 +77,11 @@ def writable(
     return and_(visible(owner_id, agent_id), status == "active")
 
 
-def usable() -> ColumnElement[bool]:
-    """Whether an API key can prove who an agent is."""
+def usable(at: ColumnElement[Any] | None = None) -> ColumnElement[bool]:
+    """Whether an API key can prove who an agent is, when the transaction began or `at` a time."""
     keys = agent_api_keys.c
-    unlimited = keys.expires_at.is_(None)
-    return and_(keys.status == "active", or_(unlimited, keys.expires_at > func.now()))
+    ends_later = keys.expires_at > (func.now() if at is None else at)
+    return and_(keys.status == "active", or_(keys.expires_at.is_(None), ends_later))
 
 
 def page_of(

@@ -34,6 +34,7 @@ UQ_AGENT_API_KEYS_KEY_ID = "uq_agent_api_keys_key_id"
 UQ_AGENT_API_KEYS_HASH = "uq_agent_api_keys_api_key_hash"
 FK_AGENT_API_KEYS_PROJECT = "fk_agent_api_keys_project_id"
 FK_AGENT_API_KEYS_AGENT = "fk_agent_api_keys_agent_id"
+FK_AGENT_API_KEYS_CREATED_BY = "fk_agent_api_keys_created_by_id"
 
 agents = Table(
     "agents",
@@ -82,7 +83,11 @@ agent_api_keys = Table(
     Column("expires_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),
     Column("created_by_type", String(50), nullable=False, server_default="user"),
-    Column("created_by_id", Uuid, ForeignKey("users.id", ondelete="SET NULL")),
+    Column(
+        "created_by_id",
+        Uuid,
+        ForeignKey("users.id", name=FK_AGENT_API_KEYS_CREATED_BY, ondelete="SET NULL"),
+    ),
     *clocks(),
     revision_column(),
     one_of("status", API_KEY_STATUSES),

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
-from uuid import UUID
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
@@ -16,6 +15,7 @@ from tandem.agent.v1 import auth_service_pb2 as auth
 from tandem.agent.v1 import project_service_pb2 as projects
 from tandem.agent.v1 import room_service_pb2 as rooms
 from tandem.agent.v1.agent_service_pb2 import Agent
+from tandem.agent.v1.auth_service_pb2 import CreateApiKeyResponse
 from tandem.agent.v1.project_service_pb2 import Project
 from tandem.agent.v1.room_service_pb2 import Room
 from tandem.task.v1 import task_service_pb2 as tasks
@@ -35,7 +35,7 @@ class Things:
 
     project: Project
     agent: Agent
-    api_key_id: UUID
+    key: CreateApiKeyResponse
     room: Room
     task: Task
 
@@ -44,11 +44,11 @@ class Answer(Enum):
     """What a caller gets; the value is how a table shows it."""
 
     OK = "yes"
-    NOT_IMPLEMENTED = "not implemented"
     NOT_PROJECT_OWNER = Reason.NOT_PROJECT_OWNER.name
     NOT_ALLOWED_FOR_AGENT = Reason.NOT_ALLOWED_FOR_AGENT.name
     CALLER_INACTIVE = Reason.CALLER_INACTIVE.name
     TOKEN_MISSING = Reason.TOKEN_MISSING.name
+    API_KEY_INVALID = Reason.API_KEY_INVALID.name
 
 
 class Who(Enum):
@@ -89,8 +89,8 @@ OWN_OR_SELF: Answers = {**OWN, Who.AGENT_SELF: Answer.OK}
 OWN_OR_ITS_PART: Answers = {**OWN_OR_SELF, Who.AGENT_NEIGHBOUR: Answer.OK}
 EVERY_USER: Answers = {**STOPPED, **NOT_FOR_AGENTS}
 EVERY_CALLER: Answers = STOPPED
-LATER: Answers = {**dict.fromkeys(Who, Answer.NOT_IMPLEMENTED), **EVERY_USER}
-OPEN_LATER: Answers = dict.fromkeys(Who, Answer.NOT_IMPLEMENTED)
+# The agent's API key is the proof, whoever sends it.
+EVERYBODY: Answers = dict.fromkeys((Who.AGENT_INACTIVE, Who.KEY_REVOKED), Answer.API_KEY_INVALID)
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,6 @@ def own(request: Callable[[Things], Message], spoiled_by: Message | None = None)
 
 def own_or_self(request: Callable[[Things], Message], spoiled_by: Message | None = None) -> Row:
     return Row(OWN_OR_SELF, request, spoiled_by)
-
-
-def later(request: Message) -> Row:
-    return Row(LATER, lambda _: request)
 
 
 MASK = FieldMask(paths=["nonsense"])
@@ -201,11 +197,23 @@ ROOMS = {
 }
 AUTH = {
     "WhoAmI": Row(EVERY_CALLER, lambda _: k.WhoAmIRequest()),
-    "CreateApiKey": later(k.CreateApiKeyRequest()),
-    "ListApiKeys": later(k.ListApiKeysRequest()),
-    "RevokeApiKey": later(k.RevokeApiKeyRequest()),
-    "RotateApiKey": later(k.RotateApiKeyRequest()),
-    "ExchangeApiKey": Row(OPEN_LATER, lambda _: auth.ExchangeApiKeyRequest()),
+    "CreateApiKey": own(
+        lambda its: k.CreateApiKeyRequest(api_key={"agent_id": its.agent.id}),
+        k.CreateApiKeyRequest(api_key={"capabilities": ["\0"]}),
+    ),
+    "ListApiKeys": own(
+        lambda its: k.ListApiKeysRequest(agent_id=its.agent.id),
+        k.ListApiKeysRequest(page_size=-1),
+    ),
+    "RevokeApiKey": own(
+        lambda its: k.RevokeApiKeyRequest(api_key_id=its.key.api_key.id),
+        k.RevokeApiKeyRequest(request_id="x"),
+    ),
+    "RotateApiKey": own(
+        lambda its: k.RotateApiKeyRequest(api_key_id=its.key.api_key.id),
+        k.RotateApiKeyRequest(grace_period={"seconds": -1}),
+    ),
+    "ExchangeApiKey": Row(EVERYBODY, lambda its: k.ExchangeApiKeyRequest(api_key=its.key.secret)),
 }
 TASKS = {
     "CreateTask": own(
