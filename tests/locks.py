@@ -7,6 +7,12 @@ from typing import Any
 
 import asyncpg
 
+# Ends the connections of this database that wait for a lock, and says how many they were.
+CUT_OFF = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
+
 
 @asynccontextmanager
 async def under_way(url: str, statement: str, *arguments: Any) -> AsyncIterator[asyncio.Event]:

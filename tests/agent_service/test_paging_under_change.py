@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 
 from tandem.agent.v1.agent_service_pb2 import ListAgentsRequest
+from tandem.agent.v1.room_service_pb2 import ListRoomsRequest
 from tandem.task.v1.task_service_pb2 import ListTasksRequest
 from tests.world import User, World
 
@@ -18,10 +19,13 @@ PAGE = 500
 FILL = {
     "agents": "INSERT INTO agents (id, project_id, name, created_at) SELECT gen_random_uuid(), $1,"
     " md5(n::text), now() - (n / 7) * interval '1 second' FROM generate_series(1, $2::int) n",
+    "chat_rooms": "INSERT INTO chat_rooms (id, project_id, name, created_at)"
+    " SELECT gen_random_uuid(), $1, md5((n % 100)::text), now() - (n / 7) * interval '1 second'"
+    " FROM generate_series(1, $2::int) n",
     "tasks": "INSERT INTO tasks (id, project_id, title, created_at) SELECT gen_random_uuid(), $1,"
     " md5(n::text), now() - (n / 7) * interval '1 second' FROM generate_series(1, $2::int) n",
 }
-LABEL = {"agents": "name", "tasks": "title"}
+LABEL = {"agents": "name", "chat_rooms": "name", "tasks": "title"}
 
 
 async def disturb(url: str, table: str, project_id: UUID, touchable: list[UUID]) -> None:
@@ -47,6 +51,11 @@ async def agents(alice: User, **asked: Any) -> tuple[list[str], str]:
     return [row.id for row in found.agents], found.next_page_token
 
 
+async def rooms(alice: User, **asked: Any) -> tuple[list[str], str]:
+    found = await alice.rooms.ListRooms(ListRoomsRequest(**asked))
+    return [row.id for row in found.rooms], found.next_page_token
+
+
 async def tasks(alice: User, **asked: Any) -> tuple[list[str], str]:
     found = await alice.tasks.ListTasks(ListTasksRequest(**asked))
     return [row.id for row in found.tasks], found.next_page_token
@@ -54,6 +63,7 @@ async def tasks(alice: User, **asked: Any) -> tuple[list[str], str]:
 
 ASK: dict[str, Callable[..., Awaitable[tuple[list[str], str]]]] = {
     "agents": agents,
+    "chat_rooms": rooms,
     "tasks": tasks,
 }
 
@@ -62,6 +72,7 @@ ASK: dict[str, Callable[..., Awaitable[tuple[list[str], str]]]] = {
     ("table", "order"),
     [
         *(("agents", order) for order in ("", "created_at", "name", "name desc")),
+        *(("chat_rooms", order) for order in ("", "name")),
         *(("tasks", order) for order in ("", "created_at", "priority")),
     ],
 )

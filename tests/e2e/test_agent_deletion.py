@@ -10,7 +10,7 @@ from shared.errors import Reason
 from tandem.agent.v1.agent_service_pb2 import Agent, DeleteAgentRequest, GetAgentRequest
 from tandem.agent.v1.room_service_pb2 import ListParticipantsRequest, Room
 from tandem.task.v1.task_service_pb2 import ASSIGNEE_TYPE_AGENT, GetTaskRequest, Task
-from tests.locks import under_way
+from tests.locks import CUT_OFF, under_way
 from tests.refusals import refused
 from tests.world import User, World
 
@@ -19,10 +19,6 @@ KEY = (
     "INSERT INTO agent_api_keys (id, project_id, agent_id, key_id, api_key_hash, key_prefix)"
     " SELECT gen_random_uuid(), project_id, id, n::text, n::text, 'tdm'"
     " FROM agents, generate_series(1, 2) n WHERE id = $1"
-)
-END = (
-    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-    " WHERE wait_event_type = 'Lock' AND datname = current_database()"
 )
 
 
@@ -77,7 +73,7 @@ async def test_a_deletion_that_is_cut_off_has_changed_nothing(
     async with under_way(database_url, hold) as blocked:
         call = asyncio.ensure_future(alice.agents.DeleteAgent(request))
         await blocked.wait()
-        assert await world.value(END) == 1
+        assert await world.value(CUT_OFF) == 1
         await refused(call, Reason.DATABASE_UNAVAILABLE)
     assert await state(world) == before
     for _ in range(2 if request_id else 1):

@@ -1,5 +1,6 @@
 """Deleting rooms: their participants go along, their tasks stay."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from tandem.agent.v1.room_service_pb2 import (
     UpdateRoomRequest,
 )
 from tandem.task.v1.task_service_pb2 import GetTaskRequest
+from tests.locks import CUT_OFF, under_way
 from tests.refusals import refused
 from tests.world import User, World
 
@@ -54,6 +56,24 @@ async def test_a_revision_has_to_match(world: World) -> None:
     await delete(alice, room, revision=2)
     found = await refused(delete(alice, room), Reason.ROOM_NOT_FOUND)
     assert found.metadata == {"room_id": room.id}
+
+
+async def test_a_deletion_that_is_cut_off_has_changed_nothing(
+    world: World, database_url: str
+) -> None:
+    """Its connection is killed behind the tasks, before the participants."""
+    alice = await world.user()
+    project = await alice.project()
+    room = await alice.room(project, await alice.agent(project))
+    task = await alice.task(project, room_id=room.id)
+    async with under_way(database_url, "SELECT FROM chat_participants FOR UPDATE") as blocked:
+        call = asyncio.ensure_future(delete(alice, room))
+        await blocked.wait()
+        assert await world.value(CUT_OFF) == 1
+        await refused(call, Reason.DATABASE_UNAVAILABLE)
+    assert await alice.rooms.GetRoom(GetRoomRequest(room_id=room.id)) == room
+    assert await alice.tasks.GetTask(GetTaskRequest(task_id=task.id)) == task
+    assert await world.value("SELECT count(*) FROM chat_participants") == 1
 
 
 async def test_a_negative_revision_is_none(world: World) -> None:
