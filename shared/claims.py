@@ -46,14 +46,14 @@ class Claims:
 
 
 class Verifier:
-    """Verifies tokens, and remembers those that it has verified until a key is lost."""
+    """Verifies tokens, and remembers those that it has verified until other keys are trusted."""
 
     def __init__(self, settings: Settings, keys: KeyRing) -> None:
         self._keys = keys
         self._issuer = settings.jwt_issuer
         self._audience = settings.jwt_audience
         self._forget()
-        keys.on_loss(self._forget)
+        keys.on_change(self._forget)
 
     async def verify(self, token: str) -> Claims:
         """What the token says.
@@ -74,7 +74,7 @@ class Verifier:
         key = await self._keys.find(_kid(token))
         if key is None:
             raise invalid()
-        # Nothing is awaited from here on: a key that is lost meanwhile would leave its token known.
+        # Nothing is awaited from here on: the token of a key that goes meanwhile would stay known.
         claims = _claims(self._payload(token, key), key)
         self._known.put(token, claims)
         return claims

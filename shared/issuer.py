@@ -57,7 +57,8 @@ class IssuerKeys:
         self._looked = float("-inf")
         self._answers = True
         self._expiry: asyncio.TimerHandle | None = None
-        self._fetching: asyncio.Task[bool] | None = None
+        # Now, so that the first calls find it under way.
+        self._fetching = asyncio.create_task(self._fetch_once())
         self._refreshing = asyncio.create_task(self._refresh_forever())
 
     async def find(self, kid: str | None) -> VerificationKey | None:
@@ -69,16 +70,15 @@ class IssuerKeys:
             found = self._known(kid)
         return found
 
-    def on_loss(self, tell: Callable[[], None]) -> None:
+    def on_change(self, tell: Callable[[], None]) -> None:
         self._tell = tell
 
     async def close(self) -> None:
         if self._expiry:
             self._expiry.cancel()
-        tasks = [task for task in (self._refreshing, self._fetching) if task]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._refreshing.cancel()
+        self._fetching.cancel()
+        await asyncio.gather(self._refreshing, self._fetching, return_exceptions=True)
 
     def _known(self, kid: str | None) -> VerificationKey | None:
         if kid is not None:
@@ -87,7 +87,7 @@ class IssuerKeys:
 
     async def _look_again(self) -> bool:
         """Whether what is known now is what the issuer says."""
-        if self._fetching is None or self._fetching.done():
+        if self._fetching.done():
             now = time.monotonic()
             if now - self._looked < self._times.cool_down:
                 return self._answers
@@ -111,7 +111,7 @@ class IssuerKeys:
 
     async def _fetch(self) -> bool:
         """Fetch the keys, once for all who ask meanwhile; whether that worked."""
-        if self._fetching is None or self._fetching.done():
+        if self._fetching.done():
             self._fetching = asyncio.create_task(self._fetch_once())
         return await asyncio.shield(self._fetching)
 
@@ -133,11 +133,9 @@ class IssuerKeys:
         if self._expiry:
             self._expiry.cancel()
         self._expiry = asyncio.get_running_loop().call_later(self._times.stale, self._expire)
-        lost = any(keys.get(kid) != key for kid, key in self._keys.items())
         if keys != self._keys:
             log.info("the issuer's keys", kids=[kid[:KID_CHARACTERS] for kid in sorted(keys)])
-        self._keys = keys
-        if lost:
+            self._keys = keys
             self._tell()
 
     def _expire(self) -> None:

@@ -31,8 +31,8 @@ class KeyRing(Protocol):
         Raises Refusal(ISSUER_UNAVAILABLE) where that cannot be known.
         """
 
-    def on_loss(self, tell: Callable[[], None]) -> None:
-        """Have `tell` called whenever a key is no longer trusted."""
+    def on_change(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called whenever other keys are trusted than before."""
 
     async def close(self) -> None:
         """Do nothing in the background any more."""
@@ -86,8 +86,8 @@ class OneKey:
     async def find(self, kid: str | None) -> VerificationKey:  # noqa: ARG002
         return self._key
 
-    def on_loss(self, tell: Callable[[], None]) -> None:
-        """It is never lost."""
+    def on_change(self, tell: Callable[[], None]) -> None:
+        """It never does."""
 
     async def close(self) -> None:
         """It does nothing in the background."""
@@ -100,7 +100,7 @@ class WithOwnKey:
         self._kid = thumbprint(own)
         self._own = VerificationKey(own.algorithm, own.key, callers=("agent",))
         self._others = others
-        self.on_loss = others.on_loss
+        self.on_change = others.on_change
         self.close = others.close
 
     async def find(self, kid: str | None) -> VerificationKey | None:
