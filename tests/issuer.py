@@ -1,6 +1,7 @@
 """An issuer of tokens: keys of its own, and a real HTTP server where it publishes them."""
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -89,6 +90,12 @@ class Issuer:
     def hang(self, _: BaseHTTPRequestHandler) -> None:
         """An answer that never comes."""
         self._ended.wait()
+
+    def wrap(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        self._server.socket = context.wrap_socket(
+            self._server.socket, server_side=True, do_handshake_on_connect=False
+        )
 
     def stop(self) -> None:
         """Refuse connections from now on."""
