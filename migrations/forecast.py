@@ -23,15 +23,15 @@ placeholders AS MATERIALIZED ({agents.SPOKEN_OF}),
 agents AS (SELECT agent_id AS id, project_id FROM placeholders),
 """  # noqa: S608
 
-IN_KEYS = "SELECT agent_id::text FROM agent_api_keys"
-IN_PARTICIPANTS = "SELECT agent_id::text FROM chat_participants WHERE agent_id IS NOT NULL"
+IN_KEYS = "SELECT DISTINCT agent_id::text FROM agent_api_keys"
+IN_PARTICIPANTS = """
+SELECT DISTINCT agent_id::text FROM chat_participants WHERE agent_id IS NOT NULL
+"""
 
 # Each with the lines that name what it is true of.
 FOUND_BY_003 = {
-    Kind("agent_ids_in_keys", "agent ids are in API keys"): f"{IN_KEYS} UNION {IN_KEYS}",
-    Kind("agent_ids_in_participants", "agent ids are in participants"): (
-        f"{IN_PARTICIPANTS} UNION {IN_PARTICIPANTS}"
-    ),
+    Kind("agent_ids_in_keys", "agent ids are in API keys"): IN_KEYS,
+    Kind("agent_ids_in_participants", "agent ids are in participants"): IN_PARTICIPANTS,
     Kind("agent_ids_in_both", "agent ids are in both"): f"{IN_KEYS} INTERSECT {IN_PARTICIPANTS}",
     Kind("placeholders", "placeholder agents will be created"): """
         SELECT format('for %s in project %s', agent_id, project_id) FROM placeholders

@@ -64,3 +64,16 @@ class Database:
         """Every column, constraint and index, as PostgreSQL itself describes it."""
         described = [self.values(sql) for sql in (COLUMNS, CONSTRAINTS, INDEXES)]
         return {line for lines in described for line in lines if "alembic_version" not in line}
+
+    def everything(self) -> tuple[set[str], list[str], list[str]]:
+        """The structure, every row, and every name, such as that of a table of revisions."""
+        tables = self.values("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        rows = [
+            f"{table} {row}"
+            for table in tables
+            for row in self.values(f'SELECT to_jsonb(t)::text FROM "{table}" AS t')  # noqa: S608
+        ]
+        names = self.values(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        )
+        return self.structure(), sorted(rows), sorted(names)
