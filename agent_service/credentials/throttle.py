@@ -60,8 +60,11 @@ class Throttle:
         self._peers = Counts(clock)
 
     def failed(self, key_id: str, peer: str) -> float:
-        """Count a failure under a key id, known or not, by a gRPC peer; the delay in seconds."""
-        by_key = delay(self._keys.add(key_id), KEY_LIMIT)
+        """Count a failure under a key id, known or not, by a gRPC peer; the delay in seconds.
+
+        Without a key id, because the key has not the form of one, it is counted by peer alone.
+        """
+        by_key = delay(self._keys.add(key_id), KEY_LIMIT) if key_id else 0.0
         return max(by_key, delay(self._peers.add(address(peer)), PEER_LIMIT))
 
 
