@@ -8,7 +8,8 @@ from sqlalchemy import Connection, text
 HERE = "(SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
 
 TABLES = f"""
-SELECT relname, relkind::text, pg_has_role(relowner, 'USAGE'), row_security_active(oid)
+SELECT relname, CASE relpersistence WHEN 'u' THEN 'unlogged' ELSE relkind::text END,
+       pg_has_role(relowner, 'USAGE'), row_security_active(oid)
 FROM pg_class WHERE relnamespace = {HERE} AND relname = ANY(:names)
 """  # noqa: S608
 
@@ -51,7 +52,10 @@ ORDER BY 1, 2
 
 @dataclass(frozen=True)
 class Table:
-    """`kind` is a pg_class.relkind; `secured`: row security hides rows from who migrates."""
+    """A relation of any kind.
+
+    `kind` is a pg_class.relkind, or `unlogged`; `secured`: row security hides rows from who migrates.
+    """
 
     name: str
     kind: str

@@ -20,6 +20,7 @@ KINDS = {
     "m": "a materialized view",
     "f": "a foreign table",
     "p": "a partitioned table",
+    "unlogged": "an unlogged table, which a crash empties",
 }
 UNBOUNDED = ("text", "character varying")
 

@@ -1,6 +1,8 @@
 """Tables that something else made are adopted where they fit, and left as they are elsewhere."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -118,6 +120,42 @@ def test_tables_of_another_maker_at_a_known_revision_are_repaired(database: Data
     assert database.current() == REVISIONS[-1]
 
 
+def test_a_rule_that_is_broken_at_a_known_revision_is_refused(database: Database) -> None:
+    make_legacy(database, Mix(in_keys=1))
+    database.rows("ALTER TABLE agent_api_keys DROP CONSTRAINT ck_agent_api_keys_status")
+    database.rows("UPDATE agent_api_keys SET status = 'paused'")
+    assert "1 rows that break it" in refusal(database)
+
+
+def test_a_foreign_key_that_old_rows_may_break_is_made_whole(unversioned: Database) -> None:
+    unversioned.rows(
+        "ALTER TABLE chat_participants ADD CONSTRAINT fk_chat_participants_room_id "
+        "FOREIGN KEY (room_id) REFERENCES chat_rooms ON DELETE CASCADE NOT VALID"
+    )
+    unversioned.upgrade()
+    assert look(unversioned.url).verdict is Verdict.CLEAN
+
+
+def test_what_the_manual_says_about_other_types_works(unversioned: Database) -> None:
+    manual = (Path(__file__).parents[2] / "docs/migrations.md").read_text()
+    (recipes,) = re.findall(r"```sql\n(.*?)```", manual, re.DOTALL)
+    foreign.fill(unversioned)
+    unversioned.make(lambda connection: connection.execute(OTHER_TYPES))
+    assert refusal(unversioned).count("\n  ") == 4
+    unversioned.make(lambda connection: connection.execute(recipes))
+    unversioned.upgrade()
+    assert look(unversioned.url).verdict is Verdict.CLEAN
+
+
+OTHER_TYPES = """
+CREATE TYPE status AS ENUM ('ACTIVE', 'REVOKED', 'EXPIRED');
+ALTER TABLE projects ALTER COLUMN settings TYPE json;
+ALTER TABLE users ALTER COLUMN created_at TYPE timestamp;
+ALTER TABLE agent_api_keys ALTER COLUMN status TYPE status USING upper(status)::status;
+ALTER TABLE users ALTER COLUMN is_active DROP NOT NULL;
+UPDATE users SET is_active = NULL;
+"""
+
 MISFITS = (
     (
         "ALTER TABLE users ALTER COLUMN username TYPE varchar(50)",
@@ -187,6 +225,7 @@ MISFITS = (
         "CREATE TABLE agents (id uuid)",
         "agents: expected nothing of this name, which a migration makes; found a table",
     ),
+    ("ALTER TABLE chat_participants SET UNLOGGED", "expected a table; found an unlogged table"),
     ("DROP TABLE chat_participants", "chat_participants: expected a table; found none"),
     (
         "DROP TABLE chat_participants; CREATE VIEW chat_participants AS SELECT 1 AS id",

@@ -1,14 +1,17 @@
 """The doctor says what a migration then really finds and does, and changes nothing itself."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection, text
 
-from migrations.doctor import Report, State, Verdict, be_read_only, look
+from migrations.doctor import REFUSED, Report, State, Verdict, be_read_only, look
+from migrations.forecast import CREATORS, FOREIGN, FOUND_BY_003
 from migrations.history import BASE, BASE_WITH_CREATORS, REVISIONS, WITH_AGENTS
 from migrations.run import MigrationError, in_transaction
+from migrations.soundness import DANGLING, INVALID, MISSING
 from tests.migrations import foreign
 from tests.migrations.database import Database
 from tests.migrations.legacy import Mix, make_legacy
@@ -246,3 +249,13 @@ def test_nobody_is_kept_waiting_and_nothing_changes(database: Database) -> None:
 
     assert in_transaction(database.url, meanwhile).verdict is Verdict.UPGRADE
     assert database.everything() == before
+
+
+def test_the_manual_names_every_finding() -> None:
+    manual = (Path(__file__).parents[2] / "docs/migrations.md").read_text()
+    kinds = [*FOUND_BY_003, CREATORS, FOREIGN, MISSING, INVALID, DANGLING]
+    assert [kind.code for kind in kinds if f"`{kind.code}`" not in manual] == []
+    assert f"findings.{REFUSED.code}" in manual
+    assert [state for state in State if f"`{state.value}`" not in manual] == []
+    for verdict in Verdict:
+        assert f"| {verdict.value} | `{verdict.name.lower()}` |" in manual
