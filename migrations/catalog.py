@@ -54,7 +54,7 @@ ORDER BY 1, 2
 class Table:
     """A relation of any kind.
 
-    `kind` is a pg_class.relkind, or `unlogged`; `secured`: row security hides rows from who migrates.
+    `kind` is a pg_class.relkind, or `unlogged`; `secured`: row security may hide rows from us.
     """
 
     name: str
