@@ -13,9 +13,11 @@ from shared import idempotency
 from shared.errors import Reason
 from shared.idempotency import SWEEP, sweep_forever
 from tandem.agent.v1 import agent_service_pb2 as agents
+from tandem.agent.v1 import auth_service_pb2 as auth
 from tandem.agent.v1 import project_service_pb2 as projects
 from tandem.agent.v1 import room_service_pb2 as rooms
 from tandem.agent.v1.agent_service_pb2 import Agent, CreateAgentRequest, DeleteAgentRequest
+from tandem.agent.v1.auth_service_pb2 import ApiKey, CreateApiKeyRequest
 from tandem.agent.v1.project_service_pb2 import Project
 from tandem.agent.v1.room_service_pb2 import Room
 from tests.locks import under_way
@@ -25,7 +27,8 @@ from tests.world import User, World
 a: Any = agents
 p: Any = projects
 r: Any = rooms
-Make = Callable[[Project, Agent, Room], Any]
+k: Any = auth
+Make = Callable[[Project, Agent, Room, ApiKey], Any]
 # Each mutation, and what makes another payload of it.
 MUTATIONS: dict[str, tuple[Make, Any]] = {
     "CreateAgent": (
@@ -33,15 +36,15 @@ MUTATIONS: dict[str, tuple[Make, Any]] = {
         a.CreateAgentRequest(agent={"name": "Newer"}),
     ),
     "UpdateAgent": (
-        lambda _p, agent, _r: a.UpdateAgentRequest(agent={"id": agent.id, "nickname": "N"}),
+        lambda _p, agent, *_: a.UpdateAgentRequest(agent={"id": agent.id, "nickname": "N"}),
         a.UpdateAgentRequest(agent={"nickname": "M"}),
     ),
     "SetAgentStatus": (
-        lambda _p, agent, _r: a.SetAgentStatusRequest(agent_id=agent.id, status=2),
+        lambda _p, agent, *_: a.SetAgentStatusRequest(agent_id=agent.id, status=2),
         a.SetAgentStatusRequest(status=4),
     ),
     "DeleteAgent": (
-        lambda _p, agent, _r: a.DeleteAgentRequest(agent_id=agent.id),
+        lambda _p, agent, *_: a.DeleteAgentRequest(agent_id=agent.id),
         a.DeleteAgentRequest(revision=1),
     ),
     "CreateProject": (
@@ -61,26 +64,44 @@ MUTATIONS: dict[str, tuple[Make, Any]] = {
         r.CreateRoomRequest(room={"name": "Newer"}),
     ),
     "UpdateRoom": (
-        lambda _p, _a, room: r.UpdateRoomRequest(room={"id": room.id, "name": "N"}),
+        lambda _p, _a, room, _k: r.UpdateRoomRequest(room={"id": room.id, "name": "N"}),
         r.UpdateRoomRequest(room={"name": "M"}),
     ),
     "DeleteRoom": (
-        lambda _p, _a, room: r.DeleteRoomRequest(room_id=room.id),
+        lambda _p, _a, room, _k: r.DeleteRoomRequest(room_id=room.id),
         r.DeleteRoomRequest(revision=1),
     ),
     "AddParticipant": (
-        lambda project, _a, room: r.AddParticipantRequest(
+        lambda project, _a, room, _k: r.AddParticipantRequest(
             room_id=room.id, user_id=project.owner_id
         ),
         r.AddParticipantRequest(agent_id=str(uuid4())),
     ),
     "RemoveParticipant": (
-        lambda _p, agent, room: r.RemoveParticipantRequest(room_id=room.id, agent_id=agent.id),
+        lambda _p, agent, room, _k: r.RemoveParticipantRequest(room_id=room.id, agent_id=agent.id),
         r.RemoveParticipantRequest(user_id=str(uuid4())),
     ),
+    "CreateApiKey": (
+        lambda _p, agent, *_: k.CreateApiKeyRequest(api_key={"agent_id": agent.id}),
+        k.CreateApiKeyRequest(api_key={"capabilities": ["read"]}),
+    ),
+    "RevokeApiKey": (
+        lambda _p, _a, _r, key: k.RevokeApiKeyRequest(api_key_id=key.id),
+        k.RevokeApiKeyRequest(api_key_id=str(uuid4())),
+    ),
+    "RotateApiKey": (
+        lambda _p, _a, _r, key: k.RotateApiKeyRequest(api_key_id=key.id),
+        k.RotateApiKeyRequest(grace_period={"seconds": 1}),
+    ),
 }
-TABLES = ("agents", "projects", "chat_rooms", "chat_participants")
-STUBS = {"Agent": "agents", "Project": "projects", "Room": "rooms", "Participant": "rooms"}
+TABLES = ("agents", "projects", "chat_rooms", "chat_participants", "agent_api_keys")
+STUBS = {
+    "Agent": "agents",
+    "Project": "projects",
+    "Room": "rooms",
+    "Participant": "rooms",
+    "ApiKey": "auth",
+}
 ROWS = "SELECT jsonb_agg(t ORDER BY id) FROM {} t"
 
 
@@ -93,7 +114,9 @@ async def made(user: User, name: str) -> Any:
     """A request for something new of the user's."""
     project = await user.project()
     agent = await user.agent(project)
-    return MUTATIONS[name][0](project, agent, await user.room(project, agent))
+    new = CreateApiKeyRequest(api_key=ApiKey(agent_id=agent.id))
+    key = (await user.auth.CreateApiKey(new)).api_key
+    return MUTATIONS[name][0](project, agent, await user.room(project, agent), key)
 
 
 async def state(world: World) -> list[Any]:
