@@ -13,11 +13,13 @@ from uuid import UUID
 import grpc
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
-    PublicFormat,
+    PrivateFormat,
 )
+from pydantic import SecretStr
 
 from shared.auth import Authenticator
 from shared.claims import Verifier
@@ -27,23 +29,17 @@ from shared.key_ring import key_ring
 from shared.settings import Settings, SettingsError
 from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
 from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
+from tests.issuer import ALICE, KEYS, claims, private_pem, public_pem
 from tests.refusals import refused
 from tests.world import SECRET, World
 
-KEYS: dict[str, Any] = {
-    "RS256": rsa.generate_private_key(public_exponent=65537, key_size=2048),
-    "ES256": ec.generate_private_key(ec.SECP256R1()),
-    "EdDSA": ed25519.Ed25519PrivateKey.generate(),
-}
-ALICE = UUID(int=1)
+PRIVATE = SecretStr(private_pem(KEYS["EdDSA"]))
+LOCKED = SecretStr(
+    KEYS["EdDSA"]
+    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"a password"))
+    .decode()
+)
 Authenticate = Callable[..., Awaitable[UUID]]
-
-
-def claims(**changes: Any) -> dict[str, Any]:
-    """What a good token says, but for the changes; None leaves a claim out."""
-    now = int(time.time())
-    good = {"iss": "tandem", "aud": "tandem", "sub": str(ALICE), "typ": "user", "iat": now}
-    return {k: v for k, v in {**good, "exp": now + 3600, **changes}.items() if v is not None}
 
 
 def signed(secret: str = "", **changes: Any) -> str:
@@ -51,9 +47,7 @@ def signed(secret: str = "", **changes: Any) -> str:
 
 
 def pem(name: str) -> str:
-    key = KEYS[name].public_key()
-    text: bytes = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return text.decode()
+    return public_pem(KEYS[name])
 
 
 def by_hand(header: dict[str, Any] | str, payload: dict[str, Any] | str, signature: bytes) -> str:
@@ -179,6 +173,14 @@ async def test_a_public_key_is_no_secret(database: Database, algorithm: str) -> 
     [
         {},
         {"jwt_secret": SECRET, "jwt_public_key": pem("RS256")},
+        {"jwt_secret": SECRET, "jwt_jwks_url": "https://issuer.example/keys"},
+        {"jwt_public_key": pem("RS256"), "jwt_jwks_url": "https://issuer.example/keys"},
+        {"jwt_secret": SECRET, "jwt_private_key": PRIVATE},
+        {"jwt_private_key": PRIVATE},
+        {"jwt_public_key": pem("RS256"), "jwt_private_key": SecretStr("no key at all")},
+        {"jwt_public_key": pem("RS256"), "jwt_private_key": SecretStr(pem("RS256"))},
+        {"jwt_public_key": pem("RS256"), "jwt_private_key": LOCKED},
+        {"jwt_public_key": private_pem(KEYS["RS256"])},
         {"jwt_public_key": "no key at all"},
         {"jwt_public_key": pem("RS256")[:200]},
     ],
@@ -187,7 +189,8 @@ def test_a_key_of_no_use_keeps_a_service_from_starting(settings: dict[str, Any])
     with pytest.raises(SettingsError, match="TANDEM_JWT_") as raised:
         key_ring(Settings(**settings))
     for value in settings.values():
-        assert str(value) not in str(raised.value)
+        secret = value.get_secret_value() if isinstance(value, SecretStr) else value
+        assert secret not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -199,9 +202,11 @@ def test_a_key_of_no_use_keeps_a_service_from_starting(settings: dict[str, Any])
     ids=["short RSA", "P-384"],
 )
 def test_a_weak_or_unknown_key_is_of_no_use(key: Any) -> None:
-    text = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     with pytest.raises(SettingsError, match="TANDEM_JWT_PUBLIC_KEY"):
-        key_ring(Settings(jwt_public_key=text))
+        key_ring(Settings(jwt_public_key=public_pem(key)))
+    private = SecretStr(private_pem(key))
+    with pytest.raises(SettingsError, match="TANDEM_JWT_PRIVATE_KEY"):
+        key_ring(Settings(jwt_public_key=pem("ES256"), jwt_private_key=private))
 
 
 async def test_a_token_ends_while_it_is_remembered(world: World) -> None:
