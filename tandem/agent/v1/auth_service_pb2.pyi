@@ -32,9 +32,9 @@ class _ApiKeyStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApiKeySt
     API_KEY_STATUS_ACTIVE: _ApiKeyStatus.ValueType  # 1
     """It can."""
     API_KEY_STATUS_REVOKED: _ApiKeyStatus.ValueType  # 2
-    """It was ended by RevokeApiKey."""
+    """It was ended by RevokeApiKey, for good."""
     API_KEY_STATUS_EXPIRED: _ApiKeyStatus.ValueType  # 3
-    """Its time is over."""
+    """Its time is over: `expires_at` has passed, or an older system marked it so."""
 
 class ApiKeyStatus(_ApiKeyStatus, metaclass=_ApiKeyStatusEnumTypeWrapper):
     """Whether an API key can be exchanged."""
@@ -44,9 +44,9 @@ API_KEY_STATUS_UNSPECIFIED: ApiKeyStatus.ValueType  # 0
 API_KEY_STATUS_ACTIVE: ApiKeyStatus.ValueType  # 1
 """It can."""
 API_KEY_STATUS_REVOKED: ApiKeyStatus.ValueType  # 2
-"""It was ended by RevokeApiKey."""
+"""It was ended by RevokeApiKey, for good."""
 API_KEY_STATUS_EXPIRED: ApiKeyStatus.ValueType  # 3
-"""Its time is over."""
+"""Its time is over: `expires_at` has passed, or an older system marked it so."""
 Global___ApiKeyStatus: _TypeAlias = ApiKeyStatus  # noqa: Y015
 
 class _CallerType:
@@ -99,9 +99,9 @@ class ApiKey(_message.Message):
     agent_id: _builtins.str
     """The agent that it speaks for."""
     key_id: _builtins.str
-    """The part of the key that names it."""
+    """The part of the key that names it, unique. No secret."""
     key_prefix: _builtins.str
-    """How the key begins, to recognise it by."""
+    """How the key begins, up to its secret, to recognise it by."""
     status: Global___ApiKeyStatus.ValueType
     """Whether it can be exchanged."""
     created_by_id: _builtins.str
@@ -110,15 +110,23 @@ class ApiKey(_message.Message):
     """1 at creation, one more at every change."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the key is for: up to 100 distinct strings of 1–100 characters."""
+        """What the key is for: up to 100 distinct strings of 1–100 characters, and at most 4 KiB together as a
+        JSON list in ASCII, because they stand in every token. The services do not look at them; what the
+        agent calls with the token may.
+        """
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When it ends, 1–365 days ahead. Not set: never."""
+        """When it ends, 1–365 days ahead by the service's clock, give or take a minute. Not set: never. Moved
+        to an earlier time by RotateApiKey.
+        """
 
     @_builtins.property
     def last_used_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was last exchanged."""
+        """When it was last exchanged, by the database's clock. It is written about a second later, and no
+        change of `revision` or `updated_at`; a process that is killed may lose the last second. Not set:
+        never.
+        """
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -272,7 +280,7 @@ class CreateApiKeyRequest(_message.Message):
     """See CreateAgentRequest."""
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
-        """The key. `agent_id` is required."""
+        """The key. `agent_id` is required; `capabilities` and `expires_at` may be set."""
 
     def __init__(
         self,
@@ -297,7 +305,7 @@ class CreateApiKeyResponse(_message.Message):
     API_KEY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """`tdm_<key_id>_<secret>`: shown this once."""
+    """The key itself, `tdm_<key_id>_<secret>`: shown this once."""
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
         """The key."""
@@ -433,7 +441,7 @@ class RotateApiKeyRequest(_message.Message):
     """See CreateAgentRequest."""
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
-        """How long the old one stays valid: 0–24 hours. Default: 0."""
+        """How long the old one stays valid: 0–24 hours. Default: 0, it ends at once."""
 
     def __init__(
         self,
@@ -459,7 +467,7 @@ class RotateApiKeyResponse(_message.Message):
     API_KEY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """`tdm_<key_id>_<secret>`: shown this once."""
+    """The key itself, `tdm_<key_id>_<secret>`: shown this once."""
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
         """The new key."""
@@ -486,7 +494,7 @@ class ExchangeApiKeyRequest(_message.Message):
 
     API_KEY_FIELD_NUMBER: _builtins.int
     api_key: _builtins.str
-    """`tdm_<key_id>_<secret>`."""
+    """The key itself, `tdm_<key_id>_<secret>`; up to 200 characters are looked at."""
     def __init__(
         self,
         *,
@@ -509,10 +517,12 @@ class ExchangeApiKeyResponse(_message.Message):
     ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
-    """For the metadata `authorization: Bearer <token>`."""
+    """For the metadata `authorization: Bearer <token>`. Its claims: `typ` ("agent"), `sub` (the agent's
+    id), `project_id`, `api_key_id` and `capabilities`, beside `iss`, `aud`, `iat` and `exp`.
+    """
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When it ends: in 15 minutes at most."""
+        """When it ends: in 15 minutes, or with the key where that is sooner."""
 
     def __init__(
         self,

@@ -29,7 +29,13 @@ class AuthServiceStub:
     """Who calls, and the API keys that agents call with. What holds for every call is said in
     agent_service.proto.
 
-    Not implemented yet: every method but WhoAmI answers UNIMPLEMENTED.
+    An API key is `tdm_<key_id>_<secret>`, with 256 random bits of secret. An agent that has one asks for
+    a token by ExchangeApiKey, calls with that, and asks for the next one before it ends. An agent may
+    have several keys. Agents reach no keys, not even their own: they are for the owner of the agent's
+    project and for superusers.
+
+    A service that verifies tokens by somebody else's public key, and has no TANDEM_JWT_PRIVATE_KEY to
+    sign any with, answers CreateApiKey, RotateApiKey and ExchangeApiKey with UNIMPLEMENTED.
     """
 
     def __init__(self, channel):
@@ -74,7 +80,13 @@ class AuthServiceServicer:
     """Who calls, and the API keys that agents call with. What holds for every call is said in
     agent_service.proto.
 
-    Not implemented yet: every method but WhoAmI answers UNIMPLEMENTED.
+    An API key is `tdm_<key_id>_<secret>`, with 256 random bits of secret. An agent that has one asks for
+    a token by ExchangeApiKey, calls with that, and asks for the next one before it ends. An agent may
+    have several keys. Agents reach no keys, not even their own: they are for the owner of the agent's
+    project and for superusers.
+
+    A service that verifies tokens by somebody else's public key, and has no TANDEM_JWT_PRIVATE_KEY to
+    sign any with, answers CreateApiKey, RotateApiKey and ExchangeApiKey with UNIMPLEMENTED.
     """
 
     def WhoAmI(self, request, context):
@@ -85,8 +97,13 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateApiKey(self, request, context):
-        """Makes an API key for an agent. For the owner of its project and for superusers. Only this answer
-        has the secret; it is stored as a hash.
+        """Makes an API key for an agent. An agent that is inactive may get one, and cannot exchange it before
+        it is active. For the owner of its project and for superusers.
+
+        Only this answer has the secret; of the key a hash is stored. To be sure of an answer, send a
+        `request_id`: the call may be repeated with it for 24 hours and is answered with the same secret,
+        which is stored encrypted until then. Where the service got another key to sign with meanwhile, it
+        can be answered no more: REQUEST_ID_REUSED.
 
         Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
         """
@@ -95,8 +112,8 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListApiKeys(self, request, context):
-        """Lists the API keys of an agent by page, never a secret. For the owner of its project and for
-        superusers.
+        """Lists the API keys of an agent by page, with those that have ended, never a secret. For the owner of
+        its project and for superusers.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, AGENT_NOT_FOUND, NOT_PROJECT_OWNER.
         """
@@ -105,7 +122,11 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeApiKey(self, request, context):
-        """Ends an API key at once, for good. For the owner of its project and for superusers.
+        """Ends an API key for good: once this is answered, no exchange of it succeeds, and tokens that it was
+        exchanged for end within seconds. Revoking it again is accepted and changes nothing. For the owner
+        of its project and for superusers, also where the project is suspended or archived.
+
+        Keys that were made by rotating it are keys of their own, and live on.
 
         Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER.
         """
@@ -114,19 +135,34 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateApiKey(self, request, context):
-        """Makes a new API key in place of an old one, which stays valid for a grace time. For the owner of
-        its project and for superusers.
+        """Makes a new API key in place of an old one, which stays valid for a grace time, or until its own end
+        where that is sooner. For the owner of its project and for superusers.
 
-        Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+        The new key has the agent and the capabilities of the old one. It lives as long again: from now on
+        for the time between the old one's `created_at` and `expires_at`, at least a day and at most 365; or
+        without an end, like the old one. It is told and kept for retries as CreateApiKey says.
+
+        A key that is revoked or expired cannot be rotated. Of two rotations at once each gives a new key,
+        where the first has left the old one valid; else the second is refused.
+
+        Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
+        INVALID_STATUS_TRANSITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExchangeApiKey(self, request, context):
-        """Answers an API key with a JWT that the agent calls with. Open to everybody: the key is the proof.
+        """Answers an API key with a JWT that the agent calls with. Open to everybody: the key is the proof, and
+        no token is looked at.
 
-        Errors: API_KEY_INVALID, LIMIT_EXCEEDED with RetryInfo.
+        Whatever is wrong with a key, it does not exist, its secret is not right, it is revoked or expired,
+        or its agent is inactive: the answer is the same. Who fails more often than 10 times a minute with
+        one key id, or 100 times from one address, gets LIMIT_EXCEEDED instead, with a delay that grows to a
+        minute. Nobody is locked out by that: a key that is right is served in any case.
+
+        Errors: INVALID_FIELD where it is longer than any key, API_KEY_INVALID, LIMIT_EXCEEDED with
+        RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,7 +213,13 @@ class AuthService:
     """Who calls, and the API keys that agents call with. What holds for every call is said in
     agent_service.proto.
 
-    Not implemented yet: every method but WhoAmI answers UNIMPLEMENTED.
+    An API key is `tdm_<key_id>_<secret>`, with 256 random bits of secret. An agent that has one asks for
+    a token by ExchangeApiKey, calls with that, and asks for the next one before it ends. An agent may
+    have several keys. Agents reach no keys, not even their own: they are for the owner of the agent's
+    project and for superusers.
+
+    A service that verifies tokens by somebody else's public key, and has no TANDEM_JWT_PRIVATE_KEY to
+    sign any with, answers CreateApiKey, RotateApiKey and ExchangeApiKey with UNIMPLEMENTED.
     """
 
     @staticmethod

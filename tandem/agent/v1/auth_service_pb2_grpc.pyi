@@ -30,7 +30,13 @@ class AuthServiceStub:
     """Who calls, and the API keys that agents call with. What holds for every call is said in
     agent_service.proto.
 
-    Not implemented yet: every method but WhoAmI answers UNIMPLEMENTED.
+    An API key is `tdm_<key_id>_<secret>`, with 256 random bits of secret. An agent that has one asks for
+    a token by ExchangeApiKey, calls with that, and asks for the next one before it ends. An agent may
+    have several keys. Agents reach no keys, not even their own: they are for the owner of the agent's
+    project and for superusers.
+
+    A service that verifies tokens by somebody else's public key, and has no TANDEM_JWT_PRIVATE_KEY to
+    sign any with, answers CreateApiKey, RotateApiKey and ExchangeApiKey with UNIMPLEMENTED.
     """
 
     @_typing.overload
@@ -40,32 +46,56 @@ class AuthServiceStub:
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.WhoAmIRequest, _auth_service_pb2.WhoAmIResponse]
     """Says who the caller is."""
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.CreateApiKeyRequest, _auth_service_pb2.CreateApiKeyResponse]
-    """Makes an API key for an agent. For the owner of its project and for superusers. Only this answer
-    has the secret; it is stored as a hash.
+    """Makes an API key for an agent. An agent that is inactive may get one, and cannot exchange it before
+    it is active. For the owner of its project and for superusers.
+
+    Only this answer has the secret; of the key a hash is stored. To be sure of an answer, send a
+    `request_id`: the call may be repeated with it for 24 hours and is answered with the same secret,
+    which is stored encrypted until then. Where the service got another key to sign with meanwhile, it
+    can be answered no more: REQUEST_ID_REUSED.
 
     Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
     """
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ListApiKeysRequest, _auth_service_pb2.ListApiKeysResponse]
-    """Lists the API keys of an agent by page, never a secret. For the owner of its project and for
-    superusers.
+    """Lists the API keys of an agent by page, with those that have ended, never a secret. For the owner of
+    its project and for superusers.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, AGENT_NOT_FOUND, NOT_PROJECT_OWNER.
     """
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeApiKeyRequest, _auth_service_pb2.ApiKey]
-    """Ends an API key at once, for good. For the owner of its project and for superusers.
+    """Ends an API key for good: once this is answered, no exchange of it succeeds, and tokens that it was
+    exchanged for end within seconds. Revoking it again is accepted and changes nothing. For the owner
+    of its project and for superusers, also where the project is suspended or archived.
+
+    Keys that were made by rotating it are keys of their own, and live on.
 
     Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER.
     """
     RotateApiKey: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RotateApiKeyRequest, _auth_service_pb2.RotateApiKeyResponse]
-    """Makes a new API key in place of an old one, which stays valid for a grace time. For the owner of
-    its project and for superusers.
+    """Makes a new API key in place of an old one, which stays valid for a grace time, or until its own end
+    where that is sooner. For the owner of its project and for superusers.
 
-    Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+    The new key has the agent and the capabilities of the old one. It lives as long again: from now on
+    for the time between the old one's `created_at` and `expires_at`, at least a day and at most 365; or
+    without an end, like the old one. It is told and kept for retries as CreateApiKey says.
+
+    A key that is revoked or expired cannot be rotated. Of two rotations at once each gives a new key,
+    where the first has left the old one valid; else the second is refused.
+
+    Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
+    INVALID_STATUS_TRANSITION.
     """
     ExchangeApiKey: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ExchangeApiKeyRequest, _auth_service_pb2.ExchangeApiKeyResponse]
-    """Answers an API key with a JWT that the agent calls with. Open to everybody: the key is the proof.
+    """Answers an API key with a JWT that the agent calls with. Open to everybody: the key is the proof, and
+    no token is looked at.
 
-    Errors: API_KEY_INVALID, LIMIT_EXCEEDED with RetryInfo.
+    Whatever is wrong with a key, it does not exist, its secret is not right, it is revoked or expired,
+    or its agent is inactive: the answer is the same. Who fails more often than 10 times a minute with
+    one key id, or 100 times from one address, gets LIMIT_EXCEEDED instead, with a delay that grows to a
+    minute. Nobody is locked out by that: a key that is right is served in any case.
+
+    Errors: INVALID_FIELD where it is longer than any key, API_KEY_INVALID, LIMIT_EXCEEDED with
+    RetryInfo.
     """
 
 @_typing.type_check_only
@@ -73,46 +103,82 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Who calls, and the API keys that agents call with. What holds for every call is said in
     agent_service.proto.
 
-    Not implemented yet: every method but WhoAmI answers UNIMPLEMENTED.
+    An API key is `tdm_<key_id>_<secret>`, with 256 random bits of secret. An agent that has one asks for
+    a token by ExchangeApiKey, calls with that, and asks for the next one before it ends. An agent may
+    have several keys. Agents reach no keys, not even their own: they are for the owner of the agent's
+    project and for superusers.
+
+    A service that verifies tokens by somebody else's public key, and has no TANDEM_JWT_PRIVATE_KEY to
+    sign any with, answers CreateApiKey, RotateApiKey and ExchangeApiKey with UNIMPLEMENTED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     WhoAmI: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.WhoAmIRequest, _auth_service_pb2.WhoAmIResponse]  # type: ignore[assignment]
     """Says who the caller is."""
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.CreateApiKeyRequest, _auth_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
-    """Makes an API key for an agent. For the owner of its project and for superusers. Only this answer
-    has the secret; it is stored as a hash.
+    """Makes an API key for an agent. An agent that is inactive may get one, and cannot exchange it before
+    it is active. For the owner of its project and for superusers.
+
+    Only this answer has the secret; of the key a hash is stored. To be sure of an answer, send a
+    `request_id`: the call may be repeated with it for 24 hours and is answered with the same secret,
+    which is stored encrypted until then. Where the service got another key to sign with meanwhile, it
+    can be answered no more: REQUEST_ID_REUSED.
 
     Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
     """
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ListApiKeysRequest, _auth_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
-    """Lists the API keys of an agent by page, never a secret. For the owner of its project and for
-    superusers.
+    """Lists the API keys of an agent by page, with those that have ended, never a secret. For the owner of
+    its project and for superusers.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, AGENT_NOT_FOUND, NOT_PROJECT_OWNER.
     """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeApiKeyRequest, _auth_service_pb2.ApiKey]  # type: ignore[assignment]
-    """Ends an API key at once, for good. For the owner of its project and for superusers.
+    """Ends an API key for good: once this is answered, no exchange of it succeeds, and tokens that it was
+    exchanged for end within seconds. Revoking it again is accepted and changes nothing. For the owner
+    of its project and for superusers, also where the project is suspended or archived.
+
+    Keys that were made by rotating it are keys of their own, and live on.
 
     Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER.
     """
     RotateApiKey: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RotateApiKeyRequest, _auth_service_pb2.RotateApiKeyResponse]  # type: ignore[assignment]
-    """Makes a new API key in place of an old one, which stays valid for a grace time. For the owner of
-    its project and for superusers.
+    """Makes a new API key in place of an old one, which stays valid for a grace time, or until its own end
+    where that is sooner. For the owner of its project and for superusers.
 
-    Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+    The new key has the agent and the capabilities of the old one. It lives as long again: from now on
+    for the time between the old one's `created_at` and `expires_at`, at least a day and at most 365; or
+    without an end, like the old one. It is told and kept for retries as CreateApiKey says.
+
+    A key that is revoked or expired cannot be rotated. Of two rotations at once each gives a new key,
+    where the first has left the old one valid; else the second is refused.
+
+    Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
+    INVALID_STATUS_TRANSITION.
     """
     ExchangeApiKey: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ExchangeApiKeyRequest, _auth_service_pb2.ExchangeApiKeyResponse]  # type: ignore[assignment]
-    """Answers an API key with a JWT that the agent calls with. Open to everybody: the key is the proof.
+    """Answers an API key with a JWT that the agent calls with. Open to everybody: the key is the proof, and
+    no token is looked at.
 
-    Errors: API_KEY_INVALID, LIMIT_EXCEEDED with RetryInfo.
+    Whatever is wrong with a key, it does not exist, its secret is not right, it is revoked or expired,
+    or its agent is inactive: the answer is the same. Who fails more often than 10 times a minute with
+    one key id, or 100 times from one address, gets LIMIT_EXCEEDED instead, with a delay that grows to a
+    minute. Nobody is locked out by that: a key that is right is served in any case.
+
+    Errors: INVALID_FIELD where it is longer than any key, API_KEY_INVALID, LIMIT_EXCEEDED with
+    RetryInfo.
     """
 
 class AuthServiceServicer:
     """Who calls, and the API keys that agents call with. What holds for every call is said in
     agent_service.proto.
 
-    Not implemented yet: every method but WhoAmI answers UNIMPLEMENTED.
+    An API key is `tdm_<key_id>_<secret>`, with 256 random bits of secret. An agent that has one asks for
+    a token by ExchangeApiKey, calls with that, and asks for the next one before it ends. An agent may
+    have several keys. Agents reach no keys, not even their own: they are for the owner of the agent's
+    project and for superusers.
+
+    A service that verifies tokens by somebody else's public key, and has no TANDEM_JWT_PRIVATE_KEY to
+    sign any with, answers CreateApiKey, RotateApiKey and ExchangeApiKey with UNIMPLEMENTED.
     """
 
     def WhoAmI(
@@ -127,8 +193,13 @@ class AuthServiceServicer:
         request: _auth_service_pb2.CreateApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_auth_service_pb2.CreateApiKeyResponse]]:
-        """Makes an API key for an agent. For the owner of its project and for superusers. Only this answer
-        has the secret; it is stored as a hash.
+        """Makes an API key for an agent. An agent that is inactive may get one, and cannot exchange it before
+        it is active. For the owner of its project and for superusers.
+
+        Only this answer has the secret; of the key a hash is stored. To be sure of an answer, send a
+        `request_id`: the call may be repeated with it for 24 hours and is answered with the same secret,
+        which is stored encrypted until then. Where the service got another key to sign with meanwhile, it
+        can be answered no more: REQUEST_ID_REUSED.
 
         Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
         """
@@ -138,8 +209,8 @@ class AuthServiceServicer:
         request: _auth_service_pb2.ListApiKeysRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.ListApiKeysResponse, _abc.Awaitable[_auth_service_pb2.ListApiKeysResponse]]:
-        """Lists the API keys of an agent by page, never a secret. For the owner of its project and for
-        superusers.
+        """Lists the API keys of an agent by page, with those that have ended, never a secret. For the owner of
+        its project and for superusers.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, AGENT_NOT_FOUND, NOT_PROJECT_OWNER.
         """
@@ -149,7 +220,11 @@ class AuthServiceServicer:
         request: _auth_service_pb2.RevokeApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.ApiKey, _abc.Awaitable[_auth_service_pb2.ApiKey]]:
-        """Ends an API key at once, for good. For the owner of its project and for superusers.
+        """Ends an API key for good: once this is answered, no exchange of it succeeds, and tokens that it was
+        exchanged for end within seconds. Revoking it again is accepted and changes nothing. For the owner
+        of its project and for superusers, also where the project is suspended or archived.
+
+        Keys that were made by rotating it are keys of their own, and live on.
 
         Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER.
         """
@@ -159,10 +234,18 @@ class AuthServiceServicer:
         request: _auth_service_pb2.RotateApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RotateApiKeyResponse, _abc.Awaitable[_auth_service_pb2.RotateApiKeyResponse]]:
-        """Makes a new API key in place of an old one, which stays valid for a grace time. For the owner of
-        its project and for superusers.
+        """Makes a new API key in place of an old one, which stays valid for a grace time, or until its own end
+        where that is sooner. For the owner of its project and for superusers.
 
-        Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+        The new key has the agent and the capabilities of the old one. It lives as long again: from now on
+        for the time between the old one's `created_at` and `expires_at`, at least a day and at most 365; or
+        without an end, like the old one. It is told and kept for retries as CreateApiKey says.
+
+        A key that is revoked or expired cannot be rotated. Of two rotations at once each gives a new key,
+        where the first has left the old one valid; else the second is refused.
+
+        Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
+        INVALID_STATUS_TRANSITION.
         """
 
     def ExchangeApiKey(
@@ -170,9 +253,16 @@ class AuthServiceServicer:
         request: _auth_service_pb2.ExchangeApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.ExchangeApiKeyResponse, _abc.Awaitable[_auth_service_pb2.ExchangeApiKeyResponse]]:
-        """Answers an API key with a JWT that the agent calls with. Open to everybody: the key is the proof.
+        """Answers an API key with a JWT that the agent calls with. Open to everybody: the key is the proof, and
+        no token is looked at.
 
-        Errors: API_KEY_INVALID, LIMIT_EXCEEDED with RetryInfo.
+        Whatever is wrong with a key, it does not exist, its secret is not right, it is revoked or expired,
+        or its agent is inactive: the answer is the same. Who fails more often than 10 times a minute with
+        one key id, or 100 times from one address, gets LIMIT_EXCEEDED instead, with a delay that grows to a
+        minute. Nobody is locked out by that: a key that is right is served in any case.
+
+        Errors: INVALID_FIELD where it is longer than any key, API_KEY_INVALID, LIMIT_EXCEEDED with
+        RetryInfo.
         """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -84,7 +84,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ALREADY_EXISTS. The room has this participant. Metadata: `room_id`, and `agent_id` or `user_id`."""
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 23
     """ALREADY_EXISTS. This caller used this `request_id` for this method within 24 hours with another
-    payload. Metadata: `request_id`.
+    payload, or with the same but its answer can be read no more: see CreateApiKey. Metadata:
+    `request_id`.
     """
     ERROR_REASON_DEPENDENCY_NOT_FOUND: _ErrorReason.ValueType  # 24
     """FAILED_PRECONDITION. A dependency does not exist. As with each DEPENDENCY_ reason,
@@ -201,7 +202,8 @@ ERROR_REASON_ALREADY_PARTICIPANT: ErrorReason.ValueType  # 22
 """ALREADY_EXISTS. The room has this participant. Metadata: `room_id`, and `agent_id` or `user_id`."""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 23
 """ALREADY_EXISTS. This caller used this `request_id` for this method within 24 hours with another
-payload. Metadata: `request_id`.
+payload, or with the same but its answer can be read no more: see CreateApiKey. Metadata:
+`request_id`.
 """
 ERROR_REASON_DEPENDENCY_NOT_FOUND: ErrorReason.ValueType  # 24
 """FAILED_PRECONDITION. A dependency does not exist. As with each DEPENDENCY_ reason,
