@@ -278,8 +278,10 @@ MISUSED: dict[str, tuple[Attack, str]] = {
     },
     **{
         f"exp: {exp}": (written("exp", exp), INVALID)
-        for exp in ("null", "true", "[9999999999]", "{}", '""', "9" * 400, "9" * 5000, str(2**63))
+        for exp in ("null", "true", "[9999999999]", "{}", '""', str(2**63))
     },
+    "exp: a number of 400 digits": (written("exp", "9" * 400), INVALID),
+    "exp: a number of 5,000 digits": (written("exp", "9" * 5000), INVALID),
     "exp: missing": (said(exp=None), INVALID),
     "exp: after the year 9999": (said(exp=253_402_300_800), INVALID),
     "iat: in a minute": (lambda t: t.good(iat=later(60)), INVALID),
