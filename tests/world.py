@@ -1,6 +1,5 @@
 """Both services on real sockets, and the people who call them."""
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,12 +13,17 @@ from uuid_utils.compat import uuid7
 
 from agent_service.__main__ import build as build_agents
 from shared.database import Database
-from shared.keys import signing_key
 from shared.server import Server
 from shared.settings import Settings
-from shared.tokens import sign_agent_token, sign_user_token
+from shared.tokens import sign_user_token
 from tandem.agent.v1.agent_service_pb2 import Agent, CreateAgentRequest
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceStub
+from tandem.agent.v1.auth_service_pb2 import (
+    ApiKey,
+    CreateApiKeyRequest,
+    CreateApiKeyResponse,
+    ExchangeApiKeyRequest,
+)
 from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
 from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
 from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceStub
@@ -73,6 +77,7 @@ class Client:
 
     def __init__(self, channels: Channels, token: str | None) -> None:
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        self.channels = channels
         self.token = token
         self.agents = Stub(AgentServiceStub(channels.agents), metadata)
         self.projects = Stub(ProjectServiceStub(channels.agents), metadata)
@@ -108,6 +113,23 @@ class Client:
         fields = {"project_id": project.id, "title": "Task", **fields}
         created: Task = await self.tasks.CreateTask(CreateTaskRequest(task=Task(**fields)))
         return created
+
+    async def api_key(self, agent: Agent, **fields: Any) -> CreateApiKeyResponse:
+        """A new API key of the agent."""
+        fields = {"agent_id": agent.id, "capabilities": CAPABILITIES, **fields}
+        created: CreateApiKeyResponse = await self.auth.CreateApiKey(
+            CreateApiKeyRequest(api_key=ApiKey(**fields))
+        )
+        return created
+
+    async def as_agent(self, agent: Agent) -> "Client":
+        """A client that calls as the agent, which got a new API key and exchanged it."""
+        return await self.exchanged((await self.api_key(agent)).secret)
+
+    async def exchanged(self, secret: str) -> "Client":
+        """A client that calls as the agent whose API key this is."""
+        answer = await self.auth.ExchangeApiKey(ExchangeApiKeyRequest(api_key=secret))
+        return Client(self.channels, answer.access_token)
 
 
 class User(Client):
@@ -158,36 +180,6 @@ class World:
             active,
         )
         return User(user_id, self.channels, self.token(user_id))
-
-    async def api_key(self, agent: Agent) -> UUID:
-        """A new API key of the agent: the id of its row. Nobody knows its secret."""
-        api_key_id = uuid7()
-        await self.execute(
-            "INSERT INTO agent_api_keys"
-            " (id, project_id, agent_id, key_id, api_key_hash, key_prefix, capabilities)"
-            " VALUES ($1, $2, $3, $4, $4, 'tdm', $5)",
-            api_key_id,
-            agent.project_id,
-            agent.id,
-            api_key_id.hex,
-            CAPABILITIES,
-        )
-        return api_key_id
-
-    async def calling_as(self, agent: Agent, api_key_id: UUID | None = None) -> Client:
-        """A client that calls as the agent, with a token for the API key or a new one."""
-        key = signing_key(self.settings)
-        assert key is not None
-        token = sign_agent_token(
-            self.settings,
-            key,
-            UUID(agent.id),
-            UUID(agent.project_id),
-            api_key_id or await self.api_key(agent),
-            CAPABILITIES,
-            int(time.time()) + 900,
-        )
-        return Client(self.channels, token)
 
     def nobody(self) -> Client:
         """A client without a token."""

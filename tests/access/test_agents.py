@@ -63,7 +63,7 @@ async def crew(world: World) -> Crew:
     owner = await world.user()
     project = await owner.project()
     scout, other = await owner.agent(project), await owner.agent(project)
-    return Crew(owner, project, scout, await world.calling_as(scout), other)
+    return Crew(owner, project, scout, await owner.as_agent(scout), other)
 
 
 async def test_an_agent_is_told_who_it_is(crew: Crew) -> None:
@@ -109,9 +109,9 @@ async def test_a_repeated_move_is_answered_as_the_first(crew: Crew) -> None:
     assert first.revision == 2
 
 
-async def test_an_agent_lists_its_tasks_alone(crew: Crew, world: World) -> None:
+async def test_an_agent_lists_its_tasks_alone(crew: Crew) -> None:
     mine = [(await crew.task()).id for _ in range(5)]
-    await crew.task(crew.other)
+    others = await crew.task(crew.other)
     await crew.owner.task(crew.project)
     await crew.owner.task(
         crew.project, assigned_to=str(crew.owner.id), assigned_to_type=ASSIGNEE_TYPE_USER
@@ -119,7 +119,7 @@ async def test_an_agent_lists_its_tasks_alone(crew: Crew, world: World) -> None:
     assert await listed(crew.calling) == mine
     assert await listed(crew.calling, project_id=crew.project.id) == mine
     assert await listed(crew.calling, assigned_to=crew.other.id) == []
-    assert await listed(await world.calling_as(crew.other), created_by=str(crew.owner.id)) != mine
+    assert await listed(await crew.owner.as_agent(crew.other)) == [others.id]
 
 
 async def listed(client: Client, **filters: Any) -> list[str]:
@@ -181,7 +181,7 @@ async def test_an_agent_with_the_id_of_a_user_has_not_that_users_rights(world: W
         UUID(project.id),
     )
     namesake = Agent(id=str(owner.id), project_id=project.id)
-    calling = await world.calling_as(namesake)
+    calling = await owner.as_agent(namesake)
     assert await listed(calling) == []
     await refused(
         calling.tasks.GetTask(GetTaskRequest(task_id=task.id)), Reason.NOT_ALLOWED_FOR_AGENT

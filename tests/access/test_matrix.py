@@ -12,7 +12,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from shared.errors import Reason
-from tandem.agent.v1.auth_service_pb2 import ApiKey, CreateApiKeyRequest
+from tandem.agent.v1.agent_service_pb2 import Agent, UpdateAgentRequest
+from tandem.agent.v1.auth_service_pb2 import RevokeApiKeyRequest
 from tandem.agent.v1.project_service_pb2 import DeleteProjectRequest
 from tests.access.table import METHODS, Answer, Row, Things, Who
 from tests.refusals import refused
@@ -51,9 +52,7 @@ class Stage:
         """New things of the owner's."""
         project = await self.owner.project()
         agent = await self.owner.agent(project)
-        key = await self.owner.auth.CreateApiKey(
-            CreateApiKeyRequest(api_key=ApiKey(agent_id=agent.id))
-        )
+        key = await self.owner.api_key(agent)
         room = await self.owner.room(project, agent)
         task = await self.owner.task(
             project, room_id=room.id, assigned_to=agent.id, assigned_to_type=1
@@ -65,16 +64,16 @@ class Stage:
         if who in USERS:
             return await self._user(who)
         if who is Who.AGENT_NEIGHBOUR:
-            return await self.world.calling_as(await self.owner.agent(its.project))
+            return await self.owner.as_agent(await self.owner.agent(its.project))
         if who in (Who.AGENT_STRANGER, Who.AGENT_DELETED_PROJECT):
             return await self._agent_elsewhere(gone=who is Who.AGENT_DELETED_PROJECT)
-        changes = {
-            Who.AGENT_INACTIVE: "UPDATE agents SET is_active = false WHERE id = $1",
-            Who.KEY_REVOKED: "UPDATE agent_api_keys SET status = 'revoked' WHERE agent_id = $1",
-        }
-        agent = await self.world.calling_as(its.agent)
-        if who in changes:
-            await self.world.execute(changes[who], its.agent.id)
+        agent = await self.owner.exchanged(its.key.secret)
+        if who is Who.AGENT_INACTIVE:
+            inactive = Agent(id=its.agent.id, is_active=False)
+            await self.owner.agents.UpdateAgent(UpdateAgentRequest(agent=inactive))
+        if who is Who.KEY_REVOKED:
+            revoke = RevokeApiKeyRequest(api_key_id=its.key.api_key.id)
+            await self.owner.auth.RevokeApiKey(revoke)
         return agent
 
     async def _user(self, who: Who) -> Client:
@@ -86,7 +85,7 @@ class Stage:
 
     async def _agent_elsewhere(self, *, gone: bool) -> Client:
         project = await self.owner.project()
-        agent = await self.world.calling_as(await self.owner.agent(project))
+        agent = await self.owner.as_agent(await self.owner.agent(project))
         if gone:
             await self.owner.projects.DeleteProject(DeleteProjectRequest(project_id=project.id))
         return agent

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from uuid import UUID
 
 import grpc
 import pytest
@@ -17,7 +16,12 @@ from tandem.agent.v1.agent_service_pb2 import (
     DeleteAgentRequest,
     UpdateAgentRequest,
 )
-from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
+from tandem.agent.v1.auth_service_pb2 import (
+    ApiKey,
+    RevokeApiKeyRequest,
+    RotateApiKeyRequest,
+    WhoAmIRequest,
+)
 from tandem.agent.v1.project_service_pb2 import DeleteProjectRequest
 from tandem.task.v1.task_service_pb2 import ListTasksRequest
 from tests.processes import port, service
@@ -27,22 +31,26 @@ from tests.world import Channels, Client, User, World
 PROMISED_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
 Call = Callable[[], Awaitable[object]]
-Take = Callable[[World, User, Agent, UUID], Awaitable[object]]
+Take = Callable[[User, Agent, ApiKey], Awaitable[object]]
 
 
-async def revoke(world: World, _owner: User, _agent: Agent, api_key_id: UUID) -> None:
-    await world.execute("UPDATE agent_api_keys SET status = 'revoked' WHERE id = $1", api_key_id)
+async def revoke(owner: User, _agent: Agent, key: ApiKey) -> None:
+    await owner.auth.RevokeApiKey(RevokeApiKeyRequest(api_key_id=key.id))
 
 
-async def deactivate(_world: World, owner: User, agent: Agent, _api_key_id: UUID) -> None:
+async def rotate(owner: User, _agent: Agent, key: ApiKey) -> None:
+    await owner.auth.RotateApiKey(RotateApiKeyRequest(api_key_id=key.id))
+
+
+async def deactivate(owner: User, agent: Agent, _key: ApiKey) -> None:
     await owner.agents.UpdateAgent(UpdateAgentRequest(agent=Agent(id=agent.id, is_active=False)))
 
 
-async def delete(_world: World, owner: User, agent: Agent, _api_key_id: UUID) -> None:
+async def delete(owner: User, agent: Agent, _key: ApiKey) -> None:
     await owner.agents.DeleteAgent(DeleteAgentRequest(agent_id=agent.id))
 
 
-async def delete_project(_world: World, owner: User, agent: Agent, _api_key_id: UUID) -> None:
+async def delete_project(owner: User, agent: Agent, _key: ApiKey) -> None:
     await owner.projects.DeleteProject(DeleteProjectRequest(project_id=agent.project_id))
 
 
@@ -78,14 +86,14 @@ async def processes(database_url: str) -> AsyncIterator[Processes]:
             process.communicate()
 
 
-@pytest.mark.parametrize("take", [revoke, deactivate, delete, delete_project])
+@pytest.mark.parametrize("take", [revoke, rotate, deactivate, delete, delete_project])
 async def test_a_token_ends_on_every_process(
     world: World, processes: Processes, take: Take
 ) -> None:
     owner = await world.user()
     agent = await owner.agent(await owner.project())
-    api_key_id = await world.api_key(agent)
-    token = (await world.calling_as(agent, api_key_id)).token
+    key = await owner.api_key(agent)
+    token = (await owner.exchanged(key.secret)).token
     assert token
     calls = processes.calls(token)
     assert len(calls) == 4
@@ -93,7 +101,7 @@ async def test_a_token_ends_on_every_process(
         await call()
     keep_asking = [asyncio.create_task(last_answer(call)) for call in calls]
     await asyncio.sleep(PAUSE_SECONDS)
-    await take(world, owner, agent, api_key_id)
+    await take(owner, agent, key.api_key)
     taken = time.monotonic()
     ended = await asyncio.gather(*keep_asking)
     assert max(ended) - taken < PROMISED_SECONDS
