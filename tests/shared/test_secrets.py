@@ -10,7 +10,12 @@ import grpc
 import pytest
 
 from shared.errors import Reason
-from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
+from tandem.agent.v1.auth_service_pb2 import (
+    ApiKey,
+    CreateApiKeyRequest,
+    ExchangeApiKeyRequest,
+    WhoAmIRequest,
+)
 from tests.refusals import refused
 from tests.world import SECRET, Channels, Client, World
 
@@ -36,19 +41,20 @@ async def test_no_log_line_has_a_secret(world: World, database_url: str, log_for
         line = await service.stderr.readline()
         assert line, begun
         begun += re.sub(rb"\x1b\[\d+m", b"", line)  # colours
-    tokens = await calls(world, int(port[1]))
+    shown = await calls(world, int(port[1]))
     service.terminate()
     written = (begun + await service.stderr.read()).decode()
     assert await service.wait() == 0
     assert all(word in written for word in ("CALLER_INACTIVE", "INTERNAL", "fault"))
     password = database_url.split(":")[2].split("@")[0]
-    start_of_any = tokens[0][:20]  # what is folded or cut would not be found otherwise
-    for secret in (start_of_any, *tokens, SECRET.get_secret_value(), password):
+    # What is folded or cut would not be found otherwise. Keys begin with what is no secret.
+    parts = [part for secret in shown for part in (secret[:20], secret[-20:])]
+    for secret in (*parts, SECRET.get_secret_value(), password):
         assert secret not in written
 
 
 async def calls(world: World, port: int) -> list[str]:
-    """Every kind of outcome; the tokens that were sent."""
+    """Every kind of outcome; the tokens and API keys that were sent."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         channels = Channels(channel, channel)
         alice, ghost = await world.user(), await world.user(active=False)
@@ -60,6 +66,18 @@ async def calls(world: World, port: int) -> list[str]:
         await good.auth.WhoAmI(who)
         await refused(inactive.auth.WhoAmI(who), Reason.CALLER_INACTIVE)
         await refused(wrong.auth.WhoAmI(who), Reason.TOKEN_INVALID)
+        agent = await good.agent(await good.project())
+        new = CreateApiKeyRequest(api_key=ApiKey(agent_id=agent.id), request_id=str(uuid4()))
+        key = (await good.auth.CreateApiKey(new)).secret
+        granted = await good.auth.ExchangeApiKey(ExchangeApiKeyRequest(api_key=key))
+        for changed in (f"{key[:-2]}xx", key[:-1], f"{key}{key}{key}"):
+            reason = Reason.INVALID_FIELD if len(changed) > 200 else Reason.API_KEY_INVALID
+            await refused(good.auth.ExchangeApiKey(ExchangeApiKeyRequest(api_key=changed)), reason)
+        await world.execute("ALTER TABLE agent_api_keys RENAME TO away")
+        new.request_id = ""
+        await refused(good.auth.CreateApiKey(new), Reason.INTERNAL)
+        await refused(good.auth.ExchangeApiKey(ExchangeApiKeyRequest(api_key=key)), Reason.INTERNAL)
         await world.execute("ALTER TABLE users RENAME TO gone")
         await refused(late.auth.WhoAmI(who), Reason.INTERNAL)
-        return [str(client.token) for client in (good, inactive, wrong, late)]
+        tokens = [str(client.token) for client in (good, inactive, wrong, late)]
+        return [*tokens, granted.access_token, key]
