@@ -60,7 +60,7 @@ class Pager:
     """Reads and writes the page tokens of the lists of one service.
 
     A token is signed together with what the list was asked for, so that it fits that list only. Its
-    key is what tokens are verified by, which every process of a service shares.
+    key is one that every process of a service shares.
     """
 
     def __init__(self, key: bytes) -> None:

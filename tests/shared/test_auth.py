@@ -20,12 +20,15 @@ from shared.auth import Authenticator
 from shared.claims import Verifier
 from shared.database import Database
 from shared.errors import Reason, Refusal
-from shared.key_ring import key_ring
+from shared.key_ring import key_ring, page_key
+from shared.keys import signing_key
 from shared.settings import Settings, SettingsError
+from shared.tokens import sign_agent_token
 from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
 from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
-from tests.issuer import ALICE, KEYS, claims, private_pem, public_pem
+from tests.issuer import ALICE, KEYS, claims, private_pem, public_pem, token
 from tests.refusals import refused
+from tests.shared.attacks import STRANGERS_KEYS
 from tests.world import SECRET, World
 
 PRIVATE = SecretStr(private_pem(KEYS["EdDSA"]))
@@ -42,6 +45,10 @@ def signed(**changes: Any) -> str:
 
 def pem(name: str) -> str:
     return public_pem(KEYS[name])
+
+
+def private(name: str, keys: dict[str, Any] = KEYS) -> SecretStr:
+    return SecretStr(private_pem(keys[name]))
 
 
 @pytest.fixture
@@ -114,6 +121,58 @@ def test_a_weak_or_unknown_key_is_of_no_use(key: Any) -> None:
     private = SecretStr(private_pem(key))
     with pytest.raises(SettingsError, match="TANDEM_JWT_PRIVATE_KEY"):
         key_ring(Settings(jwt_public_key=pem("ES256"), jwt_private_key=private))
+
+
+async def kind(token: str, **settings: Any) -> str:
+    """Whom a token is good for, or the reason of the refusal."""
+    ring = key_ring(Settings(**settings))
+    try:
+        return (await Verifier(Settings(), ring).verify(token)).kind
+    except Refusal as refusal:
+        return refusal.reason.name
+
+
+def agents_token(**settings: Any) -> str:
+    """What the agent service gives for an API key."""
+    configured = Settings(**settings)
+    key = signing_key(configured)
+    assert key
+    end = int(time.time()) + 60
+    return sign_agent_token(configured, key, ALICE, ALICE, ALICE, ["search"], end)
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+async def test_our_own_key_is_for_agents_beside_the_issuer_s(algorithm: str) -> None:
+    issuer, own = {"jwt_public_key": pem("ES256")}, private(algorithm, STRANGERS_KEYS)
+    both = {**issuer, "jwt_private_key": own}
+    assert await kind(agents_token(**both), **both) == "agent"
+    assert await kind(agents_token(**both), **issuer) == "TOKEN_INVALID"
+    assert await kind(token("ES256", None), **both) == "user"
+    assert await kind(token("ES256", "any name"), **both) == "user"
+
+
+@pytest.mark.parametrize("algorithm", KEYS)
+async def test_one_pair_may_be_for_users_and_agents(algorithm: str) -> None:
+    public = {"jwt_public_key": pem(algorithm)}
+    both = {**public, "jwt_private_key": private(algorithm)}
+    given = agents_token(**both)
+    users = token(algorithm, jwt.get_unverified_header(given)["kid"])
+    for settings in (both, public):
+        assert await kind(given, **settings) == "agent"
+        assert await kind(users, **settings) == "user"
+
+
+def test_page_tokens_are_signed_with_what_all_processes_share() -> None:
+    own, url = private("ES256"), "https://issuer.example/keys"
+    configurations: list[dict[str, Any]] = [
+        {"jwt_secret": SECRET},
+        {"jwt_public_key": pem("RS256")},
+        {"jwt_jwks_url": url},
+        {"jwt_jwks_url": url, "jwt_private_key": own},
+    ]
+    keys = [page_key(Settings(**settings)) for settings in configurations]
+    assert keys == [page_key(Settings(**settings)) for settings in configurations]
+    assert len({key for key in keys if key}) == len(configurations)
 
 
 async def test_a_token_ends_while_it_is_remembered(world: World) -> None:
