@@ -14,8 +14,8 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: run test check lint format types protos docs drift proto-lint proto-breaking coverage races bench \
-	bench-migration migrate lock clean help
+.PHONY: run test check lint format types protos docs drift proto-lint proto-breaking coverage races \
+	interruptions bench bench-migration migrate lock clean help
 
 run: $(RUNTIME) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
 	@exec .venv/bin/tandem up
@@ -60,6 +60,9 @@ races: $(DEV) ## Run every test of concurrent calls 50 times
 	@$(PYTHON_IN) -m pytest -q -n logical --times 50 \
 		tests/agent_service/test_races.py tests/agent_service/rooms/test_races.py \
 		tests/task_service/tasks/test_races.py
+
+interruptions: $(DEV) ## Kill a migration at every statement (`make test`: at every third)
+	@TANDEM_TEST_EVERY=1 $(PYTHON_IN) -m pytest -q -n logical tests/migrations/test_interrupted.py
 
 bench: $(DEV) ## Measure against the stated limits (needs h2load)
 	@$(PYTHON_IN) -m benchmarks.get_agent

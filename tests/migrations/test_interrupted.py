@@ -16,14 +16,20 @@ from shared.embedded_postgres import Server, start
 from tests.embedded_postgres.folders import reachable_folder, remove
 from tests.migrations.database import COLUMNS, CONSTRAINTS, INDEXES, Database
 from tests.migrations.legacy import Mix, make_legacy
-from tests.migrations.stopping_migrator import LOCK
+from tests.migrations.stopping_migrator import COMMIT, LOCK
 from tests.migrations.test_drift import REVISIONS
 from tests.schema.rows import Connection
 
 MIX = Mix(in_keys=3, in_participants=3, in_both=3, in_two_projects=3, alike=3, users=1)
 PATIENCE_SECONDS = 20
-STRIDE = 19  # starting PostgreSQL again takes a second, so not every statement has its turn
-WAITING = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = $1 AND NOT granted"
+EVERY = int(os.environ.get("TANDEM_TEST_EVERY", "3"))  # statement; `make interruptions` says 1
+EVERY_OF_POSTGRESQL = (
+    19  # starting PostgreSQL again takes a second, so not every statement has its turn
+)
+WAITING = """
+SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+WHERE locktype = 'advisory' AND objid = $1 AND NOT granted AND datname = current_database()
+"""
 ALIVE = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 
@@ -45,7 +51,7 @@ class Migrator:
         self._orders, self._answers = process.stdin, process.stdout
 
     async def begin(self, statement: int) -> None:
-        """Start one that stops in front of this statement; 1 is the first."""
+        """Start one that stops in front of this statement."""
         self._orders.write(f"{statement}\n".encode())
         self.pid = int(await self._answers.readline())
         self.ended = asyncio.ensure_future(self._answers.readline())
@@ -102,21 +108,23 @@ def test_killed_at_any_statement_it_has_changed_nothing(
     database: Database, prepare: Callable[[Database], None]
 ) -> None:
     prepare(database)
-    statements = asyncio.run(kill_at_every_statement(database.url))
-    assert statements > 50
+    kills = asyncio.run(kill_at_every_statement(database.url))
+    assert kills > 50 / EVERY
     assert database.current() == REVISIONS[-1]
 
 
 async def kill_at_every_statement(url: str) -> int:
-    """Kill a migrator at its first statement, the next at the second, until one gets through."""
+    """Kill a migrator at its COMMIT, others at their first statement, their second and so on, until
+    one gets through; how many were killed.
+    """
     async with migrator(url) as runs, connected(url) as connection:
         before = await state(connection)
-        for statement in range(1, 1000):
+        for kills, statement in enumerate((COMMIT, *range(1, 1000, EVERY))):
             await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
             await runs.begin(statement)
             backend = await runs.stopped_backend(connection)
             if backend is None:
-                return statement
+                return kills
             await runs.kill()
             # PostgreSQL notices at the end of a statement that nobody is there for its answer.
             await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
@@ -159,7 +167,7 @@ async def kill_postgresql_at_some_statements(server: Server) -> int:
             async with connected(server.url) as connection:
                 assert await state(connection) == before
                 await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
-                await runs.begin(2 + kills * STRIDE)
+                await runs.begin(2 + kills * EVERY_OF_POSTGRESQL)
                 if await runs.stopped_backend(connection) is None:
                     return kills
                 server.process.kill()
