@@ -67,6 +67,9 @@ interruptions: $(DEV) ## Kill a migration at every statement (`make test`: at ev
 bench: $(DEV) ## Measure against the stated limits (needs h2load)
 	@$(PYTHON_IN) -m benchmarks.get_agent
 
+bench-exchange: $(DEV) ## Compare how long wrong API keys of each kind take to be refused
+	@$(PYTHON_IN) -m benchmarks.exchange
+
 bench-migration: $(DEV) ## Migrate a legacy database with 1,000,000 rows, and measure time and memory
 	@$(PYTHON_IN) -m benchmarks.legacy_migration
 

@@ -120,7 +120,9 @@ REVOKE = Statement(
     .returning(*SHOWN)
 )
 
-# The key with a key id, whether it can prove now who its agent is, and the database's time.
+_asked = select(bindparam("key_id", type_=String).label("key_id")).subquery("asked")
+# The key with a key id, whether it can prove now who its agent is, and the database's time. It
+# answers a row also where there is no such key, so that this takes about as long.
 FIND = Statement(
     select(
         _keys.id,
@@ -131,9 +133,11 @@ FIND = Statement(
         _keys.expires_at,
         and_(usable(), agents.c.is_active).label("usable"),
         func.now().label("now"),
+    ).select_from(
+        _asked.outerjoin(agent_api_keys, _keys.key_id == _asked.c.key_id).outerjoin(
+            agents, agents.c.id == _keys.agent_id
+        )
     )
-    .select_from(agent_api_keys.join(agents, agents.c.id == _keys.agent_id))
-    .where(_keys.key_id == bindparam("key_id", type_=String))
 )
 
 _uses = (

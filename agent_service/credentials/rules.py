@@ -109,8 +109,9 @@ class ApiKeyRules:
         issue = self._issuing()
         key_id = keys.key_id_of(text)
         row = await self._database.read(lambda c: queries.FIND.row(c, key_id=key_id))
-        matches = keys.matches(text, keys.NO_HASH if row is None else row["api_key_hash"])
-        if row is None or not matches or not row["usable"]:
+        assert row is not None
+        matches = keys.matches(text, row["api_key_hash"] or keys.NO_HASH)
+        if not matches or not row["usable"]:
             raise _refused(self._throttle.failed(key_id, peer))
         self._uses.note(row["id"], row["now"])
         end = token_end(row["expires_at"], time())

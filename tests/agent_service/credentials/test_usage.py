@@ -18,6 +18,7 @@ from tests.world import Channels, Client, running
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 CLOCK = "SELECT clock_timestamp()"
+COUNT_FREE = "SELECT count(*) FROM (SELECT FROM agent_api_keys FOR UPDATE SKIP LOCKED) free"
 END_WHO_WAITS = (
     "SELECT bool_and(pg_terminate_backend(pid)) FROM pg_stat_activity"
     " WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -99,6 +100,22 @@ async def test_two_processes_that_write_at_once_lose_nothing(holder: Holder) -> 
             two.note(api_key_id, at + (number + 1) % 2 * SECOND)
         await asyncio.gather(one.close(), two.close())
         assert await last_uses(holder, ids) == [at + SECOND] * 100
+
+
+async def test_keys_are_locked_in_the_order_of_their_ids(holder: Holder, database_url: str) -> None:
+    """Else two processes that write at once could wait for each other."""
+    ids = sorted(await made(holder, 5))
+    # It stands last in the table now, where a scan would find it last.
+    await holder.world.execute("UPDATE agent_api_keys SET key_prefix = 'x' WHERE id = $1", ids[0])
+    uses = Uses(holder.world.database)
+    for api_key_id in reversed(ids):
+        uses.note(api_key_id, NOON)
+    first = "SELECT FROM agent_api_keys WHERE id = $1 FOR UPDATE"
+    async with under_way(database_url, first, ids[0]) as blocked:
+        await blocked.wait()
+        assert await holder.world.value(COUNT_FREE) == 4
+    await uses.close()
+    assert await last_uses(holder, ids) == [NOON] * 5
 
 
 async def test_an_older_use_does_not_replace_a_newer_one(holder: Holder) -> None:
