@@ -85,27 +85,32 @@ def test_rules_are_said_in_words(reference: str, message: str, line: str) -> Non
     assert re.search(rf"^\| {line}", chapter, re.MULTILINE)
 
 
-def test_a_name_that_two_packages_have_leads_to_the_nearer_one(reference: str) -> None:
-    for package in ("agent", "task"):
-        enum = f"tandem.{package}.v1.AssigneeType"
-        user = {"agent": "ValidateAssigneeRequest", "task": "AssignTaskRequest"}[package]
-        assert f"[`AssigneeType`](#{enum})" in chapter_of(reference, f"tandem.{package}.v1.{user}")
+@pytest.mark.parametrize("package", ["agent", "task"])
+def test_a_name_that_two_packages_have_leads_to_the_nearer_one(
+    package: str, tmp_path: Path
+) -> None:
+    changed = copied(tmp_path)
+    proto = changed / "tandem" / package / "v1" / f"{package}_service.proto"
+    proto.write_text(proto.read_text().replace("// Which of the two.", "// See AssigneeType."))
+    user = {"agent": "ValidateAssigneeRequest", "task": "AssignTaskRequest"}[package]
+    chapter = chapter_of(api_reference(changed), f"tandem.{package}.v1.{user}")
+    place = f"(#tandem.{package}.v1.AssigneeType)"
+    assert f"[`AssigneeType`]{place}" in chapter
+    assert f"See [AssigneeType]{place}" in chapter
 
 
 def test_a_changed_comment_makes_the_page_stale(tmp_path: Path) -> None:
     page = tmp_path / "api.md"
     page.write_text(with_part(PLACE, api_reference(PROTOS)))
     assert is_current(page, api_reference(PROTOS))
-    changed = tmp_path / "protos"
-    shutil.copytree(PROTOS, changed)
+    changed = copied(tmp_path)
     proto = changed / "tandem" / "task" / "v1" / "task_service.proto"
     proto.write_text(proto.read_text().replace("// When it was completed.", "// Afterwards."))
     assert not is_current(page, api_reference(changed))
 
 
 def test_a_rule_without_words_is_noticed(tmp_path: Path) -> None:
-    changed = tmp_path / "protos"
-    shutil.copytree(PROTOS, changed)
+    changed = copied(tmp_path)
     proto = changed / "tandem" / "task" / "v1" / "task_service.proto"
     proto.write_text(proto.read_text().replace("string.max_len = 4096", "string.len = 4096"))
     with pytest.raises(KeyError, match=r"string\.len"):
@@ -144,6 +149,12 @@ def test_the_diagram_has_every_column_and_every_foreign_key() -> None:
     found = re.findall(r'^    (\w+) .*--o\{ (\w+) : "(\w+) (.*)"$', drawn, re.MULTILINE)
     assert len(found) == len(keys)
     assert set(found) == keys
+
+
+def copied(folder: Path) -> Path:
+    """The protos in a place where they may be changed."""
+    copy: Path = shutil.copytree(PROTOS, folder / "protos")
+    return copy
 
 
 def chapter_of(reference: str, name: str) -> str:
