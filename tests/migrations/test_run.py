@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from migrations import run
 from tests.migrations.database import Database
+from tests.migrations.legacy import Mix, make_legacy
 
 HEAD = "010_serve_pages_of_rooms"
 MIGRATE = "import sys; from migrations.run import upgrade; upgrade(sys.argv[1])"
@@ -41,6 +42,15 @@ def test_a_migrator_waits_for_another(database: Database, tmp_path: Path) -> Non
             other.kill()
             other.wait()
     assert database.current() == HEAD
+
+
+def test_two_at_once_give_each_orphan_one_agent(database: Database, tmp_path: Path) -> None:
+    mix = Mix(in_both=200, in_two_projects=200)
+    make_legacy(database, mix)
+    both = [migrator(database.url, tmp_path) for _ in range(2)]
+    assert [one.wait(60) for one in both] == [0, 0]
+    assert database.current() == HEAD
+    assert database.values("SELECT count(*) FROM agents") == [mix.agents]
 
 
 def test_a_new_database_is_at_no_revision(database: Database) -> None:
