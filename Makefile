@@ -15,7 +15,7 @@ DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
 .PHONY: run test check lint format types protos docs drift proto-lint proto-breaking coverage races \
-	interruptions bench bench-migration migrate lock clean help
+	interruptions bench bench-exchange bench-migration migrate lock clean help
 
 run: $(RUNTIME) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
 	@exec .venv/bin/tandem up
