@@ -22,7 +22,7 @@ from sqlalchemy import (
 from shared.errors import Reason
 from shared.listing import Lister
 from shared.owned import OWNER, Owned
-from shared.schema import agent_api_keys, agents
+from shared.schema import agent_api_keys, agents, projects
 from shared.statements import Statement, usable, writable
 
 # Of rows with up to some KiB each.
@@ -81,15 +81,13 @@ CREATE = Statement(
     )
 )
 
-# Holds the agent of a key against deletion. A rotation needs it before it locks the key, because a
-# deletion locks the agent first, then its keys.
-HOLD_AGENT = Statement(
-    select(agents.c.id)
-    .where(
-        agents.c.id
-        == select(_keys.agent_id).where(_keys.id == bindparam("id", type_=Uuid)).scalar_subquery()
-    )
-    .with_for_update(read=True, key_share=True)
+# Holds the project and the agent of a key against deletion, in the order in which a deletion locks:
+# a rotation needs them for the new key, and would have locked the old one by then.
+HOLD = Statement(
+    select(_keys.id)
+    .select_from(KEYS.with_project.join(agents, agents.c.id == _keys.agent_id))
+    .where(_keys.id == bindparam("id", type_=Uuid))
+    .with_for_update(read=True, key_share=True, of=(projects, agents))
 )
 
 # Lets a key that is usable be so for `grace` only, and answers whether it was. It is usable or not

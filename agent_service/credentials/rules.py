@@ -92,7 +92,7 @@ class ApiKeyRules:
             access = partial(self._require_key, connection, call.caller, api_key_id)
             grace = await read_after_access(read, access)
             known = UUID(api_key_id)
-            await queries.HOLD_AGENT.run(connection, id=known)
+            await queries.HOLD.run(connection, id=known)
             old = await KEYS.lock(connection, call.caller, known)
             require_active(old["project_id"], old["project_status"])
             if await queries.END_SOON.row(connection, id=known, grace=grace) is None:

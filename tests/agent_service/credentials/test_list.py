@@ -1,11 +1,15 @@
 """Listing API keys."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
+from agent_service.credentials.queries import LIST
 from shared.errors import Reason
+from shared.listing import Reach
+from shared.paging import Order
 from tandem.agent.v1.auth_service_pb2 import (
     API_KEY_STATUS_ACTIVE,
     API_KEY_STATUS_EXPIRED,
@@ -14,6 +18,15 @@ from tandem.agent.v1.auth_service_pb2 import (
 )
 from tests.agent_service.credentials.holder import Holder
 from tests.refusals import refused
+
+# A key of one agent in each of many projects.
+MANY = (
+    "INSERT INTO projects (id, owner_id, slug, name) SELECT gen_random_uuid(),"
+    " (SELECT id FROM users), n::text, 'Project' FROM generate_series(1, 5000) n",
+    "INSERT INTO agents (id, project_id, name) SELECT id, id, 'Agent' FROM projects",
+    "INSERT INTO agent_api_keys (id, project_id, agent_id, key_id, api_key_hash, key_prefix)"
+    " SELECT id, id, id, slug, slug, 'tdm' FROM projects",
+)
 
 
 async def test_keys_are_listed_by_page(holder: Holder) -> None:
@@ -121,18 +134,15 @@ async def test_a_page_token_is_of_one_agents_list(holder: Holder) -> None:
 
 async def test_a_list_is_served_by_its_index(holder: Holder) -> None:
     """The index begins with the project, which a list does not name."""
-    await holder.world.execute(
-        "INSERT INTO agent_api_keys (id, project_id, agent_id, key_id, api_key_hash, key_prefix)"
-        " SELECT gen_random_uuid(), $1, $2, n::text, n::text, 'tdm'"
-        " FROM generate_series(1, 9000) n",
-        UUID(holder.project.id),
-        UUID((await holder.owner.agent(holder.project)).id),
+    for filling in MANY:
+        await holder.world.execute(filling)
+    await holder.world.execute("ANALYZE")
+    newest = Order("created_at", descending=True)
+    statement = LIST._build_page(frozenset({"agent_id"}), newest, False, Reach.PROJECTS)
+    statement.sql = f"EXPLAIN {statement.sql}"
+    parameters = {"agent_id": holder.agent.id, "caller_id": holder.owner.id, "row_limit": 51}
+    plan = await holder.world.database.read(lambda c: statement.rows(c, **parameters))
+    shown = "\n".join(line[0] for line in plan)
+    assert re.search(r"idx_agent_api_keys_agent_id.*\n *Index Cond: \(\(project_id = ", shown), (
+        shown
     )
-    await holder.world.execute("ANALYZE agent_api_keys")
-    await holder.create()
-    scans = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'agent_api_keys'"
-    await holder.world.execute("SELECT pg_stat_force_next_flush()")
-    before = await holder.world.value(scans)
-    assert len(await holder.list()) == 1
-    await holder.world.execute("SELECT pg_stat_force_next_flush()")
-    assert await holder.world.value(scans) == before

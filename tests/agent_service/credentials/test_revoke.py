@@ -11,6 +11,7 @@ from tandem.agent.v1.auth_service_pb2 import (
     RevokeApiKeyRequest,
 )
 from tests.agent_service.credentials.holder import Holder
+from tests.locks import under_way
 from tests.refusals import refused
 
 
@@ -83,3 +84,13 @@ async def test_a_key_id_is_no_id_of_a_key(holder: Holder) -> None:
     key = (await holder.create()).api_key
     call = holder.owner.auth.RevokeApiKey(RevokeApiKeyRequest(api_key_id=key.key_id))
     assert list((await refused(call, Reason.INVALID_FIELD)).fields) == ["api_key_id"]
+
+
+async def test_a_key_that_is_revoked_while_its_agent_goes_is_not_found(
+    holder: Holder, database_url: str
+) -> None:
+    key = (await holder.create()).api_key
+    async with under_way(database_url, "DELETE FROM agents") as blocked:
+        call = asyncio.ensure_future(holder.revoke(key))
+        await blocked.wait()
+    await refused(call, Reason.API_KEY_NOT_FOUND)

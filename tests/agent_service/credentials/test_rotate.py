@@ -200,3 +200,21 @@ async def test_a_rotation_while_the_agent_goes_finds_no_key(
         call = asyncio.ensure_future(holder.rotate(old))
         await blocked.wait()
     await refused(call, Reason.API_KEY_NOT_FOUND)
+
+
+@pytest.mark.parametrize("table", ["projects", "agents"])
+async def test_a_rotation_waits_for_a_deletion_before_it_locks_what_that_will_lock(
+    holder: Holder, database_url: str, table: str
+) -> None:
+    """Else each could wait for the other."""
+    old = (await holder.create()).api_key
+    held = f"SELECT FROM {table} FOR UPDATE"
+    async with under_way(database_url, held) as blocked:
+        call = asyncio.ensure_future(holder.rotate(old))
+        await blocked.wait()
+        for later in {"projects": ["agents", "agent_api_keys"], "agents": ["agent_api_keys"]}[
+            table
+        ]:
+            free = f"SELECT count(*) FROM (SELECT FROM {later} FOR UPDATE SKIP LOCKED) free"  # noqa: S608
+            assert await holder.world.value(free) == 1
+    assert (await call).secret
