@@ -190,7 +190,7 @@ async def test_garbage_changes_nothing(issuer: Issuer, name: str) -> None:
 
 
 async def test_an_issuer_that_is_gone_changes_nothing_for_a_while() -> None:
-    times = Times(refresh=0.05, retry=0.05, longest_retry=0.05, cool_down=0, stale=1.0)
+    times = Times(refresh=0.05, retry=0.05, longest_retry=0.05, cool_down=0, stale=2.0)
     with issuing() as issuer:
         issuer.publish(A)
         async with verifying(issuer.url, times) as verifier:
@@ -201,9 +201,9 @@ async def test_an_issuer_that_is_gone_changes_nothing_for_a_while() -> None:
             assert await said(verifier, TOKEN_A) == "OK"
             assert await said(verifier, token("RS256", "a", nonce=1)) == "OK"
             while await said(verifier, TOKEN_A) == "OK":
-                assert time.monotonic() < gone + 2
+                assert time.monotonic() < gone + 4
                 await asyncio.sleep(0.01)
-            assert time.monotonic() > gone + 0.8
+            assert time.monotonic() > gone + 1
             for late in (TOKEN_A, unknown(), token("RS256", None)):
                 assert await said(verifier, late) == "ISSUER_UNAVAILABLE"
             with issuing(issuer.port) as back:
