@@ -248,10 +248,10 @@ async def test_a_fetch_has_an_end_that_those_who_wait_share(issuer: Issuer) -> N
     async with verifying(issuer.url, CALM) as verifier:
         assert await said(verifier, TOKEN_A) == "OK"
         issuer.answer = issuer.hang
-        begun = time.monotonic()
         many = [said(verifier, unknown()) for _ in range(1000)]
+        begun = time.monotonic()
         assert set(await asyncio.gather(*many)) == {"ISSUER_UNAVAILABLE"}
-        assert CALM.fetch <= time.monotonic() - begun < CALM.fetch + 1
+        assert CALM.fetch <= time.monotonic() - begun < CALM.fetch + 3
         assert issuer.fetches == 2
 
 
