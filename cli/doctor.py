@@ -21,6 +21,7 @@ from migrations.run import MigrationError
 # People want to see what it is about; programs get all that was found.
 _SHOWN = 2
 _WIDTH_OF_A_FILE = 200
+_ID = 36 + 2  # and the space around it
 
 STATES = {
     State.EMPTY: "The database has no tables of Tandem.",
@@ -50,12 +51,15 @@ def as_json(report: Report) -> str:
     return orjson.dumps(_document(report), option=orjson.OPT_INDENT_2).decode()
 
 
-def as_text(report: Report) -> str:
-    """What was found, without what was looked for in vain."""
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
+def as_text(report: Report, width: int | None = None) -> str:
+    """What was found, without what was looked for in vain.
+
+    `width` is in characters; None: as wide as the terminal.
+    """
+    console = Console(width=width or (None if sys.stdout.isatty() else _WIDTH_OF_A_FILE))
     with console.capture() as capture:
         console.print(Group(*_parts(report)))
-    return capture.get().rstrip("\n")
+    return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n"))
 
 
 def _document(report: Report) -> dict[str, Any]:
@@ -82,12 +86,17 @@ def _parts(report: Report) -> Iterator[RenderableType]:
     if report.differences:
         yield _table(("", "Where", "Expected", "Found"), map(_difference, report.differences))
     if found := [finding for finding in report.findings if finding.count]:
-        yield _table(("", "Rows", "What", "Such as"), map(_finding, found))
+        table = _table(("", "Rows", "What", "Such as"), map(_finding, found))
+        table.columns[-1].min_width = _ID  # so that an id stays whole
+        yield table
     yield Text(VERDICTS[report.verdict])
 
 
 def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    table = Table(*headings, box=SIMPLE)
+    table = Table(box=SIMPLE)
+    for heading in headings:
+        # Names and ids are to be looked up, so they are broken rather than cut off.
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))  # as it is: what was found may look like markup
     return table

@@ -1,10 +1,13 @@
 """`tandem db doctor`."""
 
 import json
+import re
 
 import pytest
 
 from cli import schema
+from cli.doctor import as_text
+from migrations.doctor import look
 from tests.cli.conftest import Tandem
 from tests.migrations.database import Database
 from tests.migrations.legacy import Mix, make_legacy
@@ -59,6 +62,16 @@ def test_what_differs_is_shown_as_it_is(doctor: Tandem, legacy: Database) -> Non
     (line,) = [line for line in result.stdout.splitlines() if "[red]" in line]
     assert line.split()[:2] == ["!", "agent_api_keys.[red]"]
     assert "agent_api_keys.[red]: expected" in doctor("db", "upgrade").stderr
+
+
+def test_nothing_is_cut_off_on_a_narrow_terminal(legacy: Database) -> None:
+    make_legacy(legacy, Mix(in_keys=1), versioned=False)
+    legacy.rows("ALTER TABLE users RENAME CONSTRAINT pk_users TO a_name_that_fills_a_line_and_more")
+    (agent_id,) = legacy.values("SELECT agent_id::text FROM agent_api_keys")
+    lines = as_text(look(legacy.url), width=80).splitlines()
+    assert "a_name_that_fills_a_line_and_more" in re.sub(r"\s", "", "".join(lines))
+    assert any(line.endswith(agent_id) for line in lines)
+    assert all(line == line.rstrip() and len(line) <= 80 for line in lines)
 
 
 def test_another_program_s_database_is_4(doctor: Tandem, legacy: Database) -> None:
