@@ -61,7 +61,8 @@ class Authenticator:
     async def authenticate(self, authorization: Sequence[str]) -> Proof:
         """The caller whom the `authorization` metadata proves.
 
-        Raises Refusal: TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, CALLER_INACTIVE.
+        Raises Refusal: TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, CALLER_INACTIVE,
+        ISSUER_UNAVAILABLE, DATABASE_UNAVAILABLE.
         """
         token = _bearer(authorization)
         claims = await self._verifier.verify(token)
