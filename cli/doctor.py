@@ -21,7 +21,6 @@ from migrations.run import MigrationError
 # People want to see what it is about; programs get all that was found.
 _SHOWN = 2
 _WIDTH_OF_A_FILE = 200
-_ID = 36 + 2  # and the space around it
 
 STATES = {
     State.EMPTY: "The database has no tables of Tandem.",
@@ -86,9 +85,7 @@ def _parts(report: Report) -> Iterator[RenderableType]:
     if report.differences:
         yield _table(("", "Where", "Expected", "Found"), map(_difference, report.differences))
     if found := [finding for finding in report.findings if finding.count]:
-        table = _table(("", "Rows", "What", "Such as"), map(_finding, found))
-        table.columns[-1].min_width = _ID  # so that an id stays whole
-        yield table
+        yield _table(("", "Rows", "What, and the first of them"), map(_finding, found))
     yield Text(VERDICTS[report.verdict])
 
 
@@ -109,4 +106,5 @@ def _difference(difference: Difference) -> tuple[str, ...]:
 
 def _finding(finding: Finding) -> tuple[str, ...]:
     mark = "!" if finding.kind.blocks else ""
-    return mark, str(finding.count), finding.kind.what, "\n".join(finding.first[:_SHOWN])
+    first = [f"  {name}" for name in finding.first[:_SHOWN]]
+    return mark, str(finding.count), "\n".join([finding.kind.what, *first])
