@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -37,15 +38,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start PostgreSQL once: the processes that run tests in parallel inherit its URL."""
+    """Start PostgreSQL once, or take the one that is named: the processes in parallel inherit it.
+
+    A PostgreSQL of one's own is given as the URL of a superuser; the template stays on it.
+    """
     global _postgres, _folder
-    if hasattr(config, "workerinput") or config.option.collectonly or URL_VARIABLE in os.environ:
+    if hasattr(config, "workerinput") or config.option.collectonly:
         return
-    _folder = Path(tempfile.mkdtemp(prefix="tandem-tests-"))
-    _postgres = start(_folder)
-    os.environ[URL_VARIABLE] = _postgres.url
-    asyncio.run(_prepare(_postgres.url))
-    upgrade(_sibling(_postgres.url, TEMPLATE))
+    if URL_VARIABLE not in os.environ:
+        _folder = Path(tempfile.mkdtemp(prefix="tandem-tests-"))
+        _postgres = start(_folder)
+        os.environ[URL_VARIABLE] = _postgres.url
+        asyncio.run(_hasten(_postgres.url))
+    asyncio.run(_make_template(os.environ[URL_VARIABLE]))
+    upgrade(_sibling(os.environ[URL_VARIABLE], TEMPLATE))
 
 
 def pytest_unconfigure() -> None:
@@ -103,11 +109,15 @@ def _fresh(postgres_url: str, how: str) -> Iterator[str]:
     asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
-async def _prepare(url: str) -> None:
+async def _hasten(url: str) -> None:
     # Tests kill services and postmasters, never the machine: the disk need not be waited for.
     await _execute(url, "ALTER SYSTEM SET fsync = off")
     await _execute(url, "SELECT pg_reload_conf()")
-    await _execute(url, f"CREATE DATABASE {TEMPLATE}")
+
+
+async def _make_template(url: str) -> None:
+    with suppress(asyncpg.DuplicateDatabaseError):
+        await _execute(url, f"CREATE DATABASE {TEMPLATE}")
 
 
 async def _execute(url: str, statement: str) -> None:
