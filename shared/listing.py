@@ -16,6 +16,7 @@ from shared.schema import projects
 from shared.statements import Statement, page_of
 from shared.validation import read_after_access
 
+NO_AGENTS: ColumnElement[bool] = false()
 # Answers the rows behind a key and an id, up to a limit.
 Portion: TypeAlias = Callable[[tuple[Any, UUID] | None, int], Awaitable[list[Record]]]
 
@@ -52,7 +53,7 @@ class Reach(Enum):
 class Lister:
     """The lists of one table: `rows` joins it with its projects, each filter is a condition.
 
-    `agent_id` is the column with the agent whose row it is; without one, no agent sees a row. A
+    `agents_own` says of a row whether it is of the agent `caller_agent_id`; no agent sees others. A
     filter's parameter has the filter's name. Orders map the name of a field to what it orders by,
     and "<name> desc" where the other direction orders by something else.
 
@@ -68,10 +69,10 @@ class Lister:
         orders: Mapping[str, ColumnElement[Any]],
         weight: Callable[[Record], int],
         portion: int,
-        agent_id: ColumnElement[Any] | None = None,
+        agents_own: ColumnElement[bool] = NO_AGENTS,
     ) -> None:
         self._rows = rows
-        self._agent_id = agent_id
+        self._agents_own = agents_own
         self._weight = weight
         self._portion = portion
         self._row_id = row_id
@@ -169,9 +170,7 @@ class Lister:
             return []
         if reach is Reach.PROJECTS:
             return [projects.c.owner_id == bindparam("caller_id", type_=Uuid)]
-        if self._agent_id is None:
-            return [false()]
-        return [self._agent_id == bindparam("caller_agent_id", type_=Uuid)]
+        return [self._agents_own]
 
 
 def _reach(caller: Caller) -> Reach:

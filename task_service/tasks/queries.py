@@ -47,6 +47,7 @@ TASKS = Owned(tasks, Reason.TASK_NOT_FOUND, tasks.c.assigned_agent_id)
 _id = bindparam("id", type_=Uuid)
 _ids = any_(bindparam("ids", type_=ARRAY(Uuid)))
 _project_id = bindparam("project_id", type_=Uuid)
+_agent = bindparam("caller_agent_id", type_=Uuid)
 _edges = task_dependencies.c
 
 # Creates a task. Its edges are added by ADD_EDGES, in the same transaction.
@@ -230,5 +231,6 @@ LIST = Lister(
     },
     weight=lambda row: len(row["description"] or "") + len(orjson.dumps(row["result"])),
     portion=DEFAULT_PAGE_SIZE + 1,
-    agent_id=tasks.c.assigned_agent_id,
+    # The second follows from the first, and is what an index in the order of lists begins with.
+    agents_own=and_(tasks.c.assigned_agent_id == _agent, tasks.c.assigned_to == _agent),
 )

@@ -2,11 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from uuid_utils.compat import uuid7
 
 from shared.errors import Reason
+from shared.listing import Reach
+from shared.paging import Order
 from tandem.task.v1.task_service_pb2 import (
     ASSIGNEE_TYPE_AGENT,
     ASSIGNEE_TYPE_USER,
@@ -22,6 +25,7 @@ from tandem.task.v1.task_service_pb2 import (
     ListTasksRequest,
     ListTasksResponse,
 )
+from task_service.tasks.queries import LIST
 from tests.refusals import refused
 from tests.task_service.steps import completed, move
 from tests.task_service.tasks.test_create import room
@@ -311,3 +315,27 @@ async def test_a_page_of_many_small_tasks_is_whole(world: World) -> None:
     rest = await listed(alice, page_size=5000, page_token=first.next_page_token)
     assert (len(first.tasks), len(rest.tasks)) == (1000, 100)
     assert len({task.id for task in [*first.tasks, *rest.tasks]}) == 1100
+
+
+MANY = """
+INSERT INTO tasks (id, project_id, title, assigned_agent_id, created_at)
+SELECT gen_random_uuid(), $1, 'Task', $2, now() - n * interval '1 second'
+FROM generate_series(1, 10000) AS n
+"""
+
+
+async def test_an_agent_s_own_tasks_come_from_an_index_in_its_order(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    agents = [await alice.agent(project) for _ in range(2)]
+    for agent in agents:
+        await world.execute(MANY, UUID(project.id), UUID(agent.id))
+    await world.execute("ANALYZE tasks")
+    newest = Order("created_at", descending=True)
+    statement = LIST._build_page(frozenset(), newest, continued=False, reach=Reach.AGENT)
+    statement.sql = f"EXPLAIN {statement.sql}"
+    parameters = {"caller_agent_id": UUID(agents[0].id), "row_limit": 51}
+    plan = await world.database.read(lambda c: statement.rows(c, **parameters))
+    shown = "\n".join(line[0] for line in plan)
+    assert "idx_tasks_assigned_to" in shown, shown
+    assert "Sort" not in shown, shown
