@@ -104,6 +104,7 @@ async def test_a_grace_is_up_to_a_day(holder: Holder, grace: timedelta) -> None:
         Duration(seconds=-1),
         Duration(nanos=-1),
         Duration(seconds=86400, nanos=1),
+        Duration(seconds=86399, nanos=2**31 - 1),
         Duration(seconds=2**62),
         Duration(seconds=-(2**62)),
     ],
