@@ -23,8 +23,8 @@ log = logging.getLogger("tandem.migrations")
 HAS_VERSIONS = "SELECT to_regclass('alembic_version') IS NOT NULL"
 VERSIONS = "SELECT version_num FROM alembic_version ORDER BY version_num"
 
-# What is called so before 003 would be in the way of a table or an index that a migration makes.
-LATER = {
+# What is called so, without being it, is in the way of a table or an index.
+NAMES = {
     *metadata.tables,
     *(index.name for table in metadata.tables.values() for index in table.indexes),
     *(
@@ -33,7 +33,7 @@ LATER = {
         for constraint in table.constraints
         if isinstance(constraint, (PrimaryKeyConstraint, UniqueConstraint))
     ),
-} - {constraint.name for constraint in CONSTRAINTS}
+}
 
 # What 003 refuses itself, and names all of, where it is its turn.
 NAMED_BY_003 = ("fk_agent_api_keys_project_id", "fk_chat_participants_room_id")
@@ -68,7 +68,7 @@ def find_tables(connection: Connection) -> Catalog:
 
     Raises CommandError where the base tables are in a schema that the search path does not name.
     """
-    catalog = read(connection, map(str, LATER))
+    catalog = read(connection, map(str, NAMES))
     elsewhere = connection.scalars(text(ELSEWHERE), {"tables": list(COLUMNS)}).first()
     if not catalog.tables and elsewhere:
         raise CommandError(

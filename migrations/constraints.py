@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from sqlalchemy import Connection, text
 
 from migrations.catalog import Catalog, Constraint
-from migrations.differences import Difference
-from migrations.expected import COLUMNS
+from migrations.differences import UNUSED, Difference, described
+from migrations.expected import COLUMNS, CONSTRAINTS
+from shared.schema import metadata
 
 _NAMED = 3
 
@@ -37,11 +38,26 @@ def find_differing(
         alike = [found for found in catalog.constraints if found.stands_for(constraint)]
         kept = _kept(constraint, alike)
         used.update([kept] if kept else alike)
-        if kept:
+        if holder := _holder(catalog, constraint, alike):
+            place = constraint.table, constraint.name
+            differences.append(Difference(*place, "nothing else of this name", holder))
+        elif kept:
             differences += _renamed(constraint, kept)
         elif not {constraint.table, constraint.target} & unfit:
             differences.append(_replaced(connection, constraint, alike))
-    return [*differences, *_needless(found for found in catalog.constraints if found not in used)]
+    others = [found for found in catalog.constraints if found not in used]
+    return [*differences, *_needless(others), *_too_early(others)]
+
+
+def _holder(catalog: Catalog, expected: Constraint, alike: list[Constraint]) -> str | None:
+    """What has the name of a constraint without being it: in its table, or anywhere as an index."""
+    for found in catalog.constraints:
+        if (found.table, found.name) == (expected.table, expected.name) and found not in alike:
+            return found.definition
+    own = {found.name for found in alike}
+    if expected.kind in "pu" and expected.name in catalog.tables.keys() - own:
+        return described(catalog.tables[expected.name])
+    return None
 
 
 def _kept(expected: Constraint, alike: list[Constraint]) -> Constraint | None:
@@ -105,3 +121,11 @@ def _needless(constraints: Iterable[Constraint]) -> Iterator[Difference]:
         known = COLUMNS.get(found.table, {}).keys() & set(found.columns)
         if known and not (found.kind in "ui" and "id" in found.columns):
             yield Difference(found.table, found.name, "no such constraint", found.definition)
+
+
+def _too_early(constraints: Iterable[Constraint]) -> Iterator[Difference]:
+    """What has the name of a constraint that a later migration gives to the same table."""
+    for found in constraints:
+        names = {str(constraint.name) for constraint in metadata.tables[found.table].constraints}
+        if found.name in names - {constraint.name for constraint in CONSTRAINTS}:
+            yield Difference(found.table, found.name, UNUSED, found.definition)

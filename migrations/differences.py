@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from migrations.catalog import Catalog, Column
-from migrations.expected import COLUMNS
+from migrations.catalog import Catalog, Column, Table
+from migrations.expected import COLUMNS, CONSTRAINTS
 from shared.schema import metadata
 
 KINDS = {
@@ -22,6 +22,7 @@ KINDS = {
     "p": "a partitioned table",
     "unlogged": "an unlogged table, which a crash empties",
 }
+UNUSED = "nothing of this name, which a migration makes"
 UNBOUNDED = ("text", "character varying")
 
 
@@ -61,7 +62,7 @@ def _tables(catalog: Catalog) -> Iterator[Difference]:
         if not table:
             yield Difference(name, "", "a table", "none")
         elif table.kind != "r":
-            yield Difference(name, "", "a table", KINDS.get(table.kind, "something else"))
+            yield Difference(name, "", "a table", described(table))
         elif not table.owned:
             yield Difference(name, "", "to belong to who migrates", "another owner")
         elif table.secured:
@@ -69,10 +70,15 @@ def _tables(catalog: Catalog) -> Iterator[Difference]:
 
 
 def _names_of_later_ones(catalog: Catalog) -> Iterator[Difference]:
+    of_constraints = {constraint.name for constraint in CONSTRAINTS}
     for name, found in catalog.tables.items():
-        if name not in COLUMNS:
-            kind = KINDS.get(found.kind, "something else")
-            yield Difference(name, "", "nothing of this name, which a migration makes", kind)
+        if name not in COLUMNS and name not in of_constraints:
+            yield Difference(name, "", UNUSED, described(found))
+
+
+def described(table: Table) -> str:
+    """Which kind of relation it is."""
+    return KINDS.get(table.kind, "something else")
 
 
 def _columns(catalog: Catalog) -> Iterator[Difference]:

@@ -16,14 +16,14 @@ from migrations.differences import Difference
 from migrations.findings import Finding, Kind, listed
 from migrations.forecast import foresee
 from migrations.history import BASE, BASE_WITH_CREATORS, REVISIONS
-from migrations.run import in_transaction, require_supported_server
+from migrations.rights import find_lacking
+from migrations.run import TAKE_ANY_TIME, in_transaction, require_supported_server
 from migrations.soundness import examine
 
 # One picture of the database, however long it takes to look at it.
 READ_ONLY = (
     "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-    "SET LOCAL statement_timeout = 0",
-    "SET LOCAL idle_in_transaction_session_timeout = 0",
+    TAKE_ANY_TIME,
     "SET LOCAL lock_timeout = '10s'",
 )
 
@@ -97,15 +97,18 @@ def _look(connection: Connection) -> Report:
             return _look_at_base_tables(connection, revision)
     except CommandError as error:
         return Report(State.FOREIGN, findings=[listed(REFUSED, [str(error)])])
-    return Report(State.OLDER, revision, findings=foresee(connection, revision))
+    findings = [*find_lacking(connection), *foresee(connection, revision)]
+    return Report(State.OLDER, revision, findings=findings)
 
 
 def _look_at_base_tables(connection: Connection, revision: str | None) -> Report:
     catalog = find_tables(connection)
+    lacking = find_lacking(connection)
     if not catalog.tables:
-        return Report(State.EMPTY)
+        return Report(State.EMPTY, findings=lacking)
     differences = find_differences(connection, catalog, revision)
     # A statement may need what is different; rows that break a rule are none of its business.
     readable = all(difference.repair or difference.rows for difference in differences)
     findings = foresee(connection, revision or fitting_revision(catalog)) if readable else []
-    return Report(State.OLDER if revision else State.UNVERSIONED, revision, differences, findings)
+    state = State.OLDER if revision else State.UNVERSIONED
+    return Report(state, revision, differences, [*lacking, *findings])

@@ -27,11 +27,18 @@ _OLDEST_SERVER = 150000
 _CONNECT_SECONDS = 10
 _LOST = "The connection to the database was lost. What was not committed is undone: run it again."
 
+# One of them is there since PostgreSQL 17 only.
+TAKE_ANY_TIME = """
+SELECT set_config(name, '0', true) FROM pg_settings
+WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
+"""
+
 # The wait for another migrator and the work itself may take long; only the wait for a table that
-# a service holds is bounded, because everybody else queues up behind it.
+# a service holds is bounded, because everybody else queues up behind it. A table whose triggers
+# wait for the commit could not be altered.
 _BE_ALONE = (
-    "SET LOCAL statement_timeout = 0",
-    "SET LOCAL idle_in_transaction_session_timeout = 0",
+    TAKE_ANY_TIME,
+    "SET CONSTRAINTS ALL IMMEDIATE",
     "SET LOCAL lock_timeout = 0",
     "SELECT pg_advisory_xact_lock(x'74616e64656d'::bigint)",  # "tandem"
     "SET LOCAL lock_timeout = '10s'",
@@ -99,7 +106,15 @@ def in_transaction(database_url: str, work: Callable[[Connection], T]) -> T:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise MigrationError(_LOST) from error
-        raise MigrationError(f"The database refused the migration: {error.orig}") from error
+        raise MigrationError(f"The database refused the migration: {_why(error)}") from error
+
+
+def _why(error: DBAPIError) -> str:
+    # Other details may quote rows, which do not belong into a log.
+    cause = error.orig.__cause__ if error.orig else None
+    if isinstance(cause, asyncpg.DependentObjectsStillExistError):
+        return f"{error.orig}: {cause.detail}"
+    return str(error.orig)
 
 
 def be_alone(connection: Connection) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -30,6 +31,8 @@ INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'"
 class Database:
     def __init__(self, url: str) -> None:
         self.url = url
+        parts = urlsplit(url)
+        self.role, self.name = parts.username, parts.path.removeprefix("/")
 
     def upgrade(self, revision: str = "head") -> None:
         run.upgrade(self.url, revision)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from migrations.doctor import REFUSED, Report, State, Verdict, be_read_only, look
 from migrations.forecast import CREATORS, FOREIGN, FOUND_BY_003
 from migrations.history import BASE, BASE_WITH_CREATORS, REVISIONS, WITH_AGENTS
+from migrations.rights import LACKING
 from migrations.run import MigrationError, in_transaction
 from migrations.soundness import DANGLING, INVALID, MISSING
 from tests.migrations import foreign
@@ -140,6 +141,39 @@ def test_an_empty_database_is_to_be_migrated(database: Database) -> None:
     assert look(database.url).verdict is Verdict.UPGRADE
 
 
+LIMITS = (
+    ("REVOKE CREATE ON SCHEMA public FROM PUBLIC, {role}", "CREATE on the schema public"),
+    ("REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC", "TEMPORARY on the database {database}"),
+    (
+        "ALTER DATABASE {database} SET search_path = nowhere",
+        "a schema to make tables in, which the search path names",
+    ),
+    (
+        "ALTER DATABASE {database} SET default_transaction_read_only = on",
+        "transactions that may write",
+    ),
+)
+
+
+@pytest.mark.parametrize(("limit", "need"), LIMITS, ids=[need for _, need in LIMITS])
+def test_what_keeps_a_role_from_migrating_is_said(
+    database: Database, stranger: Database, limit: str, need: str
+) -> None:
+    names = {"role": stranger.role, "database": database.name}
+    database.rows(limit.format(**names))
+    report = look(stranger.url)
+    assert report.verdict is Verdict.BLOCKED
+    assert first(report, "rights_lacking") == [need.format(**names)]
+    with pytest.raises(MigrationError, match="The database refused the migration"):
+        stranger.upgrade()
+
+
+def test_a_later_migration_needs_rights_too(database: Database) -> None:
+    database.upgrade(WITH_AGENTS)
+    database.rows(f"ALTER DATABASE {database.name} SET default_transaction_read_only = on")
+    assert first(look(database.url), "rights_lacking") == ["transactions that may write"]
+
+
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_a_database_of_tandem_s_own_is_sound_at_every_revision(
     database: Database, revision: str
@@ -253,7 +287,7 @@ def test_nobody_is_kept_waiting_and_nothing_changes(database: Database) -> None:
 
 def test_the_manual_names_every_finding() -> None:
     manual = (Path(__file__).parents[2] / "docs/migrations.md").read_text()
-    kinds = [*FOUND_BY_003, CREATORS, FOREIGN, MISSING, INVALID, DANGLING]
+    kinds = [*FOUND_BY_003, CREATORS, FOREIGN, LACKING, MISSING, INVALID, DANGLING]
     assert [kind.code for kind in kinds if f"`{kind.code}`" not in manual] == []
     assert f"findings.{REFUSED.code}" in manual
     assert [state for state in State if f"`{state.value}`" not in manual] == []

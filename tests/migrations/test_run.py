@@ -80,6 +80,22 @@ def test_services_are_not_queued_up_behind_a_waiting_migration(database: Databas
     assert run.in_transaction(database.url, setting) == "10s"
 
 
+def test_what_is_dropped_in_vain_names_what_depends_on_it(database: Database) -> None:
+    database.upgrade()
+    database.rows("CREATE VIEW mails AS SELECT email FROM users")
+    with pytest.raises(run.MigrationError, match="view mails depends on table users"):
+        database.downgrade("base")
+    assert database.current() == HEAD
+
+
+def test_a_limit_to_transactions_does_not_cut_a_migration(database: Database) -> None:
+    (name,) = database.values("SELECT quote_ident(current_database())")
+    limits = "'statement_timeout', 'transaction_timeout'"
+    for limit in database.values(f"SELECT name FROM pg_settings WHERE name IN ({limits})"):  # noqa: S608
+        database.rows(f"ALTER DATABASE {name} SET {limit} = '10ms'")
+    database.upgrade()
+
+
 def test_an_unknown_revision_is_refused_with_a_sentence(database: Database) -> None:
     with pytest.raises(run.MigrationError, match="Can't locate revision"):
         database.upgrade("999_never")
