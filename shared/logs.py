@@ -14,6 +14,8 @@ from structlog.typing import EventDict
 from shared.settings import Settings
 
 GATHER_SECONDS = 0.1
+# How gRPC quotes metadata that is not UTF-8, which may be a token. The call has its own line.
+QUOTED_METADATA = "Invalid encoding on "
 
 
 def configure(settings: Settings, service: str) -> None:
@@ -75,6 +77,8 @@ class _Relay(logging.Handler):
     """Gives the lines of libraries the form of ours: whoever reads JSON can read nothing else."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith(QUOTED_METADATA):
+            return
         structlog.get_logger().log(
             record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info
         )

@@ -16,6 +16,7 @@ from tandem.agent.v1.auth_service_pb2 import (
     ExchangeApiKeyRequest,
     WhoAmIRequest,
 )
+from tests.http2 import posted, read_until
 from tests.refusals import refused
 from tests.world import SECRET, Channels, Client, World
 
@@ -66,6 +67,7 @@ async def calls(world: World, port: int) -> list[str]:
         await good.auth.WhoAmI(who)
         await refused(inactive.auth.WhoAmI(who), Reason.CALLER_INACTIVE)
         await refused(wrong.auth.WhoAmI(who), Reason.TOKEN_INVALID)
+        await send_no_text(port, alice.token)
         agent = await good.agent(await good.project())
         new = CreateApiKeyRequest(api_key=ApiKey(agent_id=agent.id), request_id=str(uuid4()))
         key = (await good.auth.CreateApiKey(new)).secret
@@ -81,3 +83,10 @@ async def calls(world: World, port: int) -> list[str]:
         await refused(late.auth.WhoAmI(who), Reason.INTERNAL)
         tokens = [str(client.token) for client in (good, inactive, wrong, late)]
         return [*tokens, granted.access_token, key]
+
+
+async def send_no_text(port: int, token: str) -> None:
+    """A token in a header that is not UTF-8, which gRPC's clients do not send."""
+    headers = {"authorization": f"Bearer {token}".encode() + b"\xff"}
+    async with posted(port, "/tandem.agent.v1.AuthService/WhoAmI", headers) as reader:
+        await read_until(reader, b"not valid here")
