@@ -67,7 +67,7 @@ async def calls(world: World, port: int) -> list[str]:
         await good.auth.WhoAmI(who)
         await refused(inactive.auth.WhoAmI(who), Reason.CALLER_INACTIVE)
         await refused(wrong.auth.WhoAmI(who), Reason.TOKEN_INVALID)
-        await send_no_text(port, alice.token)
+        await send_no_text(port, str(alice.token))
         agent = await good.agent(await good.project())
         new = CreateApiKeyRequest(api_key=ApiKey(agent_id=agent.id), request_id=str(uuid4()))
         key = (await good.auth.CreateApiKey(new)).secret
