@@ -15,7 +15,7 @@ from sqlalchemy import Uuid, bindparam, delete, func, literal_column, select, tu
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.access import as_uuid
-from shared.caller import Caller, caller, current_call
+from shared.caller import Agent, Caller, caller, current_call
 from shared.database import Connection, Database, Work
 from shared.errors import Reason, Refusal
 from shared.schema import request_ids
@@ -168,9 +168,11 @@ class Mutation(Generic[M]):
         return content
 
     def _key(self, request_id: UUID) -> dict[str, Any]:
+        # The id of an agent may be that of a user, too, where both came from an older system.
+        by = " by an agent" if isinstance(self.caller, Agent) else ""
         return {
             "caller_id": self.caller.id,
-            "method": self.method,
+            "method": f"{self.method}{by}",
             "request_id": request_id,
         }
 

@@ -171,17 +171,21 @@ async def test_what_is_in_a_suspended_project_stays_as_it_is(crew: Crew) -> None
         await refused(call, Reason.PROJECT_NOT_ACTIVE)
 
 
+async def namesake_of(user: User, world: World) -> Client:
+    """An agent, in a project of its own, that has the id of the user, too."""
+    project = await user.project()
+    await world.execute(
+        "INSERT INTO agents (id, project_id, name) VALUES ($1, $2, 'Namesake')",
+        user.id,
+        UUID(project.id),
+    )
+    return await user.as_agent(Agent(id=str(user.id), project_id=project.id))
+
+
 async def test_an_agent_with_the_id_of_a_user_has_not_that_users_rights(world: World) -> None:
     """Ids that came from an older system may be the same: the kind of a caller decides, too."""
     owner = await world.user()
-    project, task = await owner.project(), await owner.task(await owner.project())
-    await world.execute(
-        "INSERT INTO agents (id, project_id, name) VALUES ($1, $2, 'Namesake')",
-        owner.id,
-        UUID(project.id),
-    )
-    namesake = Agent(id=str(owner.id), project_id=project.id)
-    calling = await owner.as_agent(namesake)
+    task, calling = await owner.task(await owner.project()), await namesake_of(owner, world)
     assert await listed(calling) == []
     await refused(
         calling.tasks.GetTask(GetTaskRequest(task_id=task.id)), Reason.NOT_ALLOWED_FOR_AGENT
@@ -193,6 +197,17 @@ async def test_an_agent_with_the_id_of_a_user_has_not_that_users_rights(world: W
         Reason.NOT_ALLOWED_FOR_AGENT,
     )
     assert (await owner.auth.WhoAmI(WhoAmIRequest())).user.username
+
+
+async def test_an_agent_with_the_id_of_a_user_is_not_given_that_users_answers(world: World) -> None:
+    owner = await world.user()
+    task, calling = await owner.task(await owner.project()), await namesake_of(owner, world)
+    request = UpdateTaskStatusRequest(
+        task_id=task.id, status=TASK_STATUS_IN_PROGRESS, request_id=str(uuid7())
+    )
+    first = await owner.tasks.UpdateTaskStatus(request)
+    await refused(calling.tasks.UpdateTaskStatus(request), Reason.NOT_ALLOWED_FOR_AGENT)
+    assert await owner.tasks.UpdateTaskStatus(request) == first
 
 
 KEY_ENDINGS = {
