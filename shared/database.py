@@ -173,7 +173,7 @@ class Database:
         try:
             while self._idle:
                 connection = self._idle.pop()
-                if not connection.is_closed():
+                if _is_open(connection):
                     return connection
                 await self._pool.release(connection)
             return await self._pool.acquire()
@@ -203,6 +203,13 @@ class Database:
         self._units.discard(task)
         if not task.cancelled():
             task.exception()  # seen, also where nobody waits for it any more
+
+
+def _is_open(connection: Connection) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # asyncpg has found it closed, and taken it back already
+        return False
 
 
 def _conflict() -> Refusal:

@@ -63,6 +63,20 @@ async def test_connections_that_are_cut_are_replaced(world: World, database_url:
     await connection.close()
 
 
+async def test_connections_that_are_cut_while_idle_refuse_nobody(
+    database: Database, database_url: str
+) -> None:
+    """A restart at night is nobody's trouble in the morning."""
+    sleep = [database.read(lambda c: c.execute("SELECT pg_sleep(0.1)")) for _ in range(10)]
+    await asyncio.gather(*sleep)
+    connection = await asyncpg.connect(database_url)
+    assert len(await connection.fetch(END_OTHERS)) == 10
+    await connection.close()
+    await asyncio.sleep(0.2)  # until the ends of the connections have arrived
+    for _ in range(10):
+        assert await database.read(lambda c: c.fetchval("SELECT 1")) == 1
+
+
 async def test_a_connection_that_is_cut_in_mid_change_changes_nothing(
     world: World, database_url: str
 ) -> None:
