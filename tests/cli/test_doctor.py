@@ -98,7 +98,7 @@ def test_programs_get_one_document(doctor: Tandem, legacy: Database) -> None:
     assert result.exit_code == 3
     assert result.stderr == ""
     document = json.loads(result.stdout)
-    findings = document.pop("findings")
+    del document["findings"]
     assert document == {
         "state": "unversioned",
         "revision": None,
@@ -115,6 +115,11 @@ def test_programs_get_one_document(doctor: Tandem, legacy: Database) -> None:
             }
         ],
     }
+
+
+def test_programs_get_every_finding_by_its_code(doctor: Tandem, legacy: Database) -> None:
+    make_legacy(legacy, Mix(in_two_projects=2))
+    findings = json.loads(doctor("db", "doctor", "--json").stdout)["findings"]
     assert list(findings) == [
         "agent_ids_in_keys",
         "agent_ids_in_participants",
