@@ -2,6 +2,10 @@
 
 from uuid import UUID, uuid4
 
+import pytest
+
+from migrations.doctor import Verdict, look
+from migrations.run import MigrationError
 from tests.migrations.database import Database
 from tests.schema.rows import Connection, add
 
@@ -74,6 +78,16 @@ ALTER TABLE agent_api_keys ADD FOREIGN KEY (created_by_id) REFERENCES users ON D
 
 def make_tables(database: Database) -> None:
     database.make(lambda connection: connection.execute(TABLES))
+
+
+def refusal(database: Database) -> str:
+    """What an upgrade says that is refused as the doctor foresees, and that changes nothing."""
+    before = database.everything()
+    assert look(database.url).verdict is Verdict.BLOCKED
+    with pytest.raises(MigrationError) as refused:
+        database.upgrade()
+    assert database.everything() == before
+    return str(refused.value)
 
 
 def fill(database: Database) -> dict[str, UUID]:
