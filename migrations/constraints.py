@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from migrations.catalog import Catalog, Constraint
 from migrations.differences import UNUSED, Difference, described
 from migrations.expected import COLUMNS, CONSTRAINTS
+from migrations.findings import first_of
 from shared.schema import metadata
 
 _NAMED = 3
@@ -25,7 +26,6 @@ AND NOT EXISTS (SELECT FROM {target} AS parent WHERE parent.id = child.{columns}
 """
 _REFUSED = "SELECT id FROM {table} WHERE NOT {condition}"
 BREAKING = {"p": _REPEATED, "u": _REPEATED, "f": _DANGLING, "c": _REFUSED}
-COUNTED = "WITH found AS ({}) SELECT id::text, count(*) OVER () FROM found LIMIT {}"
 
 
 def find_differing(
@@ -111,8 +111,7 @@ def _breaking(connection: Connection, expected: Constraint) -> tuple[int, list[s
         target=expected.target,
         condition=expected.definition.removeprefix("CHECK "),
     )
-    rows = connection.execute(text(COUNTED.format(statement, _NAMED))).all()
-    return (rows[0][1] if rows else 0), [row[0] for row in rows]
+    return first_of(connection, statement, _NAMED)
 
 
 def _needless(constraints: Iterable[Constraint]) -> Iterator[Difference]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-_NAMED = 20
+# One looks at some rows; a million lines would help nobody.
+NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,30 @@ class Finding:
 
 
 def count(connection: Connection, kind: Kind, lines: str, tables: str = "") -> Finding:
-    """Find what `lines`, a SELECT of one text column, finds.
+    """Find what `lines`, a SELECT of one column, finds.
 
     `tables` are expressions to put before it in WITH, each followed by a comma.
     """
+    return Finding(kind, *first_of(connection, lines, tables=tables))
+
+
+def first_of(
+    connection: Connection, lines: str, limit: int = NAMED, tables: str = ""
+) -> tuple[int, list[str]]:
+    """How many rows a statement finds, or changes and returns, and the first of them.
+
+    It has one column. PostgreSQL counts, so that a million rows take no memory of ours.
+    """
     statement = f"""
-    WITH {tables} found (line) AS MATERIALIZED ({lines})
-    SELECT (SELECT count(*) FROM found), ARRAY(SELECT line FROM found ORDER BY line LIMIT {_NAMED})
+    WITH {tables} found (line) AS ({lines})
+    SELECT (SELECT count(*) FROM found),
+           ARRAY(SELECT line::text FROM found ORDER BY line LIMIT {limit})
     """  # noqa: S608
     number, first = connection.execute(text(statement)).one()
-    return Finding(kind, number, first)
+    return number, first
 
 
 def listed(kind: Kind, lines: Iterable[str]) -> Finding:
     """The finding that `kind` is true of what `lines` names."""
     names = sorted(lines)
-    return Finding(kind, len(names), names[:_NAMED])
+    return Finding(kind, len(names), names[:NAMED])

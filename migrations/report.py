@@ -4,16 +4,10 @@ import logging
 
 from alembic import op
 from alembic.util import CommandError
-from sqlalchemy import text
+
+from migrations.findings import first_of
 
 log = logging.getLogger("tandem.migrations")
-
-# A log names some rows so that one can look; a million lines would help nobody.
-_NAMED = 20
-
-# PostgreSQL counts, so that a million rows take no memory of ours. A statement that changes rows
-# changes all of them, whatever the limit.
-_COUNTED = "WITH found (name) AS ({}) SELECT name::text, count(*) OVER () FROM found LIMIT {}"
 
 
 def report_step(number: int, of: int, what: str) -> None:
@@ -37,8 +31,7 @@ def refuse_rows(what: str, statement: str, remedy: str) -> None:
 
 
 def _report(what: str, statement: str) -> tuple[int, list[str]]:
-    rows = op.get_bind().execute(text(_COUNTED.format(statement, _NAMED))).all()
-    count, names = (rows[0][1] if rows else 0), [row[0] for row in rows]
+    count, names = first_of(op.get_bind(), statement)
     if count:
         more = f" and {count - len(names)} more" if count > len(names) else ""
         log.warning("%d %s: %s%s", count, what, ", ".join(names), more)
