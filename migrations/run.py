@@ -26,6 +26,10 @@ T = TypeVar("T")
 _OLDEST_SERVER = 150000
 _CONNECT_SECONDS = 10
 _LOST = "The connection to the database was lost. What was not committed is undone: run it again."
+_BUSY = (
+    "Somebody else kept a table locked for 10 s, so nothing was changed: stop the services and "
+    "whatever else uses the database, or try again."
+)
 
 # One of them is there since PostgreSQL 17 only.
 TAKE_ANY_TIME = """
@@ -104,17 +108,20 @@ def in_transaction(database_url: str, work: Callable[[Connection], T]) -> T:
     except (CommandError, RevisionError) as error:
         raise MigrationError(str(error)) from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise MigrationError(_LOST) from error
-        raise MigrationError(f"The database refused the migration: {_why(error)}") from error
+        raise MigrationError(_sentence(error)) from error
 
 
-def _why(error: DBAPIError) -> str:
-    # Other details may quote rows, which do not belong into a log.
+def _sentence(error: DBAPIError) -> str:
+    if error.connection_invalidated:
+        return _LOST
     cause = error.orig.__cause__ if error.orig else None
+    if isinstance(cause, asyncpg.LockNotAvailableError):
+        return _BUSY
+    said = f"The database refused it: {error.orig}"
+    # Other details may quote rows, which do not belong into a log.
     if isinstance(cause, asyncpg.DependentObjectsStillExistError):
-        return f"{error.orig}: {cause.detail}"
-    return str(error.orig)
+        said = f"{said}: {cause.detail}"
+    return said
 
 
 def be_alone(connection: Connection) -> None:

@@ -164,7 +164,7 @@ def test_what_keeps_a_role_from_migrating_is_said(
     report = look(stranger.url)
     assert report.verdict is Verdict.BLOCKED
     assert first(report, "rights_lacking") == [need.format(**names)]
-    with pytest.raises(MigrationError, match="The database refused the migration"):
+    with pytest.raises(MigrationError, match="The database refused it"):
         stranger.upgrade()
 
 
@@ -283,6 +283,18 @@ def test_nobody_is_kept_waiting_and_nothing_changes(database: Database) -> None:
 
     assert in_transaction(database.url, meanwhile).verdict is Verdict.UPGRADE
     assert database.everything() == before
+
+
+def test_who_locks_everybody_out_keeps_it_from_looking(database: Database) -> None:
+    database.upgrade()
+
+    def meanwhile(connection: Connection) -> None:
+        connection.execute(text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
+        with ThreadPoolExecutor() as threads:
+            threads.submit(look, database.url).result(timeout=30)
+
+    with pytest.raises(MigrationError, match="Somebody else kept a table locked for 10 s"):
+        in_transaction(database.url, meanwhile)
 
 
 def test_the_manual_names_every_finding() -> None:
