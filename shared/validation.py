@@ -157,9 +157,21 @@ def _missing(resource: Message, path: str, names: Iterable[str]) -> Iterator[Vio
 
 
 def _violations(request: Message) -> Iterator[Violation]:
-    # protovalidate looks at every item of a list that is too long, which takes minutes and GiBs.
-    yield from list(_too_long(request)) or map(
-        _violation, protovalidate.collect_violations(_without_structs(request))
+    if _can_be_large(request.DESCRIPTOR):
+        # protovalidate looks at each item of a list that is too long, which takes minutes and GiB.
+        if found := list(_too_long(request)):
+            return iter(found)
+        request = _without_structs(request)
+    return map(_violation, protovalidate.collect_violations(request))
+
+
+@cache
+def _can_be_large(kind: Any) -> bool:
+    return any(
+        field.is_repeated
+        or field.message_type is Struct.DESCRIPTOR
+        or (field.message_type and _can_be_large(field.message_type))
+        for field in kind.fields
     )
 
 
