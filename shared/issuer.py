@@ -140,7 +140,7 @@ class IssuerKeys:
 
     def _expire(self) -> None:
         log.error("the issuer's keys are too old to be trusted", seconds=self._times.stale)
-        self._keys, self._answers = {}, False
+        self._keys = {}
         self._tell()
 
     def _report(self, ignored: dict[str, str]) -> None:

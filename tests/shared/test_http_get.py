@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
+import h11
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from shared import http_get
-from tests.issuer import Issuer, issuing, private_pem, whole
+from tests.issuer import Issuer, issuing, private_pem, raw, whole
 
 TLS_KEY = ec.generate_private_key(ec.SECP256R1())
 DAY = datetime.timedelta(days=1)
@@ -106,3 +107,10 @@ async def test_no_proxy_is_asked(issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 async def test_one_byte_too_many_is_too_many(issuer: Issuer) -> None:
     with pytest.raises(http_get.FetchError, match="more than 3 bytes"):
         await http_get.get(issuer.url, 3)
+
+
+async def test_headers_without_an_end_are_not_gathered(issuer: Issuer) -> None:
+    line = b"X-Padding: " + b"a" * 1000 + b"\r\n"
+    issuer.answer = raw(b"HTTP/1.1 200 OK\r\n", 300 * line, b"Content-Length: 0\r\n\r\n")
+    with pytest.raises(h11.RemoteProtocolError, match="too long"):
+        await http_get.get(issuer.url, 10)

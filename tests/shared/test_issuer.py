@@ -15,6 +15,8 @@ import pytest
 from shared.claims import Verifier
 from shared.errors import Refusal
 from shared.issuer import MAXIMUM_BYTES, MAXIMUM_WAITING, IssuerKeys, Times
+from shared.key_ring import WithOwnKey
+from shared.keys import VerificationKey
 from shared.settings import Settings
 from tests.issuer import KEYS, Answer, Issuer, issuing, jwk, published, raw, token, whole
 
@@ -94,6 +96,20 @@ async def test_tokens_of_a_key_that_is_gone_are_forgotten(
         issuer.publish(*then)
         await fetched_again(issuer)
         assert await said(verifier, TOKEN_A) == "TOKEN_INVALID"
+
+
+async def test_they_are_forgotten_beside_our_own_key_too(issuer: Issuer) -> None:
+    own = VerificationKey("EdDSA", KEYS["EdDSA"].public_key())
+    keys = WithOwnKey(own, IssuerKeys(issuer.url, QUICK))
+    verifier = Verifier(Settings(), keys)
+    assert await said(verifier, TOKEN_A) == "OK"
+    issuer.publish(B)
+    await fetched_again(issuer)
+    assert await said(verifier, TOKEN_A) == "TOKEN_INVALID"
+    await keys.close()
+    before = issuer.fetches
+    await asyncio.sleep(0.2)
+    assert issuer.fetches == before
 
 
 async def test_a_key_belongs_to_its_name(issuer: Issuer) -> None:
