@@ -109,6 +109,19 @@ def test_tables_of_another_maker_at_a_known_revision_are_repaired(database: Data
     assert database.current() == REVISIONS[-1]
 
 
+def test_a_known_revision_stays_whatever_else_the_tables_look_like(database: Database) -> None:
+    make_legacy(database, Mix(in_keys=1))
+    database.rows("ALTER TABLE agent_api_keys DROP CONSTRAINT fk_agent_api_keys_created_by_id")
+    database.upgrade()
+    assert database.current() == REVISIONS[-1]
+
+
+def test_what_is_unique_by_its_id_anyway_is_no_obstacle(unversioned: Database) -> None:
+    unversioned.rows("CREATE UNIQUE INDEX lively ON chat_rooms (project_id, id)")
+    unversioned.upgrade()
+    assert unversioned.current() == REVISIONS[-1]
+
+
 def test_a_rule_that_is_broken_at_a_known_revision_is_refused(database: Database) -> None:
     make_legacy(database, Mix(in_keys=1))
     database.rows("ALTER TABLE agent_api_keys DROP CONSTRAINT ck_agent_api_keys_status")

@@ -228,6 +228,14 @@ def test_damage_at_the_newest_revision_is_seen(
     assert first(report, code) == [line]
 
 
+def test_a_constraint_that_is_not_enforced_is_seen(database_url: str) -> None:
+    damaged = Database(database_url)
+    if damaged.values("SELECT current_setting('server_version_num')::int < 180000") == [True]:
+        pytest.skip("PostgreSQL enforces all of them before 18")
+    damaged.rows("ALTER TABLE users ADD CONSTRAINT odd CHECK (email <> 'a') NOT ENFORCED")
+    assert first(look(database_url), "invalid") == ["constraint odd"]
+
+
 def test_references_that_lead_nowhere_are_seen_behind_valid_constraints(database_url: str) -> None:
     damaged = Database(database_url)
     project = damaged.make(add_project)

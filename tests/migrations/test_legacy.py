@@ -1,11 +1,14 @@
 """003 on every mix of agent ids that a database from before agents may hold."""
 
+import asyncio
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import Connection, Engine, event
 
 from migrations.run import MigrationError
+from tests.locks import under_way
 from tests.migrations.database import Database
 from tests.migrations.legacy import BEFORE, WITH_AGENTS, Mix, make_legacy, named
 
@@ -129,3 +132,21 @@ def test_each_of_the_seven_steps_is_announced(
         database.upgrade(WITH_AGENTS)
     steps = [line[: len("Step 1 of 7")] for line in caplog.messages if line.startswith("Step")]
     assert steps == [f"Step {number} of 7" for number in range(1, 8)]
+
+
+LATE = """
+INSERT INTO agent_api_keys (id, project_id, agent_id, key_id, api_key_hash, key_prefix)
+SELECT gen_random_uuid(), project_id, $1, 'late', 'late', 'tdm_late' FROM agent_api_keys LIMIT 1
+"""
+
+
+async def test_a_key_that_is_made_meanwhile_gets_its_agent_too(database: Database) -> None:
+    await asyncio.to_thread(make_legacy, database, Mix(in_keys=1))
+    agent = uuid4()
+    async with under_way(database.url, LATE, agent) as blocked:
+        migration = asyncio.create_task(asyncio.to_thread(database.upgrade))
+        await blocked.wait()
+    await migration
+    agents = await asyncio.to_thread(database.values, "SELECT id FROM agents")
+    assert len(agents) == 2
+    assert agent in agents

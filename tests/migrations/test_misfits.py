@@ -57,6 +57,11 @@ MISFITS = (
         "users.lower_mail: expected no such constraint; found special unique index",
     ),
     (
+        "CREATE UNIQUE INDEX once ON chat_participants (room_id, user_id) NULLS NOT DISTINCT",
+        "chat_participants.uq_chat_participants_room_id_user_id: "
+        "expected UNIQUE (room_id, user_id); found special unique index",
+    ),
+    (
         "ALTER TABLE chat_rooms DROP CONSTRAINT chat_rooms_pkey, "
         "ADD PRIMARY KEY (id) DEFERRABLE INITIALLY DEFERRED",
         "chat_rooms.pk_chat_rooms: expected PRIMARY KEY (id); found PRIMARY KEY (id) DEFERRABLE",
