@@ -33,6 +33,6 @@ def refuse_rows(what: str, statement: str, remedy: str) -> None:
 def _report(what: str, statement: str) -> tuple[int, list[str]]:
     count, names = first_of(op.get_bind(), statement)
     if count:
-        more = f" and {count - len(names)} more" if count > len(names) else ""
-        log.warning("%d %s: %s%s", count, what, ", ".join(names), more)
+        more = [f"and {count - len(names)} more"] if count > len(names) else []
+        log.warning("%d %s:\n  %s", count, what, "\n  ".join([*names, *more]))
     return count, names

@@ -71,7 +71,7 @@ def test_adoption_keeps_every_row_and_starts_from_001(
     for table in COLUMNS:
         assert unversioned.values(f"SELECT id FROM {table}") == [ids[table]]  # noqa: S608
     assert unversioned.values("SELECT id FROM agents") == [ids["agent"]]
-    assert f"have none now: {ids['agent_api_keys']}" in caplog.text
+    assert f"have none now:\n  {ids['agent_api_keys']}" in caplog.text
     assert "adopted as those of 001_create_base_tables" in caplog.text
     assert "users.pk_users: expected this name; found the name users_pkey; repaired" in caplog.text
 

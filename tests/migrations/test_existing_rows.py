@@ -60,7 +60,9 @@ def test_a_key_s_creator_who_is_no_user_is_forgotten(
     database.upgrade("002_add_agent_api_key_user_fk")
     kept = database.values("SELECT id FROM agent_api_keys WHERE created_by_id IS NOT NULL")
     assert kept == [known]
-    assert f"1 API keys had a creator that is no user, and have none now: {unknown}" in caplog.text
+    assert (
+        f"1 API keys had a creator that is no user, and have none now:\n  {unknown}" in caplog.text
+    )
 
 
 def test_participants_learn_their_room_s_project(seed: Database, project: Project) -> None:
@@ -77,7 +79,7 @@ def test_a_task_leaves_a_room_of_another_project(
     leaves = make_task(seed, project, room_id=other.room)
     seed.upgrade(BOUND)
     assert seed.values("SELECT id FROM tasks WHERE room_id IS NOT NULL") == [stays]
-    assert f"1 tasks were in a room of another project, and are in none now: {leaves}" in (
+    assert f"1 tasks were in a room of another project, and are in none now:\n  {leaves}" in (
         caplog.text
     )
 
