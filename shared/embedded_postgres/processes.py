@@ -1,5 +1,6 @@
 """Who runs on a cluster: found by proof, never by a number in a file alone."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,12 +59,12 @@ def _runs_on(process: psutil.Process, cluster: Path) -> bool:
 def has_ended(process: psutil.Process) -> bool:
     """Whether it is gone; a child of ours that ended is reaped, any other zombie counts as gone."""
     try:
-        if process.is_running():
-            process.wait(timeout=0)
-        return True
-    except psutil.TimeoutExpired:
+        with contextlib.suppress(psutil.TimeoutExpired):
+            if process.is_running():
+                process.wait(timeout=0)
+            return True
         return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+    except psutil.NoSuchProcess:  # it went between two looks
         return True
 
 

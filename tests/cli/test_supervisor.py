@@ -83,7 +83,14 @@ def test_a_killed_service_is_back_at_once(service: ServiceMaker, signals: Signal
 
 
 def running() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child.cmdline()[-1:] == ["program"]]
+    return [child for child in psutil.Process().children() if runs_program(child)]
+
+
+def runs_program(child: psutil.Process) -> bool:
+    try:
+        return child.cmdline()[-1:] == ["program"]
+    except psutil.NoSuchProcess:  # it has ended, whoever's it was
+        return False
 
 
 def test_a_service_that_ignores_the_first_request_is_killed_at_the_second(
