@@ -56,7 +56,8 @@ class Owned:
         by_id = table.c.id == bindparam("id", type_=Uuid)
         found = cast(null(), Uuid) if agent_id is None else agent_id
         found_agent_id = found.label("found_agent_id")
-        row = select(*table.c, *OWNER, found_agent_id).select_from(self.with_project).where(by_id)
+        self._row = select(*table.c, *OWNER, found_agent_id).select_from(self.with_project)
+        row = self._row.where(by_id)
         self._get = Statement(row)
         self._locked = row.with_for_update(of=table)
         self._lock = Statement(self._locked)
@@ -71,6 +72,11 @@ class Owned:
     async def lock(self, connection: Connection, caller: Caller, row_id: UUID) -> Record:
         """As `get`, and nobody else changes the row until the end of the transaction."""
         return self._seen(await self._lock.row(connection, id=row_id), caller, row_id)
+
+    def parent(self, parameter: str) -> CTE:
+        """The row with the id `parameter`, for a statement that creates a row of another table."""
+        by_id = self._table.c.id == bindparam(parameter, type_=Uuid)
+        return self._row.where(by_id).cte("parent")
 
     def insert(self, names: Iterable[str]) -> Statement:
         """Creates a row with these columns in the project `project_id`, where the caller may."""
@@ -129,7 +135,7 @@ class Owned:
             .cte("updated")
         )
         return Statement(
-            select(*_found(target), *updated.c).select_from(target.outerjoin(updated, true()))
+            select(*found(target), *updated.c).select_from(target.outerjoin(updated, true()))
         )
 
     def written(
@@ -169,18 +175,19 @@ class Owned:
         return self._locked.where(counted >= 0).cte("target")
 
 
-def _found(target: CTE) -> tuple[ColumnElement[Any], ...]:
+def found(target: CTE) -> tuple[ColumnElement[Any], ...]:
+    """What `written` looks at, of the row that a statement found."""
     columns = target.c
-    found = [
+    shown = [
         columns.owner_id,
         columns.project_status,
         columns.project_id.label("found_project_id"),
         columns.found_agent_id,
+        columns.revision.label("found_revision"),
     ]
-    found.append(columns.revision.label("found_revision"))
     if "status" in columns:
-        found.append(columns.status.label("found_status"))
-    return tuple(found)
+        shown.append(columns.status.label("found_status"))
+    return tuple(shown)
 
 
 def new_values(table: Table, names: Iterable[str]) -> dict[str, ColumnElement[Any]]:

@@ -13,7 +13,6 @@ from sqlalchemy import (
     column,
     func,
     insert,
-    null,
     select,
     true,
     update,
@@ -21,7 +20,7 @@ from sqlalchemy import (
 
 from shared.errors import Reason
 from shared.listing import Lister
-from shared.owned import OWNER, Owned
+from shared.owned import Owned, found
 from shared.schema import agent_api_keys, agents, projects
 from shared.statements import Statement, usable, writable
 
@@ -36,22 +35,11 @@ _keys = agent_api_keys.c
 _status = case((and_(_keys.status == "active", ~usable()), "expired"), else_=_keys.status)
 # What is shown of a key: never its hash. One whose time is over is expired, whatever its row says.
 SHOWN = (
-    *(found for found in _keys if found.name not in ("api_key_hash", "status")),
+    *(shown for shown in _keys if shown.name not in ("api_key_hash", "status")),
     _status.label("status"),
 )
 
-_agent = (
-    select(
-        agents.c.id.label("of_agent_id"),
-        agents.c.project_id.label("found_project_id"),
-        agents.c.revision.label("found_revision"),
-        null().label("found_agent_id"),
-        *OWNER,
-    )
-    .select_from(AGENTS.with_project)
-    .where(agents.c.id == bindparam("of_agent", type_=Uuid))
-    .cte("agent")
-)
+_agent = AGENTS.parent("of_agent")
 _given = (
     "id",
     "key_id",
@@ -66,8 +54,8 @@ _created = (
     .from_select(
         ["project_id", "agent_id", *_given],
         select(
-            _agent.c.found_project_id,
-            _agent.c.of_agent_id,
+            _agent.c.project_id,
+            _agent.c.id,
             *(bindparam(name, type_=_keys[name].type) for name in _given),
         ).where(writable(_agent.c.owner_id, _agent.c.project_status)),
     )
@@ -76,9 +64,7 @@ _created = (
 )
 # Creates a key of the agent `of_agent`, where the caller may. Answers as Owned.update does.
 CREATE = Statement(
-    select(*(found for found in _agent.c if found.name != "of_agent_id"), *_created.c).select_from(
-        _agent.outerjoin(_created, true())
-    )
+    select(*found(_agent), *_created.c).select_from(_agent.outerjoin(_created, true()))
 )
 
 # Holds the project and the agent of a key against deletion, in the order in which a deletion locks:

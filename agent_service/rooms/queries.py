@@ -10,7 +10,6 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    null,
     or_,
     select,
     true,
@@ -19,7 +18,7 @@ from sqlalchemy import (
 from agent_service.queries import clear
 from shared.errors import Reason
 from shared.listing import Lister
-from shared.owned import OWNER, Owned, new_values
+from shared.owned import Owned, found, new_values
 from shared.paging import MAXIMUM_PAGE_SIZE
 from shared.schema import chat_participants, chat_rooms, projects, tasks, users
 from shared.statements import Statement, writable
@@ -50,26 +49,15 @@ CLEAR_TASKS = clear(tasks.c.room_id, "of_room")
 # Deletes a room; its participants go with it by their foreign key.
 DELETE = Statement(delete(chat_rooms).where(chat_rooms.c.id == bindparam("id")))
 
-_room = (
-    select(
-        chat_rooms.c.id.label("room_id"),
-        chat_rooms.c.project_id.label("found_project_id"),
-        chat_rooms.c.revision.label("found_revision"),
-        null().label("found_agent_id"),
-        *OWNER,
-    )
-    .select_from(ROOMS.with_project)
-    .where(chat_rooms.c.id == bindparam("of_room", type_=Uuid))
-    .cte("room")
-)
+_room = ROOMS.parent("of_room")
 _added = (
     insert(chat_participants)
     .from_select(
         ["id", "project_id", "room_id", "agent_id", "user_id"],
         select(
             bindparam("id", type_=Uuid),
-            _room.c.found_project_id,
-            _room.c.room_id,
+            _room.c.project_id,
+            _room.c.id,
             _agent_id,
             _user_id,
         ).where(
@@ -83,9 +71,7 @@ _added = (
 # Adds an agent or an active user to the room `of_room`, where the caller may. Answers as
 # Owned.update does; a participant without an id is a user who is not there or not active.
 ADD_PARTICIPANT = Statement(
-    select(*(column for column in _room.c if column.name != "room_id"), *_added.c).select_from(
-        _room.outerjoin(_added, true())
-    )
+    select(*found(_room), *_added.c).select_from(_room.outerjoin(_added, true()))
 )
 
 # Takes an agent or a user out of a room, and answers whether there was one.
