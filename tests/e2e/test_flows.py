@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import grpc
 import psutil
@@ -13,8 +12,10 @@ from uuid_utils.compat import uuid7
 
 from shared.embedded_postgres import running_url
 from tandem.agent.v1 import agent_service_pb2 as agents_pb
+from tandem.agent.v1 import auth_service_pb2 as auth_pb
 from tandem.agent.v1 import room_service_pb2 as rooms_pb
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceStub
+from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
 from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
 from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceStub
 from tandem.agent.v1.room_service_pb2_grpc import RoomServiceStub
@@ -24,10 +25,6 @@ from tests.e2e.supervised import TANDEM, Surroundings
 from tests.embedded_postgres.folders import ask
 
 SECONDS = 20
-KEY = """
-INSERT INTO agent_api_keys (id, project_id, agent_id, key_id, api_key_hash, key_prefix)
-VALUES ($1, $2, $3, 'key', 'hash', 'tdm_key') RETURNING 1
-"""
 
 
 @dataclass
@@ -40,6 +37,9 @@ class Session:
 
     def agents(self, method: str, request: Any) -> Any:
         return self._call(AgentServiceStub(self.agent_channel), method, request)
+
+    def auth(self, method: str, request: Any) -> Any:
+        return self._call(AuthServiceStub(self.agent_channel), method, request)
 
     def rooms(self, method: str, request: Any) -> Any:
         return self._call(RoomServiceStub(self.agent_channel), method, request)
@@ -133,7 +133,8 @@ def test_a_deleted_agent_takes_its_keys_places_and_assignments_along(tandem: Sur
             task = ada.task(
                 project, assigned_to=agent.id, assigned_to_type=tasks_pb.ASSIGNEE_TYPE_AGENT
             )
-            ask(url, KEY, uuid7(), UUID(project.id), UUID(agent.id))
+            key = auth_pb.ApiKey(agent_id=agent.id)
+            ada.auth("CreateApiKey", auth_pb.CreateApiKeyRequest(api_key=key))
             new = rooms_pb.Room(project_id=project.id, name="War room")
             room = ada.rooms("CreateRoom", rooms_pb.CreateRoomRequest(room=new))
             seat = rooms_pb.AddParticipantRequest(room_id=room.id, agent_id=agent.id)
