@@ -8,24 +8,24 @@ import structlog
 from agent_service.access import ACCESS
 from agent_service.agents.rules import AgentRules
 from agent_service.agents.servicer import AgentServicer
-from agent_service.credentials.rules import NO_PRIVATE_KEY, ApiKeyRules
-from agent_service.credentials.servicer import AuthServicer
-from agent_service.credentials.usage import Uses
+from agent_service.api_keys.last_used import Uses
+from agent_service.api_keys.rules import NO_PRIVATE_KEY, ApiKeyRules
+from agent_service.api_keys.servicer import AuthServicer
 from agent_service.projects.rules import ProjectRules
 from agent_service.projects.servicer import ProjectServicer
 from agent_service.rooms.rules import RoomRules
 from agent_service.rooms.servicer import RoomServicer
-from shared import process
-from shared.auth import Authenticator
-from shared.claims import Verifier
-from shared.database import Database
-from shared.key_ring import key_ring, page_key
-from shared.keys import signing_key
-from shared.paging import Pager
-from shared.sealing import Sealer
-from shared.server import Server, Service
+from shared import service as process
+from shared.auth.authenticator import Authenticator
+from shared.auth.encryption import Sealer
+from shared.auth.key_sources import key_ring, page_key
+from shared.auth.keys import signing_key
+from shared.auth.signing import sign_agent_token
+from shared.auth.verifier import Verifier
+from shared.database.transaction import Database
+from shared.grpc_server.server import Server, Service
+from shared.resources.pagination import Pager
 from shared.settings import Settings
-from shared.tokens import sign_agent_token
 from tandem.agent.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
 from tandem.agent.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
 from tandem.agent.v1.project_service_pb2_grpc import add_ProjectServiceServicer_to_server

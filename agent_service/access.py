@@ -1,6 +1,6 @@
 """Who may call each method of the agent service. A method without a rule keeps it from starting."""
 
-from shared.interceptor import Access
+from shared.grpc_server.interceptor import Access
 
 ACCESS = {
     "/tandem.agent.v1.AgentService/CreateAgent": Access.USER,

@@ -4,8 +4,8 @@ from typing import Any
 
 from sqlalchemy import Column, bindparam, func, null, select, update
 
+from shared.database.statement import Statement
 from shared.schema import tasks
-from shared.statements import Statement
 
 
 def clear(reference: Column[Any], parameter: str) -> Statement:

@@ -21,11 +21,11 @@ from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
 from agent_service.__main__ import build
-from agent_service.credentials import keys
-from agent_service.credentials.keys import NewKey
+from agent_service.api_keys import keys
+from agent_service.api_keys.keys import NewKey
+from local.embedded_postgres import start
 from migrations.run import upgrade
-from shared.database import Database
-from shared.embedded_postgres import start
+from shared.database.transaction import Database
 from shared.settings import Settings
 from tandem.agent.v1.auth_service_pb2 import ExchangeApiKeyRequest
 from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub

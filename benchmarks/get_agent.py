@@ -22,10 +22,10 @@ import asyncpg
 import grpc
 from uuid_utils.compat import uuid7
 
+from local.embedded_postgres import start
 from migrations.run import upgrade
-from shared.embedded_postgres import start
+from shared.auth.signing import sign_user_token
 from shared.settings import Settings
-from shared.tokens import sign_user_token
 from tandem.agent.v1.agent_service_pb2 import GetAgentRequest
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 

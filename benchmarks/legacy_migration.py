@@ -17,8 +17,8 @@ from pathlib import Path
 
 import asyncpg
 
+from local.embedded_postgres import start
 from migrations.run import upgrade
-from shared.embedded_postgres import start
 from tests.migrations.legacy import BEFORE, Mix, fill
 
 SECONDS, MEGABYTES = 180.0, 300.0

@@ -5,7 +5,7 @@ import secrets
 import sys
 from pathlib import Path
 
-from cli.addresses import reachable
+from local.addresses import reachable
 from shared.settings import Settings
 
 READY = """\

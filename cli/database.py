@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeVar
 import asyncpg
 
 from cli.console import CommandError
-from shared.embedded_postgres import borrow
+from local.embedded_postgres import borrow
 from shared.settings import DATABASE_URL_FORM, Settings
 
 T = TypeVar("T")

@@ -10,8 +10,8 @@ from typer.core import TyperGroup
 
 from cli import db, tokens, up, users
 from cli.console import CommandError, say, say_what_is_logged
-from shared.data_lock import DataInUseError
-from shared.embedded_postgres import EmbeddedPostgresError
+from local.embedded_postgres import EmbeddedPostgresError
+from shared.host.data_lock import DataInUseError
 from shared.settings import SettingsError
 
 SENTENCES = (CommandError, SettingsError, EmbeddedPostgresError, DataInUseError)

@@ -3,7 +3,7 @@
 import secrets
 
 from cli.console import CommandError
-from shared.private_files import keep_private
+from shared.host.private_files import keep_private
 from shared.settings import Settings
 
 

@@ -10,8 +10,8 @@ from cli.accounts import find_or_create_user, find_user
 from cli.console import CommandError, show
 from cli.database import database_url
 from cli.secret import development_secret
+from shared.auth.signing import sign_user_token
 from shared.settings import Settings, load_settings
-from shared.tokens import sign_user_token
 
 
 def token(

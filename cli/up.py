@@ -8,18 +8,18 @@ from datetime import timedelta
 
 from cli import banner
 from cli.accounts import find_or_create_user
-from cli.addresses import reachable, require_free
 from cli.console import CommandError, say, show
 from cli.health import serves
-from cli.parts import Part, Postgres, Service
 from cli.schema import upgrade
 from cli.secret import development_secret
-from cli.signals import Signals
-from cli.supervisor import keep_running
-from shared.data_lock import hold
-from shared.embedded_postgres.borrow import COMMAND
+from local.addresses import reachable, require_free
+from local.embedded_postgres.borrow import COMMAND
+from local.processes import Part, Postgres, Service
+from local.signals import Signals
+from local.supervisor import keep_running
+from shared.auth.signing import sign_user_token
+from shared.host.data_lock import hold
 from shared.settings import Settings, load_settings
-from shared.tokens import sign_user_token
 
 DEVELOPER = "developer"
 TOKEN_HOURS = 12

@@ -1,7 +1,7 @@
 """The one vocabulary of refusals: what a call may be answered instead of a result.
 
-Code raises a Refusal; `shared.status` alone makes a google.rpc.Status of it. The names are those of
-ErrorReason in the protos, where each is documented.
+Code raises a Refusal; `shared.grpc_server.status` alone makes a google.rpc.Status of it. The names
+are those of ErrorReason in the protos, where each is documented.
 """
 
 from collections.abc import Iterable, Mapping

@@ -2,13 +2,13 @@
 
 import sys
 
-from shared import process
-from shared.auth import Authenticator
-from shared.claims import Verifier
-from shared.database import Database
-from shared.key_ring import key_ring, page_key
-from shared.paging import Pager
-from shared.server import Server, Service
+from shared import service as process
+from shared.auth.authenticator import Authenticator
+from shared.auth.key_sources import key_ring, page_key
+from shared.auth.verifier import Verifier
+from shared.database.transaction import Database
+from shared.grpc_server.server import Server, Service
+from shared.resources.pagination import Pager
 from shared.settings import Settings
 from tandem.task.v1.task_service_pb2_grpc import add_TaskServiceServicer_to_server
 from task_service.access import ACCESS

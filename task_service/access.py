@@ -1,6 +1,6 @@
 """Who may call each method of the task service. A method without a rule keeps it from starting."""
 
-from shared.interceptor import Access
+from shared.grpc_server.interceptor import Access
 
 ACCESS = {
     "/tandem.task.v1.TaskService/CreateTask": Access.USER,

@@ -9,9 +9,9 @@ import grpc
 import orjson
 from google.rpc.status_pb2 import Status
 
-from shared.caller import current_call
+from shared.auth.caller import current_call
 from shared.errors import Code, Reason, Refusal
-from shared.status import DETAILS_KEY, to_refusal
+from shared.grpc_server.status import DETAILS_KEY, to_refusal
 from tandem.agent.v1 import agent_service_pb2 as pb
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 

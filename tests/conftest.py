@@ -12,9 +12,9 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from local.embedded_postgres import Server, start
 from migrations.run import upgrade
-from shared.database import Database
-from shared.embedded_postgres import Server, start
+from shared.database.transaction import Database
 from shared.settings import Settings
 from tests.world import SECRET, World
 

@@ -17,7 +17,7 @@ from google.rpc.error_details_pb2 import (
 from grpc_status import rpc_status
 
 from shared.errors import Reason
-from shared.status import error_info
+from shared.grpc_server.status import error_info
 
 DETAILS = (BadRequest, ErrorInfo, PreconditionFailure, ResourceInfo, RetryInfo)
 

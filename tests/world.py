@@ -12,10 +12,10 @@ from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
 from agent_service.__main__ import build as build_agents
-from shared.database import Database
-from shared.server import Server
+from shared.auth.signing import sign_user_token
+from shared.database.transaction import Database
+from shared.grpc_server.server import Server
 from shared.settings import Settings
-from shared.tokens import sign_user_token
 from tandem.agent.v1.agent_service_pb2 import Agent, CreateAgentRequest
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from tandem.agent.v1.auth_service_pb2 import (

@@ -6,11 +6,11 @@ from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
 
-from shared.database import Record
+from shared.database.pool import Record
 from shared.errors import Reason, Refusal
-from shared.listing import Listing, Query
-from shared.paging import PAGE_BYTES, Pager, instant
-from shared.validation import KIB, struct, validate, validate_changes, validate_new
+from shared.resources.listing import Listing, Query
+from shared.resources.pagination import PAGE_BYTES, Pager, instant
+from shared.resources.validation import KIB, struct, validate, validate_changes, validate_new
 from tandem.agent.v1 import agent_service_pb2 as pb
 
 CONFIG_BYTES = 64 * KIB

@@ -17,11 +17,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from agent_service.queries import clear
+from shared.database.statement import Statement
 from shared.errors import Reason
-from shared.listing import Lister
-from shared.owned import Owned, new_values
+from shared.resources.listing import Lister
+from shared.resources.project_scoped import Owned, new_values
 from shared.schema import agents, projects, tasks, users
-from shared.statements import Statement
 
 # Of rows with up to 64 KiB each.
 PORTION = 251

@@ -10,15 +10,16 @@ from uuid_utils.compat import uuid7
 from agent_service.agents import queries
 from agent_service.agents.lifecycle import MOVES, sources
 from agent_service.agents.queries import AGENTS
-from shared.access import as_uuid, require_project, require_reach
-from shared.caller import Caller
-from shared.database import Connection, Database, Record, refusing
+from shared.auth.access import as_uuid, require_project, require_reach
+from shared.auth.caller import Caller
+from shared.database.pool import Connection, Record
+from shared.database.transaction import Database, translate_violations
 from shared.errors import Reason, Refusal, invalid_transition, not_found
-from shared.idempotency import M, Mutation
-from shared.listing import Listing, Query
-from shared.owned import created, require_revision
+from shared.resources.idempotency import M, Mutation
+from shared.resources.listing import Listing, Query
+from shared.resources.project_scoped import created, require_revision
+from shared.resources.validation import read_after_access
 from shared.schema import FK_AGENTS_PROJECT, UQ_AGENT_PROJECT_NAME
-from shared.validation import read_after_access
 
 Values = dict[str, Any]
 
@@ -39,7 +40,7 @@ class AgentRules:
                 UQ_AGENT_PROJECT_NAME: _name_taken(values),
                 FK_AGENTS_PROJECT: not_found(Reason.PROJECT_NOT_FOUND, project_id),
             }
-            with refusing(refusals):
+            with translate_violations(refusals):
                 row = await queries.CREATE.row(
                     connection, **call.caller.rights, id=uuid7(), **values
                 )
@@ -74,7 +75,7 @@ class AgentRules:
         async def work(connection: Connection) -> Record:
             access = partial(self._require_agent, connection, call.caller, agent_id)
             values = await read_after_access(read, access)
-            with refusing({UQ_AGENT_PROJECT_NAME: _name_taken(values)}):
+            with translate_violations({UQ_AGENT_PROJECT_NAME: _name_taken(values)}):
                 row = await queries.update_fields(frozenset(values)).row(
                     connection,
                     **call.caller.rights,

@@ -6,10 +6,10 @@ from google.protobuf.empty_pb2 import Empty
 
 from agent_service.agents import messages
 from agent_service.agents.rules import AgentRules
-from shared.caller import caller
-from shared.idempotency import mutation
-from shared.interceptor import Context
-from shared.paging import Pager
+from shared.auth.caller import caller
+from shared.grpc_server.interceptor import Context
+from shared.resources.idempotency import mutation
+from shared.resources.pagination import Pager
 from tandem.agent.v1 import agent_service_pb2 as pb
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceServicer
 

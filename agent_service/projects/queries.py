@@ -21,10 +21,11 @@ from sqlalchemy import (
     update,
 )
 
-from shared.listing import Lister
-from shared.owned import new_values
+from shared.auth.access import visible
+from shared.database.statement import Statement
+from shared.resources.listing import Lister
+from shared.resources.project_scoped import new_values
 from shared.schema import projects
-from shared.statements import Statement, visible
 
 # Of rows with up to 128 KiB each.
 PORTION = 101

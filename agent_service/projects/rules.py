@@ -8,15 +8,16 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from agent_service.projects import queries
-from shared.access import require_project, require_reach
-from shared.caller import Caller
-from shared.database import Connection, Database, Record, refusing
+from shared.auth.access import require_project, require_reach
+from shared.auth.caller import Caller
+from shared.database.pool import Connection, Record
+from shared.database.transaction import Database, translate_violations
 from shared.errors import Reason, Refusal, caller_inactive, not_found
-from shared.idempotency import M, Mutation
-from shared.listing import Listing, Query
-from shared.owned import require_revision
+from shared.resources.idempotency import M, Mutation
+from shared.resources.listing import Listing, Query
+from shared.resources.project_scoped import require_revision
+from shared.resources.validation import read_after_access
 from shared.schema import FK_PROJECTS_OWNER, UQ_PROJECTS_SLUG
-from shared.validation import read_after_access
 
 Values = dict[str, Any]
 
@@ -35,7 +36,7 @@ class ProjectRules:
                 UQ_PROJECTS_SLUG: _slug_taken(values),
                 FK_PROJECTS_OWNER: caller_inactive(),
             }
-            with refusing(refusals):
+            with translate_violations(refusals):
                 return await queries.CREATE.row(
                     connection, id=uuid7(), owner_id=call.caller.id, **values
                 )
@@ -59,7 +60,7 @@ class ProjectRules:
         async def work(connection: Connection) -> Record:
             access = partial(require_project, connection, call.caller, project_id)
             values = await read_after_access(read, access)
-            with refusing({UQ_PROJECTS_SLUG: _slug_taken(values)}):
+            with translate_violations({UQ_PROJECTS_SLUG: _slug_taken(values)}):
                 row = await queries.update_fields(frozenset(values)).row(
                     connection,
                     **call.caller.rights,

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
 
-from shared.database import Record
-from shared.listing import Listing, Query
-from shared.paging import Pager, instant
-from shared.validation import validate, validate_changes, validate_new
+from shared.database.pool import Record
+from shared.resources.listing import Listing, Query
+from shared.resources.pagination import Pager, instant
+from shared.resources.validation import validate, validate_changes, validate_new
 from tandem.agent.v1 import room_service_pb2 as pb
 
 ORDERS = ("created_at", "updated_at", "name")

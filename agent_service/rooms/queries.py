@@ -16,12 +16,13 @@ from sqlalchemy import (
 )
 
 from agent_service.queries import clear
+from shared.auth.access import writable
+from shared.database.statement import Statement
 from shared.errors import Reason
-from shared.listing import Lister
-from shared.owned import Owned, found, new_values
-from shared.paging import MAXIMUM_PAGE_SIZE
+from shared.resources.listing import Lister
+from shared.resources.pagination import MAXIMUM_PAGE_SIZE
+from shared.resources.project_scoped import Owned, found, new_values
 from shared.schema import chat_participants, chat_rooms, projects, tasks, users
-from shared.statements import Statement, writable
 
 # Of rows with up to 64 KiB each.
 PORTION = 251

@@ -9,13 +9,15 @@ from uuid_utils.compat import uuid7
 
 from agent_service.rooms import queries
 from agent_service.rooms.queries import ROOMS
-from shared.access import as_uuid, require_project
-from shared.caller import Caller
-from shared.database import Connection, Database, Record, refusing
+from shared.auth.access import as_uuid, require_project
+from shared.auth.caller import Caller
+from shared.database.pool import Connection, Record
+from shared.database.transaction import Database, translate_violations
 from shared.errors import Reason, Refusal, caller_inactive, not_found
-from shared.idempotency import M, Mutation
-from shared.listing import Listing, Query
-from shared.owned import created, require_revision
+from shared.resources.idempotency import M, Mutation
+from shared.resources.listing import Listing, Query
+from shared.resources.project_scoped import created, require_revision
+from shared.resources.validation import read_after_access
 from shared.schema import (
     FK_CHAT_PARTICIPANTS_AGENT,
     FK_CHAT_PARTICIPANTS_ROOM,
@@ -25,7 +27,6 @@ from shared.schema import (
     UQ_CHAT_PARTICIPANTS_AGENT,
     UQ_CHAT_PARTICIPANTS_USER,
 )
-from shared.validation import read_after_access
 
 Values = dict[str, Any]
 
@@ -46,7 +47,7 @@ class RoomRules:
                 FK_CHAT_ROOMS_PROJECT: not_found(Reason.PROJECT_NOT_FOUND, project_id),
                 FK_CHAT_ROOMS_CREATED_BY: caller_inactive(),
             }
-            with refusing(refusals):
+            with translate_violations(refusals):
                 row = await queries.CREATE.row(
                     connection,
                     **call.caller.rights,
@@ -113,7 +114,7 @@ class RoomRules:
         async def work(connection: Connection) -> Record:
             access = partial(self._require_room, connection, call.caller, room_id)
             member = await read_after_access(read, access)
-            with refusing(_refusals(UUID(room_id), member)):
+            with translate_violations(_refusals(UUID(room_id), member)):
                 answer = await queries.ADD_PARTICIPANT.row(
                     connection, **call.caller.rights, id=uuid7(), of_room=UUID(room_id), **member
                 )

@@ -6,10 +6,10 @@ from google.protobuf.empty_pb2 import Empty
 
 from agent_service.rooms import messages
 from agent_service.rooms.rules import RoomRules
-from shared.caller import caller
-from shared.idempotency import mutation
-from shared.interceptor import Context
-from shared.paging import Pager
+from shared.auth.caller import caller
+from shared.grpc_server.interceptor import Context
+from shared.resources.idempotency import mutation
+from shared.resources.pagination import Pager
 from tandem.agent.v1 import room_service_pb2 as pb
 from tandem.agent.v1.room_service_pb2_grpc import RoomServiceServicer
 

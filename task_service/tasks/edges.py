@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from shared.caller import Caller
-from shared.database import Connection, Record
+from shared.auth.caller import Caller
+from shared.database.pool import Connection, Record
 from shared.errors import Reason, Refusal, Violation
 from task_service.tasks import queries
 from task_service.tasks.dependencies import Facts, require_possible

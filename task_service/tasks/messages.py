@@ -6,11 +6,18 @@ from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
 
-from shared.database import Record
+from shared.database.pool import Record
 from shared.errors import invalid_field
-from shared.listing import Listing, Query
-from shared.paging import Pager, instant
-from shared.validation import KIB, struct, timestamp, validate, validate_changes, validate_new
+from shared.resources.listing import Listing, Query
+from shared.resources.pagination import Pager, instant
+from shared.resources.validation import (
+    KIB,
+    struct,
+    timestamp,
+    validate,
+    validate_changes,
+    validate_new,
+)
 from tandem.task.v1 import task_service_pb2 as pb
 from task_service.assignees import Assignee
 

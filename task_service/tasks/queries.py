@@ -31,12 +31,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.auth.access import visible
+from shared.database.statement import Statement
 from shared.errors import Reason
-from shared.listing import Lister
-from shared.owned import Owned, new_values
-from shared.paging import DEFAULT_PAGE_SIZE
+from shared.resources.listing import Lister
+from shared.resources.pagination import DEFAULT_PAGE_SIZE
+from shared.resources.project_scoped import Owned, new_values
 from shared.schema import agents, projects, task_dependencies, tasks, users
-from shared.statements import Statement, visible
 from task_service.tasks.lifecycle import ENDED
 
 DEPENDENTS_NAMED = 100

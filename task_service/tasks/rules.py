@@ -7,13 +7,15 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from shared.access import as_uuid, require_project
-from shared.caller import Caller
-from shared.database import Connection, Database, Record, refusing
+from shared.auth.access import as_uuid, require_project
+from shared.auth.caller import Caller
+from shared.database.pool import Connection, Record
+from shared.database.transaction import Database, translate_violations
 from shared.errors import Reason, Refusal, caller_inactive, invalid_transition, not_found
-from shared.idempotency import M, Mutation
-from shared.listing import Listing, Query
-from shared.owned import created, require_revision
+from shared.resources.idempotency import M, Mutation
+from shared.resources.listing import Listing, Query
+from shared.resources.project_scoped import created, require_revision
+from shared.resources.validation import read_after_access
 from shared.schema import (
     FK_TASKS_ASSIGNED_AGENT,
     FK_TASKS_ASSIGNED_USER,
@@ -21,7 +23,6 @@ from shared.schema import (
     FK_TASKS_PROJECT,
     FK_TASKS_ROOM,
 )
-from shared.validation import read_after_access
 from task_service.assignees import Assignee, Assignees
 from task_service.tasks import edges, queries
 from task_service.tasks.lifecycle import MOVES, sources
@@ -148,7 +149,7 @@ class TaskRules:
 
         async def work(connection: Connection) -> Record:
             columns = assignee.columns
-            with refusing(_dangling(columns)):
+            with translate_violations(_dangling(columns)):
                 row = await queries.ASSIGN[assignee.kind].row(
                     connection,
                     **call.caller.rights,
@@ -212,7 +213,7 @@ class TaskRules:
         await self._database.read(work)
 
     async def _insert(self, connection: Connection, caller: Caller, values: Values) -> Record:
-        with refusing({**_dangling(values), FK_TASKS_CREATED_BY: caller_inactive()}):
+        with translate_violations({**_dangling(values), FK_TASKS_CREATED_BY: caller_inactive()}):
             answer = await queries.CREATE.row(
                 connection, **caller.rights, id=uuid7(), created_by=caller.id, **values
             )
@@ -221,7 +222,7 @@ class TaskRules:
     async def _update(
         self, connection: Connection, caller: Caller, task_id: UUID, revision: int, values: Values
     ) -> Record:
-        with refusing(_dangling(values)):
+        with translate_violations(_dangling(values)):
             row = await queries.update_fields(frozenset(values)).row(
                 connection,
                 **caller.rights,

@@ -4,11 +4,11 @@ from functools import partial
 
 from google.protobuf.empty_pb2 import Empty
 
-from shared.caller import caller
-from shared.idempotency import mutation
-from shared.interceptor import Context
-from shared.paging import Pager
-from shared.validation import validate
+from shared.auth.caller import caller
+from shared.grpc_server.interceptor import Context
+from shared.resources.idempotency import mutation
+from shared.resources.pagination import Pager
+from shared.resources.validation import validate
 from tandem.task.v1 import task_service_pb2 as pb
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceServicer
 from task_service.tasks import messages

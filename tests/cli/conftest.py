@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from tests.embedded_postgres.folders import reachable_folder, remove
+from tests.local.embedded_postgres.folders import reachable_folder, remove
 
 SECRET = "a secret of tests, which is long enough for HS256"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import jwt
 import pytest
 
-from shared.embedded_postgres import running_url
+from local.embedded_postgres import running_url
 from tests.cli.conftest import SECRET, Tandem
-from tests.embedded_postgres.folders import ask
+from tests.local.embedded_postgres.folders import ask
 
 TANDEM = Path(sys.executable).with_name("tandem")
 

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from tests.cli.conftest import Tandem
-from tests.embedded_postgres.folders import ask
+from tests.local.embedded_postgres.folders import ask
 
 ROW = "SELECT username || ' ' || email || ' ' || is_superuser FROM users WHERE id = $1"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.supervised import TANDEM, Surroundings
-from tests.embedded_postgres.folders import copy, reachable_folder, remove
+from tests.local.embedded_postgres.folders import copy, reachable_folder, remove
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from typing import Self
 
 import psutil
 
-from shared.embedded_postgres.home import existing_home
-from shared.embedded_postgres.processes import find_postmaster, has_ended, inhabitants
+from local.embedded_postgres.home import existing_home
+from local.embedded_postgres.processes import find_postmaster, has_ended, inhabitants
 
 TANDEM = Path(sys.executable).with_name("tandem")
 LAST_LINE = "Ctrl-C stops everything."

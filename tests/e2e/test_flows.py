@@ -10,7 +10,7 @@ import grpc
 import psutil
 from uuid_utils.compat import uuid7
 
-from shared.embedded_postgres import running_url
+from local.embedded_postgres import running_url
 from tandem.agent.v1 import agent_service_pb2 as agents_pb
 from tandem.agent.v1 import auth_service_pb2 as auth_pb
 from tandem.agent.v1 import room_service_pb2 as rooms_pb
@@ -22,7 +22,7 @@ from tandem.agent.v1.room_service_pb2_grpc import RoomServiceStub
 from tandem.task.v1 import task_service_pb2 as tasks_pb
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
 from tests.e2e.supervised import TANDEM, Surroundings
-from tests.embedded_postgres.folders import ask
+from tests.local.embedded_postgres.folders import ask
 
 SECONDS = 20
 

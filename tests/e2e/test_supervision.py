@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from cli.health import serves
-from shared.embedded_postgres import running_url
-from shared.embedded_postgres.processes import ends_within, inhabitants
+from local.embedded_postgres import running_url
+from local.embedded_postgres.processes import ends_within, inhabitants
 from tests.e2e.supervised import TANDEM, Surroundings
-from tests.embedded_postgres.folders import ask
+from tests.local.embedded_postgres.folders import ask
 
 COUNT = "SELECT count(*) FROM projects"
 

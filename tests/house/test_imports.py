@@ -7,18 +7,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CODE = ("agent_service", "task_service", "shared", "cli", "migrations")
+CODE = ("agent_service", "task_service", "shared", "local", "cli", "migrations")
 FILES = sorted(str(path.relative_to(ROOT)) for name in CODE for path in (ROOT / name).rglob("*.py"))
 
 GRPC = r"grpc|grpc_\w+|google|buf|protovalidate|tandem"
 KNOWS_GRPC = (
     r".*/(servicer|messages|__main__|assignees)\.py"
     r"|cli/health\.py"
-    r"|shared/(health|idempotency|interceptor|paging|server|status|validation)\.py"
+    r"|shared/grpc_server/.*|shared/resources/(idempotency|pagination|validation)\.py"
 )
 KNOWS_SQL = (
     r".*/queries\.py|migrations/.*"
-    r"|shared/(schema/.*|(access|auth|database|idempotency|listing|owned|statements)\.py)"
+    r"|shared/(schema|database)/.*|shared/auth/(access|authenticator)\.py"
+    r"|shared/resources/(idempotency|listing|project_scoped)\.py"
 )
 
 FORBIDDEN = (  # files, modules that they may not import, why
@@ -69,7 +70,7 @@ def imported(source: str) -> set[str]:
 @pytest.mark.parametrize(
     ("file", "source", "allowed"),
     [
-        ("shared/paging.py", "from task_service.tasks import rules", False),
+        ("shared/resources/pagination.py", "from task_service.tasks import rules", False),
         ("agent_service/agents/rules.py", "import grpc", False),
         ("agent_service/agents/rules.py", "from tandem.agent.v1 import agent_pb2", False),
         ("agent_service/agents/rules.py", "from sqlalchemy import select", False),

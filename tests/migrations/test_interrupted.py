@@ -11,9 +11,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from local.embedded_postgres import Server, start
 from migrations.run import current
-from shared.embedded_postgres import Server, start
-from tests.embedded_postgres.folders import reachable_folder, remove
+from tests.local.embedded_postgres.folders import reachable_folder, remove
 from tests.migrations.database import COLUMNS, CONSTRAINTS, INDEXES, Database
 from tests.migrations.legacy import Mix, make_legacy
 from tests.migrations.stopping_migrator import COMMIT, LOCK

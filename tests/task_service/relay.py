@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from shared.errors import Reason, Refusal
-from shared.status import DETAILS_KEY, to_status
+from shared.grpc_server.status import DETAILS_KEY, to_status
 
 
 @dataclass

@@ -8,8 +8,8 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from shared.errors import Reason
-from shared.listing import Reach
-from shared.paging import Order
+from shared.resources.listing import Reach
+from shared.resources.pagination import Order
 from tandem.task.v1.task_service_pb2 import (
     ASSIGNEE_TYPE_AGENT,
     ASSIGNEE_TYPE_USER,

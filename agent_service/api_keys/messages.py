@@ -1,0 +1,149 @@
+"""Callers and API keys between the wire and the rules."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from agent_service.api_keys.expiry import LONGEST, SHORTEST, is_allowed
+from agent_service.api_keys.keys import NewKey
+from shared.auth.caller import Agent, Caller, User
+from shared.database.pool import Record
+from shared.errors import invalid_field
+from shared.resources.listing import Listing, Query
+from shared.resources.pagination import Pager, instant
+from shared.resources.validation import KIB, timestamp, validate, validate_new
+from tandem.agent.v1 import auth_service_pb2 as pb
+
+# They stand in tokens, of which the services take 8 KiB.
+CAPABILITIES_BYTES = 4 * KIB
+ORDERS = ("created_at",)
+TIMES = {"created_at": instant}
+
+TO_STATUS = {
+    "active": pb.API_KEY_STATUS_ACTIVE,
+    "revoked": pb.API_KEY_STATUS_REVOKED,
+    "expired": pb.API_KEY_STATUS_EXPIRED,
+}
+
+
+def who(caller: Caller, token_expires_at: float) -> pb.WhoAmIResponse:
+    """A caller as a message."""
+    answer = pb.WhoAmIResponse(
+        caller_id=str(caller.id), token_expires_at=Timestamp(seconds=int(token_expires_at))
+    )
+    if isinstance(caller, User):
+        answer.caller_type = pb.CALLER_TYPE_USER
+        answer.user.CopyFrom(_user(caller))
+    if isinstance(caller, Agent):
+        answer.caller_type = pb.CALLER_TYPE_AGENT
+        answer.project_id = str(caller.project_id)
+        answer.capabilities.extend(caller.capabilities)
+    return answer
+
+
+def _user(user: User) -> pb.User:
+    return pb.User(
+        id=str(user.id),
+        username=user.name,
+        email=user.email,
+        full_name=user.full_name,
+        is_superuser=user.is_superuser,
+    )
+
+
+def api_key(row: Record) -> pb.ApiKey:
+    """A row as a message."""
+    creator = row["created_by_id"]
+    return pb.ApiKey(
+        id=str(row["id"]),
+        project_id=str(row["project_id"]),
+        agent_id=str(row["agent_id"]),
+        key_id=row["key_id"],
+        key_prefix=row["key_prefix"],
+        capabilities=row["capabilities"],
+        status=TO_STATUS[row["status"]],
+        expires_at=row["expires_at"],
+        last_used_at=row["last_used_at"],
+        created_by_id=None if creator is None else str(creator),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        revision=row["revision"],
+    )
+
+
+def created(found: tuple[Record, NewKey]) -> pb.CreateApiKeyResponse:
+    """A new key, with its secret."""
+    row, key = found
+    return pb.CreateApiKeyResponse(api_key=api_key(row), secret=key.text)
+
+
+def rotated(found: tuple[Record, NewKey]) -> pb.RotateApiKeyResponse:
+    """A new key in place of an old one, with its secret."""
+    row, key = found
+    return pb.RotateApiKeyResponse(api_key=api_key(row), secret=key.text)
+
+
+def granted(token: str, expires_at: int) -> pb.ExchangeApiKeyResponse:
+    """A token that was given for a key."""
+    return pb.ExchangeApiKeyResponse(access_token=token, expires_at=Timestamp(seconds=expires_at))
+
+
+def listing(found: Listing, pager: Pager) -> pb.ListApiKeysResponse:
+    """A page of rows."""
+    query = found.query
+    keys, token = pager.fit(query.page, query.filters, found.rows, api_key, cut=found.cut)
+    return pb.ListApiKeysResponse(api_keys=keys, next_page_token=token, total_size=found.total)
+
+
+def new_api_key(request: pb.CreateApiKeyRequest) -> dict[str, Any]:
+    """The columns of a key that is to be created, as far as its agent's owner says them."""
+    validate_new(request, "api_key")
+    return {
+        "of_agent": UUID(request.api_key.agent_id),
+        "capabilities": _capabilities(request.api_key),
+        "expires_at": _expires_at(request.api_key),
+    }
+
+
+def query(request: pb.ListApiKeysRequest, pager: Pager) -> Query:
+    """What a list is asked for."""
+    validate(request)
+    filters = {"agent_id": UUID(request.agent_id)}
+    return Query(filters, pager.read(request, filters, ORDERS, TIMES))
+
+
+def api_key_id(request: pb.RevokeApiKeyRequest) -> UUID:
+    """The one id of a request."""
+    validate(request)
+    return UUID(request.api_key_id)
+
+
+def grace(request: pb.RotateApiKeyRequest) -> timedelta:
+    """How long the old key stays valid."""
+    validate(request)
+    return request.grace_period.ToTimedelta()
+
+
+def secret(request: pb.ExchangeApiKeyRequest) -> str:
+    """The key that is to be exchanged."""
+    validate(request)
+    return request.api_key
+
+
+def _capabilities(key: pb.ApiKey) -> list[str]:
+    capabilities = list(key.capabilities)
+    if len(json.dumps(capabilities)) > CAPABILITIES_BYTES:
+        limit = f"must be at most {CAPABILITIES_BYTES // KIB} KiB together, as ASCII JSON"
+        raise invalid_field("api_key.capabilities", limit)
+    return capabilities
+
+
+def _expires_at(key: pb.ApiKey) -> datetime | None:
+    path = "api_key.expires_at"
+    expires_at = timestamp(key, "expires_at", path)
+    if expires_at is not None and not is_allowed(expires_at, datetime.now(UTC)):
+        raise invalid_field(path, f"must be {SHORTEST.days} to {LONGEST.days} days ahead")
+    return expires_at

@@ -1,0 +1,1 @@
+"""What only a workplace needs: the embedded PostgreSQL and what keeps processes running."""

@@ -1,0 +1,70 @@
+"""The addresses that the services listen on."""
+
+import os
+import socket
+import time
+from pathlib import Path
+
+import psutil
+
+from cli.console import CommandError
+from shared.host.supervision import SUPERVISOR_FD
+from shared.settings import Settings
+
+MODULES = ("agent_service", "task_service")
+PATIENCE_SECONDS = 15.0
+POLL_SECONDS = 0.1
+EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
+
+
+def reachable(address: str) -> str:
+    """Where a client on this machine finds what listens on `address`."""
+    host, _, port = address.rpartition(":")
+    return f"{EVERY_ADDRESS.get(host, host)}:{port}"
+
+
+def require_free(settings: Settings) -> None:
+    """Wait for the services of a killed `tandem up` on the same data, which are about to end.
+
+    Raises CommandError where an address is occupied by anybody else.
+    """
+    variables = {
+        "TANDEM_AGENT_ADDRESS": settings.agent_address,
+        "TANDEM_TASK_ADDRESS": settings.task_address,
+    }
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    for variable, address in variables.items():
+        while trouble := _trouble(address):
+            if time.monotonic() > deadline or not _leftovers(settings.data_dir.resolve()):
+                raise CommandError(
+                    f"Cannot listen on {address}: {trouble}. Set {variable} to another host:port."
+                )
+            time.sleep(POLL_SECONDS)
+
+
+def _trouble(address: str) -> str | None:
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, int(port)), family=family).close()
+    except socket.gaierror:
+        return "there is no such host"
+    except OSError as error:
+        return os.strerror(error.errno or 0).lower()
+    return None
+
+
+def _leftovers(data_dir: Path) -> list[psutil.Process]:
+    """Services that a `tandem up` started on this data and that still run."""
+    return [process for process in psutil.process_iter() if _is_leftover(process, data_dir)]
+
+
+def _is_leftover(process: psutil.Process, data_dir: Path) -> bool:
+    try:
+        if process.cmdline()[-1:] not in [[module] for module in MODULES]:
+            return False
+        environment = process.environ()
+    except psutil.Error:
+        return False
+    return SUPERVISOR_FD in environment and environment.get("TANDEM_DATA_DIR") == str(data_dir)

@@ -1,0 +1,49 @@
+"""The embedded PostgreSQL for one command that needs a database for a moment."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from local.embedded_postgres.errors import EmbeddedPostgresError
+from local.embedded_postgres.server import running_url, start
+from shared.host.data_lock import DataInUseError, hold
+
+COMMAND = "a tandem command"
+"""The purpose under which a command owns the data while it runs a server of its own."""
+
+PATIENCE_SECONDS = 20.0
+POLL_SECONDS = 0.05
+
+
+@contextmanager
+def borrow(data_dir: Path) -> Iterator[str]:
+    """The URL of the server on this data; where none runs, one is started and stopped afterwards.
+
+    The server of another command is not shared, because it ends with that command: this one waits
+    for its turn, as it does for a server that is being started. Raises EmbeddedPostgresError.
+    """
+    with ExitStack() as stack:
+        yield _url(stack, data_dir)
+
+
+def _url(stack: ExitStack, data_dir: Path) -> str:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            stack.enter_context(hold(data_dir, COMMAND))
+            return _own_url(stack, data_dir)
+        except DataInUseError as use:
+            url = running_url(data_dir) if use.purpose != COMMAND else None
+            if url:
+                return url
+            if time.monotonic() > deadline:
+                raise EmbeddedPostgresError(str(use)) from None
+        time.sleep(POLL_SECONDS)
+
+
+def _own_url(stack: ExitStack, data_dir: Path) -> str:
+    server = start(data_dir)
+    if not server.adopted:
+        stack.callback(server.stop)
+    return server.url

@@ -1,0 +1,154 @@
+"""Where an embedded PostgreSQL keeps what: its data, its log, its password and its port."""
+
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.embedded_postgres.account import Account, account_for
+from local.embedded_postgres.errors import EmbeddedPostgresError
+from shared.host.private_files import keep_private, write_whole
+
+SYSTEM_ROOT = Path("/var/lib/tandem")
+ID_FILE = "postgres.id"
+OWNER_FILE = "data_dir"
+
+
+@dataclass(frozen=True)
+class Home:
+    """The places of one embedded PostgreSQL.
+
+    `data_dir` is the caller's and holds the small files; `folder` holds the cluster and is another
+    place only where the account that PostgreSQL runs as cannot reach `data_dir`.
+    """
+
+    data_dir: Path
+    folder: Path
+    account: Account
+
+    @property
+    def cluster(self) -> Path:
+        return self.folder / "postgres"
+
+    @property
+    def log(self) -> Path:
+        return self.data_dir / "postgres.log"
+
+    @property
+    def port_file(self) -> Path:
+        """Its existence also says that the cluster was complete once."""
+        return self.data_dir / "postgres.port"
+
+    def password(self) -> str:
+        """The password of the role `tandem`, made before there is a cluster.
+
+        Raises EmbeddedPostgresError where there is one whose password is gone.
+        """
+        path = self.data_dir / "postgres.password"
+        if self.cluster.exists() and not path.exists():
+            raise EmbeddedPostgresError(
+                f"{path} is gone, without which the database in {self.cluster} lets nobody in: "
+                "put it back."
+            )
+        return keep_private(path, lambda: secrets.token_urlsafe(32))
+
+    def port(self) -> int | None:
+        """The port that was used last, None also where a full disk or a crash left no number."""
+        text = self.port_file.read_text() if self.port_file.exists() else ""
+        return int(text) if text.isdecimal() else None
+
+    def keep_port(self, port: int) -> None:
+        write_whole(self.port_file, str(port))
+
+    def major(self) -> int | None:
+        """The major version of PostgreSQL that made the cluster, None where there is none yet."""
+        marker = self.cluster / "PG_VERSION"
+        return int(marker.read_text()) if marker.exists() else None
+
+
+def existing_home(data_dir: Path) -> Home | None:
+    """The home whose cluster is there, None where none was made yet.
+
+    Raises EmbeddedPostgresError where one was made and is gone: an empty one in its place would
+    look like lost data.
+    """
+    data_dir = data_dir.resolve()
+    folder = _recorded_folder(data_dir) or data_dir
+    home = Home(data_dir, folder, account_for(folder / "postgres"))
+    if home.cluster.exists():
+        return home
+    if home.port_file.exists():
+        raise EmbeddedPostgresError(
+            f"The database that {data_dir} belongs to is gone from {home.cluster}: "
+            f"put it back, or remove {data_dir} to begin with an empty one."
+        )
+    return None
+
+
+def settle(data_dir: Path) -> Home:
+    """The existing home, or a place for a new one; `data_dir` is created where it is missing."""
+    data_dir = data_dir.resolve()
+    data_dir.mkdir(parents=True, exist_ok=True)
+    home = existing_home(data_dir) or _new_home(data_dir)
+    if not home.account.can_enter(home.folder):
+        raise EmbeddedPostgresError(
+            f"The account that PostgreSQL runs as cannot enter {home.folder}: "
+            "move it, or set TANDEM_DATA_DIR to a folder that it can reach."
+        )
+    return home
+
+
+def _new_home(data_dir: Path) -> Home:
+    account = account_for(data_dir / "postgres")
+    folder = _recorded_folder(data_dir)
+    if not (folder and folder.exists()):
+        folder = data_dir if account.can_enter(data_dir) else _folder_elsewhere(data_dir)
+    return Home(data_dir, folder, account)
+
+
+def _recorded_folder(data_dir: Path) -> Path | None:
+    record = data_dir / ID_FILE
+    if not record.exists():
+        return None
+    folder = SYSTEM_ROOT / record.read_text()
+    if (folder / OWNER_FILE).exists():
+        _refuse_a_copy(data_dir, Path((folder / OWNER_FILE).read_text()))
+    return folder
+
+
+def _refuse_a_copy(data_dir: Path, owner: Path) -> None:
+    """A copied data folder names the same cluster as its original: never share it silently."""
+    original = owner / ID_FILE
+    ours = data_dir / ID_FILE
+    if (
+        original.exists()
+        and not original.samefile(ours)
+        and original.read_text() == ours.read_text()
+    ):
+        raise EmbeddedPostgresError(
+            f"{data_dir} is a copy of {owner}, and the database belongs to the original: "
+            "use another TANDEM_DATA_DIR."
+        )
+
+
+def _folder_elsewhere(data_dir: Path) -> Path:
+    """A new folder that every account can enter, remembered by a random id in `data_dir`."""
+    identity = secrets.token_hex(8)
+    folder = system_root() / identity
+    folder.mkdir()
+    folder.chmod(0o755)
+    write_whole(folder / OWNER_FILE, str(data_dir))
+    write_whole(data_dir / ID_FILE, identity)
+    return folder
+
+
+def system_root() -> Path:
+    """The folder for what cannot be in a data folder. Raises where others could change it."""
+    with suppress(FileExistsError):
+        SYSTEM_ROOT.mkdir(parents=True)
+        SYSTEM_ROOT.chmod(0o755)  # whatever the umask says: it is ours, and must be reachable
+    state = SYSTEM_ROOT.stat()
+    if state.st_uid != os.geteuid() or state.st_mode & 0o022:
+        raise EmbeddedPostgresError(f"{SYSTEM_ROOT} must belong to root and to root alone.")
+    return SYSTEM_ROOT

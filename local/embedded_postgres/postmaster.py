@@ -1,0 +1,153 @@
+"""Starting a postmaster on a cluster, whatever its predecessor left behind."""
+
+import logging
+import random
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+
+from local.embedded_postgres.binaries import Binaries
+from local.embedded_postgres.errors import EmbeddedPostgresError
+from local.embedded_postgres.home import Home
+from local.embedded_postgres.processes import (
+    POLL_SECONDS,
+    READY,
+    has_ended,
+    inhabitants,
+    is_postgres,
+    read_pid_file,
+)
+
+HOST = "127.0.0.1"
+# Below the ports that the kernel gives to clients: one of ours that asks for a server which is just
+# being restarted could be given the server's own port, and keep it.
+PORTS = range(15432, 32768)
+PORT_ATTEMPTS = 3
+READY_SECONDS = 60.0  # a recovery reads what was written since the last checkpoint
+ORPHAN_SECONDS = 5.0  # a backend notices at once that its postmaster died, unless it is computing
+LOG_BYTES = 5 * 2**20
+
+SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "max_connections": "100",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "jit": "off",  # it costs more than it gains on statements of milliseconds
+    # The services report refused statements themselves; here, only what the server says of itself.
+    "log_min_messages": "log",
+    "log_min_error_statement": "panic",
+    "log_checkpoints": "off",
+}
+
+log = logging.getLogger("tandem.embedded_postgres")
+
+
+def launch(home: Home, binaries: Binaries) -> psutil.Process:
+    """Start a postmaster and wait until it accepts connections; the port used last is kept.
+
+    Raises EmbeddedPostgresError with the last line of its log where it does not.
+    """
+    _make_way(home.cluster)
+    bound_log(home)
+    for _ in range(PORT_ATTEMPTS):
+        port = _port(home)
+        process = _spawn(home, binaries, port)
+        if wait_until_ready(process, home.cluster):
+            return process
+        if _is_free(port):
+            break  # the port was not the trouble
+    lines = home.log.read_text(errors="replace").splitlines() or ["nothing"]
+    raise EmbeddedPostgresError(f"PostgreSQL did not start; {home.log} ends with: {lines[-1]}")
+
+
+def wait_until_ready(process: psutil.Process, cluster: Path) -> bool:
+    """True once it accepts connections, False when it ended instead.
+
+    Raises EmbeddedPostgresError after a minute; the process goes on starting.
+    """
+    deadline = time.monotonic() + READY_SECONDS
+    while not has_ended(process):
+        said = read_pid_file(cluster)
+        if said and said.pid == process.pid and said.state == READY:
+            return True
+        if time.monotonic() > deadline:
+            raise EmbeddedPostgresError(f"PostgreSQL in {cluster} is not ready after a minute.")
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+def bound_log(home: Home) -> None:
+    """Keep the server's log and its predecessor below some megabytes each, while it runs, too."""
+    if home.log.exists() and home.log.stat().st_size > LOG_BYTES:
+        home.log.with_suffix(".log.1").write_bytes(home.log.read_bytes())
+        home.log.write_bytes(b"")  # the server appends, so it goes on at the new end
+
+
+def _spawn(home: Home, binaries: Binaries, port: int) -> psutil.Process:
+    settings = SETTINGS | {"port": str(port)}
+    arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    with home.log.open("ab") as output:
+        child = subprocess.Popen(  # noqa: S603
+            home.account.command(binaries.postgres, "-D", home.cluster, *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            **home.account.options(home.folder),
+        )
+    child.returncode = 0  # it may outlive us, so Popen shall not complain that it does
+    return psutil.Process(child.pid)
+
+
+def _port(home: Home) -> int:
+    """The port used last, so that clients find the server again; another where that is taken."""
+    port = home.port()
+    if port is None or not _is_free(port):
+        port = next(port for port in iter(_any_port, None) if _is_free(port))
+        home.keep_port(port)
+    return port
+
+
+def _any_port() -> int:
+    return random.choice(PORTS)  # noqa: S311
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def _make_way(cluster: Path) -> None:
+    """Clear what a killed postmaster left: its orphans first, then a pid that somebody else got.
+
+    PostgreSQL takes any living process for its predecessor when its pid stands in postmaster.pid,
+    and would never start. The file is removed only while nobody at all works in the cluster.
+    """
+    pid_file = cluster / "postmaster.pid"
+    if not pid_file.exists():
+        return
+    _outlive_orphans(cluster)
+    stale = read_pid_file(cluster)
+    if stale and not psutil.pid_exists(stale.pid):
+        return  # PostgreSQL sees that for itself, but not what a power cut made of the file
+    for process in inhabitants(cluster):
+        raise EmbeddedPostgresError(
+            f"Process {process.pid} works in {cluster}: PostgreSQL cannot start beside it."
+        )
+    pid_file.unlink()
+
+
+def _outlive_orphans(cluster: Path) -> None:
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while orphans := [process for process in inhabitants(cluster) if is_postgres(process, cluster)]:
+        if time.monotonic() > deadline:
+            log.info("Ending what a killed PostgreSQL left running in %s", cluster)
+            for orphan in orphans:
+                orphan.kill()
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,115 @@
+"""From the metadata of a call to the active user or agent who makes it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Uuid, and_, bindparam, or_, select
+
+from shared.auth.access import usable
+from shared.auth.cache import Cache
+from shared.auth.caller import Agent, Caller, User
+from shared.auth.verifier import Claims, Verifier
+from shared.database.pool import Connection
+from shared.database.statement import Statement
+from shared.database.transaction import Database
+from shared.errors import Reason, Refusal, caller_inactive
+from shared.schema import agent_api_keys, agents, users
+
+MAXIMUM_TOKEN_CHARACTERS = 8192
+CACHED_CALLERS = 10_000
+# How long a change of a caller may go unnoticed; the promise is "within seconds".
+CALLER_SECONDS = 1.0
+BEARER = "bearer "
+
+# The user whom a token names.
+USER = Statement(
+    select(users.c.username, users.c.email, users.c.full_name, users.c.is_superuser).where(
+        users.c.id == bindparam("id"), users.c.is_active
+    )
+)
+
+_key = bindparam("api_key_id", type_=Uuid)
+# The agent whom a token names, and what the API key is for that it was given for, where one was.
+AGENT = Statement(
+    select(agents.c.project_id, agent_api_keys.c.capabilities)
+    .select_from(
+        agents.outerjoin(
+            agent_api_keys,
+            and_(agent_api_keys.c.id == _key, agent_api_keys.c.agent_id == agents.c.id),
+        )
+    )
+    .where(agents.c.id == bindparam("id"), agents.c.is_active, or_(_key.is_(None), usable()))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Who calls, and the token that proves it, with its end in seconds since 1970."""
+
+    caller: Caller
+    token: str
+    expires_at: float
+
+
+class Authenticator:
+    """Verifies tokens and loads the users and agents whom they name."""
+
+    def __init__(self, database: Database, verifier: Verifier) -> None:
+        self._database = database
+        self._verifier = verifier
+        self._callers: Cache[tuple[Caller, float]] = Cache(CACHED_CALLERS)
+
+    async def authenticate(self, authorization: Sequence[str]) -> Proof:
+        """The caller whom the `authorization` metadata proves.
+
+        Raises Refusal: TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, CALLER_INACTIVE,
+        ISSUER_UNAVAILABLE, DATABASE_UNAVAILABLE.
+        """
+        token = _bearer(authorization)
+        claims = await self._verifier.verify(token)
+        cached = self._callers.get(claims.identity)
+        if cached is not None and time.monotonic() - cached[1] < CALLER_SECONDS:
+            return Proof(cached[0], token, claims.expires_at)
+        return Proof(await self._load(claims), token, claims.expires_at)
+
+    async def _load(self, claims: Claims) -> Caller:
+        find = _user if claims.kind == "user" else _agent
+        asked = time.monotonic()
+        caller = await self._database.read(lambda connection: find(connection, claims))
+        if caller is None:
+            raise caller_inactive()
+        self._callers.put(claims.identity, (caller, asked))
+        return caller
+
+
+async def _user(connection: Connection, claims: Claims) -> Caller | None:
+    row = await USER.row(connection, id=claims.subject)
+    if row is None:
+        return None
+    return User(
+        claims.subject, row["username"], row["email"], row["full_name"], row["is_superuser"]
+    )
+
+
+async def _agent(connection: Connection, claims: Claims) -> Caller | None:
+    row = await AGENT.row(connection, id=claims.subject, api_key_id=claims.api_key_id)
+    if row is None:
+        return None
+    name = f"agent {claims.subject}"
+    return Agent(claims.subject, name, row["project_id"], row["capabilities"] or [])
+
+
+def _bearer(authorization: Sequence[str]) -> str:
+    if not authorization:
+        message = "The call has no metadata authorization: Bearer <JWT>."
+        raise Refusal(Reason.TOKEN_MISSING, message)
+    if len(authorization) > 1:
+        raise Refusal(Reason.TOKEN_INVALID, "The call has more than one authorization metadata.")
+    value = authorization[0]
+    if value[: len(BEARER)].lower() != BEARER or len(value) > MAXIMUM_TOKEN_CHARACTERS:
+        message = (
+            f"The authorization is not Bearer <JWT> of up to {MAXIMUM_TOKEN_CHARACTERS} characters."
+        )
+        raise Refusal(Reason.TOKEN_INVALID, message)
+    return value[len(BEARER) :].strip()

@@ -1,0 +1,107 @@
+"""Which keys a service trusts, as it is configured."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from shared.auth.jwks_client import IssuerKeys
+from shared.auth.keys import VerificationKey, public_key, public_key_of_pem, signing_key, thumbprint
+from shared.settings import Settings, SettingsError
+
+NO_KEY = (
+    "No key to verify tokens by: set TANDEM_JWT_PUBLIC_KEY (a PEM public key for RS256, ES256 or "
+    "EdDSA) or TANDEM_JWT_JWKS_URL (where the issuer publishes such keys), or TANDEM_JWT_SECRET "
+    "(at least 32 bytes, HS256) for development."
+)
+ONE_KEY = (
+    "Set only one of TANDEM_JWT_SECRET, TANDEM_JWT_PUBLIC_KEY and TANDEM_JWT_JWKS_URL: "
+    "it decides whose tokens are good."
+)
+NO_PRIVATE_KEY = (
+    "Set only one of TANDEM_JWT_SECRET and TANDEM_JWT_PRIVATE_KEY: agents' tokens are signed with "
+    "the one that is there."
+)
+
+
+class KeyRing(Protocol):
+    """The keys that are trusted."""
+
+    async def find(self, kid: str | None) -> VerificationKey | None:
+        """The key for a token whose header has this `kid`; None where there is none.
+
+        Raises Refusal(ISSUER_UNAVAILABLE) where that cannot be known.
+        """
+
+    def on_change(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called whenever other keys are trusted than before."""
+
+    async def close(self) -> None:
+        """Do nothing in the background any more."""
+
+
+def key_ring(settings: Settings) -> KeyRing:
+    """The keys out of the settings; those of a JWKS URL are fetched by the running event loop.
+
+    Raises SettingsError where the settings say none, more than one, or one that is of no use.
+    """
+    require_one_source(settings)
+    if settings.jwt_secret:
+        return OneKey(VerificationKey("HS256", settings.jwt_secret.get_secret_value()))
+    signing = signing_key(settings)
+    own = public_key(signing.key.public_key()) if signing else None
+    if settings.jwt_jwks_url:
+        ring: KeyRing = IssuerKeys(settings.jwt_jwks_url)
+        return WithOwnKey(own, ring) if own else ring
+    public = public_key_of_pem(settings.jwt_public_key or "")
+    return WithOwnKey(own, OneKey(public)) if own and own != public else OneKey(public)
+
+
+def require_one_source(settings: Settings) -> None:
+    """Raises SettingsError where there is not exactly one that says whose tokens are good."""
+    sources = (settings.jwt_secret, settings.jwt_public_key, settings.jwt_jwks_url)
+    given = sum(1 for source in sources if source)
+    if given != 1:
+        raise SettingsError(ONE_KEY if given else NO_KEY)
+    if settings.jwt_secret and settings.jwt_private_key:
+        raise SettingsError(NO_PRIVATE_KEY)
+
+
+def page_key(settings: Settings) -> bytes:
+    """What page tokens are signed with: the same in every process, and whatever keys come and go.
+
+    Where it is made of what everybody may know, page tokens are safe from mistakes only. That is
+    enough: one says where a page begins, and nothing about what its bearer may see.
+    """
+    for secret in (settings.jwt_secret, settings.jwt_private_key):
+        if secret:
+            return secret.get_secret_value().encode()
+    return (settings.jwt_public_key or settings.jwt_jwks_url or "").encode()
+
+
+class OneKey:
+    """One key, whatever a token calls it."""
+
+    def __init__(self, key: VerificationKey) -> None:
+        self._key = key
+
+    async def find(self, kid: str | None) -> VerificationKey:  # noqa: ARG002
+        return self._key
+
+    def on_change(self, tell: Callable[[], None]) -> None:
+        """It never does."""
+
+    async def close(self) -> None:
+        """It does nothing in the background."""
+
+
+class WithOwnKey:
+    """Our own key, which says who is an agent, beside those of who says who is a user."""
+
+    def __init__(self, own: VerificationKey, others: KeyRing) -> None:
+        self._kid = thumbprint(own)
+        self._own = VerificationKey(own.algorithm, own.key, callers=("agent",))
+        self._others = others
+        self.on_change = others.on_change
+        self.close = others.close
+
+    async def find(self, kid: str | None) -> VerificationKey | None:
+        return self._own if kid == self._kid else await self._others.find(kid)

@@ -1,0 +1,1 @@
+"""PostgreSQL: the pool, units of work, statements."""

@@ -1,0 +1,153 @@
+"""Units of work on the database: attempts, transactions, and what ends them early."""
+
+import asyncio
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import asyncpg
+
+from shared.database.pool import UNIT_TIMEOUT_SECONDS, Connection, Pool, UnitOfWork
+from shared.errors import Reason, Refusal
+
+T = TypeVar("T")
+
+ATTEMPTS = 4
+RETRY_AFTER_SECONDS = 1.0
+
+CONFLICTS = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+)
+OUTAGES = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InvalidCatalogNameError,
+)
+# Kinds of the above that say something else: what it is to be tried again, or corrected.
+NO_OUTAGES = (*CONFLICTS, asyncpg.ClientConfigurationError)
+
+
+class Database:
+    """One PostgreSQL database, and units of work on it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._units: set[asyncio.Future[Any]] = set()
+
+    @classmethod
+    async def connect(cls, url: str, size: int, name: str = "tandem") -> "Database":
+        """Open a pool of up to `size` connections; `name` is shown in pg_stat_activity.
+
+        Raises Refusal(DATABASE_UNAVAILABLE), and ValueError if the URL makes no sense: its text
+        may quote the password.
+        """
+        with OUTAGE:
+            return cls(await Pool.connect(url, size, name))
+
+    async def close(self) -> None:
+        """Wait for the units of work under way, then close every connection."""
+        if self._units:
+            await asyncio.wait(self._units, timeout=UNIT_TIMEOUT_SECONDS)
+        await self._pool.close()
+
+    async def read(self, unit_of_work: UnitOfWork[T]) -> T:
+        """Run statements that change nothing, each in a transaction of its own.
+
+        Raises Refusal(DATABASE_UNAVAILABLE), and Refusal(CONFLICT) if a migration is in the way.
+        """
+        try:
+            with OUTAGE:
+                return await self._pool.run(unit_of_work)
+        except CONFLICTS:
+            raise _conflict() from None
+
+    async def single(self, unit_of_work: UnitOfWork[T]) -> T:
+        """Run a unit of work that changes something by one statement only.
+
+        The statement is its own transaction, which spares BEGIN and COMMIT; otherwise as
+        `transaction`.
+        """
+        return await self._shielded(self._attempts(unit_of_work))
+
+    async def transaction(self, unit_of_work: UnitOfWork[T]) -> T:
+        """Run a unit of work that is committed when it returns and undone when it raises.
+
+        It runs to its end even if the caller goes away, because nobody knows what became of a
+        cancelled COMMIT. After a deadlock it is run again from its beginning.
+
+        Raises Refusal(DATABASE_UNAVAILABLE), and Refusal(CONFLICT) if every attempt ended in a
+        deadlock or a lock was not free within LOCK_TIMEOUT_SECONDS.
+        """
+
+        async def within(connection: Connection) -> T:
+            async with connection.transaction():
+                return await unit_of_work(connection)
+
+        return await self._shielded(self._attempts(within))
+
+    async def _attempts(self, unit_of_work: UnitOfWork[T]) -> T:
+        for attempt in range(ATTEMPTS):
+            try:
+                with OUTAGE:
+                    return await self._pool.run(unit_of_work)
+            except asyncpg.LockNotAvailableError:
+                break  # it has waited long enough, and others need the connection
+            except CONFLICTS:
+                await asyncio.sleep(0.01 * 2**attempt)
+        raise _conflict()
+
+    async def _shielded(self, attempts: Awaitable[T]) -> T:
+        task = asyncio.ensure_future(attempts)
+        self._units.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: "asyncio.Future[Any]") -> None:
+        self._units.discard(task)
+        if not task.cancelled():
+            task.exception()  # retrieved even if nobody waits for it any more
+
+
+def _conflict() -> Refusal:
+    message = "Concurrent changes got in each other's way; try again."
+    return Refusal(Reason.CONFLICT, message, retry_after=RETRY_AFTER_SECONDS)
+
+
+@contextmanager
+def translate_violations(refusals: Mapping[str, Refusal]) -> Iterator[None]:
+    """Turn the violation of a constraint, known by its name, into what it stands for."""
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError as error:
+        refusal = refusals.get(error.constraint_name or "")
+        if refusal is None:
+            raise
+        raise refusal from None  # it is an answer like others: the log needs no cause
+
+
+class _Outage:
+    """Turns what asyncpg raises where the database is out of reach into a refusal."""
+
+    def __enter__(self) -> None:
+        """Nothing to prepare; a generator would cost more than the work around it."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, OUTAGES) and not isinstance(error, NO_OUTAGES):
+            raise Refusal(
+                Reason.DATABASE_UNAVAILABLE,
+                "The database does not answer; try again.",
+                retry_after=RETRY_AFTER_SECONDS,
+            ) from error
+
+
+OUTAGE = _Outage()

@@ -1,0 +1,1 @@
+"""The gRPC server: what happens around every call, health, statuses."""

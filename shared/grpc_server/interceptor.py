@@ -1,0 +1,266 @@
+"""What happens to every call, in this order, before and after its servicer method.
+
+1. request id: the log line and every answer carry it, so it comes first;
+2. access rule of the method, then the token: nothing of a request is read for a stranger;
+3. the message: one that is not protobuf never reaches a method;
+4. the method, whose every wait is bounded where it waits;
+5. errors → statuses, then the log line, which has to see the status.
+
+Handlers are wrapped once each, when a method is first called, not on every call as a
+grpc.aio.ServerInterceptor would.
+"""
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum, auto
+from random import getrandbits
+from typing import Any, NoReturn, TypeAlias, TypeGuard
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+
+from shared.auth.authenticator import Authenticator
+from shared.auth.caller import Call, User, current_call
+from shared.errors import Reason, Refusal, Unimplemented, not_allowed_for_agent
+from shared.grpc_server.status import DETAILS_KEY, GRPC_CODES, to_status
+
+log = structlog.get_logger()
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+REQUEST_ID_CHARACTERS = 128
+# Calls whose message is here. Those that never send one are the server's to limit.
+MAXIMUM_CALLS = 1000
+CALL_RETRY_SECONDS = 1.0
+# Streams are open to everybody and last: they must leave room for calls.
+MAXIMUM_STREAMS = 100
+STREAM_RETRY_SECONDS = 10.0
+TRACE_CONTEXT = ("traceparent", "tracestate")
+
+
+class Access(Enum):
+    """Who may call a method at all. Whose rows a caller reaches is the rules' business."""
+
+    OPEN = auto()
+    USER = auto()
+    USER_OR_AGENT = auto()
+
+
+class Interceptor:
+    """Wraps the handlers of a server; see the module."""
+
+    def __init__(self, authenticator: Authenticator, access: Mapping[str, Access]) -> None:
+        self._authenticator = authenticator
+        self._access = access
+        self._calls = 0
+        self._streams: set[asyncio.Task[Any]] = set()
+        self._ending = False
+
+    def end_streams(self) -> None:
+        """End every stream that is open: they have no end of their own that a stop could await."""
+        self._ending = True
+        for task in tuple(self._streams):
+            task.cancel()
+
+    def wrap(self, method: str, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
+        """The handler of `method` ("/package.Service/Method") with everything around it."""
+        parse = _parser(handler.request_deserializer)
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(method, handler.unary_unary, parse),
+                response_serializer=handler.response_serializer,
+            )
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(
+                self._stream(method, handler.unary_stream, parse),
+                response_serializer=handler.response_serializer,
+            )
+        return grpc.stream_stream_rpc_method_handler(
+            self._stream(method, handler.stream_stream, lambda requests: _each(requests, parse)),
+            response_serializer=handler.response_serializer,
+        )
+
+    def _unary(
+        self, method: str, behavior: Callable[[Any, Context], Awaitable[Any]], parse: Any
+    ) -> Callable[[bytes, Context], Awaitable[Any]]:
+        if not inspect.iscoroutinefunction(behavior):
+            behavior = _unimplemented  # a method of the protos that nothing overrides yet
+
+        async def serve(request: bytes, context: Context) -> Any:
+            with _Served(method, context) as served:
+                self._calls += 1
+                try:
+                    self._require_room()
+                    await self._admit(served)
+                    return await behavior(parse(request), context)
+                except Exception as error:
+                    await served.refuse(error)
+                finally:
+                    self._calls -= 1
+
+        return serve
+
+    def _stream(
+        self, method: str, behavior: Callable[..., Any], parse: Callable[[Any], Any]
+    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
+        async def serve(request: Any, context: Context) -> AsyncIterator[Any]:
+            with _Served(method, context) as served:
+                try:
+                    await self._admit(served)
+                    with self._open_stream():
+                        answers = behavior(parse(request), context)
+                        if inspect.isawaitable(answers):  # it writes to the context by itself
+                            await answers
+                            return
+                        async for answer in answers:
+                            yield answer
+                except asyncio.CancelledError:
+                    if not self._ending:
+                        raise
+                    # Who only cancels a handler leaves its client waiting for a status.
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "The server stops.")
+                except Exception as error:
+                    await served.refuse(error)
+
+        return serve
+
+    def _require_room(self) -> None:
+        if self._calls > MAXIMUM_CALLS:
+            message = f"There are {MAXIMUM_CALLS} calls under way already; try again."
+            raise Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=CALL_RETRY_SECONDS)
+
+    @contextmanager
+    def _open_stream(self) -> Iterator[None]:
+        if len(self._streams) >= MAXIMUM_STREAMS:
+            message = f"There are {MAXIMUM_STREAMS} streams open already; close some."
+            raise Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=STREAM_RETRY_SECONDS)
+        task = asyncio.current_task()
+        assert task is not None
+        self._streams.add(task)
+        try:
+            yield
+        finally:
+            self._streams.discard(task)
+
+    async def _admit(self, served: "_Served") -> None:
+        access = self._access[served.method]
+        if access is Access.OPEN:
+            return
+        proof = await self._authenticator.authenticate(served.authorization)
+        served.caller = proof.caller.name
+        if access is Access.USER and not isinstance(proof.caller, User):
+            raise not_allowed_for_agent()
+        current_call.set(
+            Call(
+                served.method,
+                served.request_id,
+                proof.caller,
+                proof.token,
+                proof.expires_at,
+                tuple(served.trace),
+                served.context.time_remaining,
+            )
+        )
+
+
+class _Served:
+    """One call from its metadata to its log line."""
+
+    def __init__(self, method: str, context: Context) -> None:
+        self.method = method
+        self.context = context
+        self.caller = "-"
+        self.code = "OK"
+        self.reason: str | None = None
+        self.authorization: list[str] = []
+        self.trace: list[tuple[str, str]] = []
+        self.request_id = ""
+
+    def __enter__(self) -> "_Served":
+        self._started = time.perf_counter()
+        for key, value in self.context.invocation_metadata() or ():
+            if key == "authorization":
+                self.authorization.append(value)  # type: ignore[arg-type]
+            elif key == "x-request-id":
+                self.request_id = _sound_request_id(value)
+            elif key in TRACE_CONTEXT and _can_be_sent(value):
+                self.trace.append((key, value))
+        self.request_id = self.request_id or f"{getrandbits(128):032x}"
+        self.context.set_trailing_metadata((("x-request-id", self.request_id),))
+        current_call.set(Call(self.method, self.request_id))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
+            self.code = "CANCELLED"
+        log.info(
+            "call",
+            method=self.method,
+            caller=self.caller,
+            code=self.code,
+            ms=round((time.perf_counter() - self._started) * 1000, 1),
+            request_id=self.request_id,
+            **({"reason": self.reason} if self.reason else {}),
+        )
+
+    async def refuse(self, error: Exception) -> NoReturn:
+        """End the call with the status that the error stands for."""
+        if isinstance(error, Unimplemented):
+            self.code = "UNIMPLEMENTED"
+            await self.context.abort(grpc.StatusCode.UNIMPLEMENTED, str(error))
+        if isinstance(error, grpc.aio.AbortError):  # a health or reflection method's own answer
+            self.code = grpc.StatusCode(self.context.code()).name
+            raise error
+        refusal = self._refusal(error)
+        self.code, self.reason = refusal.reason.code.name, refusal.reason.name
+        status = to_status(refusal)
+        await self.context.abort(
+            GRPC_CODES[refusal.reason.code],
+            status.message,
+            (("x-request-id", self.request_id), (DETAILS_KEY, status.SerializeToString())),
+        )
+
+    def _refusal(self, error: Exception) -> Refusal:
+        if isinstance(error, Refusal):
+            if error.__cause__ is not None:
+                log.warning("refused", request_id=self.request_id, exc_info=error.__cause__)
+            return error
+        if isinstance(error, DecodeError):
+            message = "The request is not a valid message of its type."
+            return Refusal(Reason.INVALID_FIELD, message)
+        log.error("fault", method=self.method, request_id=self.request_id, exc_info=error)
+        return Refusal(
+            Reason.INTERNAL,
+            f"Something went wrong inside; the log has it under {self.request_id}.",
+            metadata={"request_id": self.request_id},
+        )
+
+
+async def _unimplemented(_request: Any, _context: Context) -> NoReturn:
+    raise Unimplemented("The method is not implemented yet.")
+
+
+def _sound_request_id(value: str | bytes) -> str:
+    return value if _can_be_sent(value) and len(value) <= REQUEST_ID_CHARACTERS else ""
+
+
+def _can_be_sent(value: str | bytes) -> TypeGuard[str]:
+    """Whether metadata may have this value. What comes in is not held to it."""
+    return isinstance(value, str) and value.isascii() and value.isprintable()
+
+
+def _parser(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    def parse(data: bytes) -> Any:
+        return data if deserializer is None else deserializer(data)
+
+    return parse
+
+
+async def _each(
+    requests: AsyncIterator[bytes], parse: Callable[[bytes], Any]
+) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield parse(request)

@@ -1,0 +1,187 @@
+"""Assembles a gRPC server: limits, the interceptor, health, reflection, a clean end."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf import descriptor_pool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+from grpc_reflection.v1alpha._async import ReflectionServicer
+from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
+
+from shared.auth.authenticator import Authenticator
+from shared.grpc_server.health import Health
+from shared.grpc_server.interceptor import Access, Interceptor
+
+log = structlog.get_logger()
+
+MIB = 1024 * 1024
+SECOND = 1000
+DRAIN_SECONDS = 10.0
+GOODBYE_SECONDS = 0.1
+# With those that have not sent a message, which nobody but gRPC itself sees and which cost little:
+# whoever opens these must not keep others out with a few connections.
+MAXIMUM_OPEN_CALLS = 10_000
+OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a second server on the same port has to be told, not to share it
+    ("grpc.max_receive_message_length", 4 * MIB),
+    ("grpc.max_metadata_size", 16 * 1024),
+    ("grpc.absolute_max_metadata_size", 32 * 1024),
+    ("grpc.max_concurrent_streams", 200),
+    ("grpc.max_connection_idle_ms", 300 * SECOND),
+    ("grpc.max_connection_age_ms", 1800 * SECOND),
+    ("grpc.max_connection_age_grace_ms", 60 * SECOND),
+    ("grpc.server_handshake_timeout_ms", 10 * SECOND),
+    ("grpc.keepalive_time_ms", 60 * SECOND),
+    ("grpc.keepalive_timeout_ms", 20 * SECOND),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10 * SECOND),
+)
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+OPEN_TO_ALL = {
+    "/grpc.health.v1.Health/Check": Access.OPEN,
+    "/grpc.health.v1.Health/List": Access.OPEN,
+    "/grpc.health.v1.Health/Watch": Access.OPEN,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Access.OPEN,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Access.OPEN,
+}
+
+
+class StartError(Exception):
+    """The server cannot start. The message is a sentence for the operator."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of the protos: its full name, its servicer, and what registers that."""
+
+    name: str
+    servicer: Any
+    register: Callable[[Any, Any], None]
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """A service's handlers behind the interceptor, each wrapped when it is first asked for."""
+
+    def __init__(self, handlers: grpc.GenericRpcHandler, interceptor: Interceptor) -> None:
+        self._handlers = handlers
+        self._interceptor = interceptor
+        self._wrapped: dict[str, Any] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        method = handler_call_details.method
+        if method not in self._wrapped:
+            handler = self._handlers.service(handler_call_details)
+            if handler is None:
+                return None
+            self._wrapped[method] = self._interceptor.wrap(method, handler)
+        return self._wrapped[method]
+
+
+class _Registrar:
+    """Takes what generated code registers, and adds it to the server behind the interceptor."""
+
+    def __init__(self, server: grpc.aio.Server, interceptor: Interceptor) -> None:
+        self._server = server
+        self._interceptor = interceptor
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        self._server.add_generic_rpc_handlers(
+            tuple(_Handlers(handler, self._interceptor) for handler in handlers)
+        )
+
+    def add_registered_method_handlers(self, _service: str, _handlers: Mapping[str, Any]) -> None:
+        """Left out: the lookup of registered methods is the slower one of the two."""
+
+
+class Server:
+    """The services of one process on one address."""
+
+    def __init__(
+        self,
+        services: list[Service],
+        authenticator: Authenticator,
+        access: Mapping[str, Access],
+        closers: Iterable[Callable[[], Awaitable[None]]] = (),
+    ) -> None:
+        """`closers` are called when it has stopped.
+
+        Raises StartError where a method of the services has no access rule.
+        """
+        self._closers = tuple(closers)
+        access = {**OPEN_TO_ALL, **access}
+        _require_a_rule_for_each_method([service.name for service in services], access)
+        self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAXIMUM_OPEN_CALLS)
+        self._health = Health()
+        self._names = [service.name for service in services]
+        self._interceptor = Interceptor(authenticator, access)
+        registrar: Any = _Registrar(self._server, self._interceptor)
+        for service in services:
+            service.register(service.servicer, registrar)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, registrar)
+        _add_reflection([*self._names, HEALTH, reflection.SERVICE_NAME], registrar)
+
+    async def start(self, address: str) -> int:
+        """Listen on `address` ("host:port"; port 0: any that is free) and return the port.
+
+        Raises StartError where the address is occupied or not ours.
+        """
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise StartError(f"Cannot listen on {address}; is something else there?") from None
+        await self._server.start()
+        await self._health.set(("", *self._names), health_pb2.HealthCheckResponse.SERVING)
+        log.info("listening", address=address, port=port)
+        return port
+
+    async def stop(self) -> None:
+        """Take no more calls, let those under way end within DRAIN_SECONDS."""
+        await self._health.set(("", *self._names), health_pb2.HealthCheckResponse.NOT_SERVING)
+        stopping = asyncio.ensure_future(self._server.stop(DRAIN_SECONDS))
+        await asyncio.sleep(GOODBYE_SECONDS)  # for who watches the health, to be told
+        self._interceptor.end_streams()
+        await stopping
+        for close in self._closers:
+            await close()
+        log.info("stopped")
+
+
+def _add_reflection(names: list[str], registrar: Any) -> None:
+    servicer = ReflectionServicer(names)
+    add_ServerReflectionServicer_to_server(servicer, registrar)  # type: ignore[no-untyped-call]
+    # Version 1 has the same messages under another name; some clients speak no other.
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    methods = {"ServerReflectionInfo": handler}
+    registrar.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("grpc.reflection.v1.ServerReflection", methods)]
+    )
+
+
+async def until_told_to_stop() -> None:
+    """Wait for SIGTERM or SIGINT."""
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    await told.wait()
+
+
+def _require_a_rule_for_each_method(names: list[str], access: Mapping[str, Access]) -> None:
+    for name in names:
+        for method in _methods(name):
+            if method not in access:
+                raise StartError(f"The method {method} has no access rule.")
+
+
+def _methods(service: str) -> Iterable[str]:
+    found = descriptor_pool.Default().FindServiceByName(service)
+    return (f"/{service}/{method.name}" for method in found.methods)

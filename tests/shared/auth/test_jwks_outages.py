@@ -1,0 +1,129 @@
+"""Services whose issuer is down, slow or back again, as their callers see it."""
+
+import asyncio
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+
+import grpc
+import orjson
+import pytest
+
+from shared.database.transaction import Database
+from shared.errors import Reason
+from shared.settings import Settings
+from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
+from tests.issuer import Issuer, issuing, published, token
+from tests.processes import service
+from tests.refusals import refused
+from tests.world import Channels, Client, World
+
+WHO = WhoAmIRequest()
+KEY = published("RS256", "a")
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    with issuing() as issuer:
+        yield issuer
+
+
+async def caller(world: World) -> Client:
+    """A user of the issuer's."""
+    user = await world.user()
+    return Client(world.channels, token("RS256", "a", sub=str(user.id)))
+
+
+def listening(process: "subprocess.Popen[str]") -> int:
+    """Where it listens, as soon as it does, whatever it says before."""
+    assert process.stderr
+    while (said := orjson.loads(process.stderr.readline()))["event"] != "listening":
+        pass
+    port: int = said["port"]
+    return port
+
+
+async def served(client: Client, seconds: float = 10) -> None:
+    """Wait until the caller is let in."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            await client.auth.WhoAmI(WHO)
+            return
+        except grpc.aio.AioRpcError:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)
+
+
+async def test_services_start_without_their_issuer(database: Database) -> None:
+    with issuing() as gone:
+        gone.stop()
+    async with World.built(database, Settings(jwt_jwks_url=gone.url)) as world:
+        alice = await caller(world)
+        found = await refused(alice.auth.WhoAmI(WHO), Reason.ISSUER_UNAVAILABLE)
+        assert found.details["RetryInfo"].retry_delay.ToMilliseconds() > 0
+        with issuing(gone.port) as back:
+            back.publish(KEY)
+            await served(alice)
+
+
+async def test_who_waits_for_an_issuer_has_a_deadline(database: Database, issuer: Issuer) -> None:
+    issuer.answer = issuer.hang
+    async with World.built(database, Settings(jwt_jwks_url=issuer.url)) as world:
+        alice = await caller(world)
+        begun = time.monotonic()
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await alice.auth.WhoAmI(WHO, timeout=0.5)
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert time.monotonic() - begun < 1.5
+        await refused(alice.auth.WhoAmI(WHO), Reason.ISSUER_UNAVAILABLE)
+        assert time.monotonic() - begun < 10
+        issuer.publish(KEY)
+        await served(alice)
+
+
+@pytest.mark.parametrize("module", ["agent_service", "task_service"])
+def test_a_process_ends_although_its_issuer_hangs(
+    module: str, database_url: str, issuer: Issuer
+) -> None:
+    issuer.answer = issuer.hang
+    process = service(
+        module,
+        TANDEM_DATABASE_URL=database_url,
+        TANDEM_JWT_SECRET="",
+        TANDEM_JWT_JWKS_URL=issuer.url,
+    )
+    listening(process)
+    while issuer.fetches == 0:
+        time.sleep(0.01)
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert time.monotonic() - begun < 3
+
+
+async def test_a_process_serves_what_its_issuer_publishes(
+    world: World, database_url: str, issuer: Issuer
+) -> None:
+    issuer.publish(KEY)
+    process = service(
+        "agent_service",
+        TANDEM_DATABASE_URL=database_url,
+        TANDEM_JWT_SECRET="",
+        TANDEM_JWT_JWKS_URL=issuer.url,
+    )
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{listening(process)}") as channel:
+            alice = await world.user()
+            channels = Channels(channel, channel)
+            await served(Client(channels, token("RS256", "a", sub=str(alice.id))))
+            issuer.publish(KEY, published("EdDSA", "b"))
+            await served(Client(channels, token("EdDSA", "b", sub=str(alice.id))), seconds=1)
+            made_up = Client(channels, token("EdDSA", "c", sub=str(alice.id)))
+            await refused(made_up.auth.WhoAmI(WHO), Reason.TOKEN_INVALID)
+            assert issuer.fetches == 2
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)

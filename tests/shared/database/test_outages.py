@@ -1,0 +1,133 @@
+"""The database fails under a running service, and comes back."""
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import grpc
+import pytest
+
+from local.embedded_postgres import Server, start
+from local.embedded_postgres.processes import ends_within
+from migrations.run import upgrade
+from shared.database.transaction import Database
+from shared.errors import Reason
+from shared.settings import Settings
+from tandem.agent.v1.agent_service_pb2 import Agent, GetAgentRequest, UpdateAgentRequest
+from tests.locks import under_way
+from tests.refusals import Refused, refused
+from tests.world import SECRET, User, World
+
+END_OTHERS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+async def outage(call: object) -> Refused:
+    found = await refused(call, Reason.DATABASE_UNAVAILABLE)  # type: ignore[arg-type]
+    assert found.message == "The database does not answer; try again."
+    assert found.details["RetryInfo"].retry_delay.seconds == 1
+    return found
+
+
+async def until_served(alice: User, agent: Agent) -> Agent:
+    """What GetAgent answers as soon as it answers again; no other refusal comes before."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            found: Agent = await alice.agents.GetAgent(GetAgentRequest(agent_id=agent.id))
+        except grpc.aio.AioRpcError as error:
+            assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        else:
+            return found
+
+
+async def test_connections_that_are_cut_are_replaced(world: World, database_url: str) -> None:
+    alice = await world.user()
+    agent = await alice.agent(await alice.project())
+    connection = await asyncpg.connect(database_url)
+    for _ in range(3):
+        get = [alice.agents.GetAgent(GetAgentRequest(agent_id=agent.id)) for _ in range(20)]
+        await connection.execute(END_OTHERS)
+        for call in get:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await call
+        assert await until_served(alice, agent) == agent
+    await connection.close()
+
+
+async def test_connections_that_are_cut_while_idle_refuse_nobody(
+    database: Database, database_url: str
+) -> None:
+    """A restart at night is nobody's trouble in the morning."""
+    sleep = [database.read(lambda c: c.execute("SELECT pg_sleep(0.1)")) for _ in range(10)]
+    await asyncio.gather(*sleep)
+    connection = await asyncpg.connect(database_url)
+    assert len(await connection.fetch(END_OTHERS)) == 10
+    await connection.close()
+    await asyncio.sleep(0.2)  # until the ends of the connections have arrived
+    for _ in range(10):
+        assert await database.read(lambda c: c.fetchval("SELECT 1")) == 1
+
+
+async def test_a_connection_that_is_cut_in_mid_change_changes_nothing(
+    world: World, database_url: str
+) -> None:
+    alice = await world.user()
+    agent = await alice.agent(await alice.project())
+    connection = await asyncpg.connect(database_url)
+    request = UpdateAgentRequest(agent=Agent(id=agent.id, nickname="N"))
+    with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError):
+        async with under_way(database_url, "LOCK TABLE agents") as blocked:
+            call = asyncio.ensure_future(alice.agents.UpdateAgent(request))
+            await blocked.wait()
+            await connection.execute(END_OTHERS)
+            await outage(call)
+    await connection.close()
+    assert await until_served(alice, agent) == agent
+    assert (await alice.agents.UpdateAgent(request)).revision == 2
+
+
+@pytest.fixture
+def postmaster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Path]]:
+    """A server of this test's own, which it may kill."""
+    folder = tmp_path_factory.mktemp("killed")
+    server = start(folder)
+    upgrade(server.url)
+    yield server, folder
+    start(folder).stop(at_once=True)
+    if server.home.folder.exists():
+        shutil.rmtree(server.home.folder)
+
+
+def kill_whole(server: Server) -> None:
+    """A backend that outlives its postmaster for a moment would answer once more."""
+    processes = [server.process, *server.process.children()]
+    for process in processes:
+        process.kill()
+    for process in processes:
+        assert ends_within(process, 10)
+
+
+async def test_a_postmaster_is_killed_and_comes_back(postmaster: tuple[Server, Path]) -> None:
+    server, folder = postmaster
+    settings = Settings(database_url=server.url, jwt_secret=SECRET)  # type: ignore[arg-type]
+    database = await Database.connect(server.url, size=3)
+    async with World.built(database, settings) as world:
+        alice = await world.user()
+        agent = await alice.agent(await alice.project())
+        kill_whole(server)
+        for _ in range(3):
+            await outage(alice.agents.GetAgent(GetAgentRequest(agent_id=agent.id)))
+        await outage(alice.project())
+        await asyncio.to_thread(start, folder)
+        assert await until_served(alice, agent) == agent
+        await alice.project()
+    await database.close()

@@ -1,0 +1,301 @@
+"""Request ids: a mutation that is repeated happens once."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import grpc
+import pytest
+from google.protobuf.empty_pb2 import Empty
+
+from shared.errors import Reason
+from shared.resources import idempotency
+from shared.resources.idempotency import SWEEP, sweep_forever
+from tandem.agent.v1 import agent_service_pb2 as agents
+from tandem.agent.v1 import auth_service_pb2 as auth
+from tandem.agent.v1 import project_service_pb2 as projects
+from tandem.agent.v1 import room_service_pb2 as rooms
+from tandem.agent.v1.agent_service_pb2 import Agent, CreateAgentRequest, DeleteAgentRequest
+from tandem.agent.v1.auth_service_pb2 import ApiKey, CreateApiKeyRequest
+from tandem.agent.v1.project_service_pb2 import Project
+from tandem.agent.v1.room_service_pb2 import Room
+from tests.locks import under_way
+from tests.refusals import refused
+from tests.world import User, World
+
+a: Any = agents
+p: Any = projects
+r: Any = rooms
+k: Any = auth
+Make = Callable[[Project, Agent, Room, ApiKey], Any]
+# Each mutation, and what makes another payload of it.
+MUTATIONS: dict[str, tuple[Make, Any]] = {
+    "CreateAgent": (
+        lambda project, *_: a.CreateAgentRequest(agent={"project_id": project.id, "name": "New"}),
+        a.CreateAgentRequest(agent={"name": "Newer"}),
+    ),
+    "UpdateAgent": (
+        lambda _p, agent, *_: a.UpdateAgentRequest(agent={"id": agent.id, "nickname": "N"}),
+        a.UpdateAgentRequest(agent={"nickname": "M"}),
+    ),
+    "SetAgentStatus": (
+        lambda _p, agent, *_: a.SetAgentStatusRequest(agent_id=agent.id, status=2),
+        a.SetAgentStatusRequest(status=4),
+    ),
+    "DeleteAgent": (
+        lambda _p, agent, *_: a.DeleteAgentRequest(agent_id=agent.id),
+        a.DeleteAgentRequest(revision=1),
+    ),
+    "CreateProject": (
+        lambda *_: p.CreateProjectRequest(project={"slug": "new", "name": "New"}),
+        p.CreateProjectRequest(project={"slug": "newer"}),
+    ),
+    "UpdateProject": (
+        lambda project, *_: p.UpdateProjectRequest(project={"id": project.id, "name": "N"}),
+        p.UpdateProjectRequest(project={"name": "M"}),
+    ),
+    "DeleteProject": (
+        lambda project, *_: p.DeleteProjectRequest(project_id=project.id),
+        p.DeleteProjectRequest(revision=1),
+    ),
+    "CreateRoom": (
+        lambda project, *_: r.CreateRoomRequest(room={"project_id": project.id, "name": "New"}),
+        r.CreateRoomRequest(room={"name": "Newer"}),
+    ),
+    "UpdateRoom": (
+        lambda _p, _a, room, _k: r.UpdateRoomRequest(room={"id": room.id, "name": "N"}),
+        r.UpdateRoomRequest(room={"name": "M"}),
+    ),
+    "DeleteRoom": (
+        lambda _p, _a, room, _k: r.DeleteRoomRequest(room_id=room.id),
+        r.DeleteRoomRequest(revision=1),
+    ),
+    "AddParticipant": (
+        lambda project, _a, room, _k: r.AddParticipantRequest(
+            room_id=room.id, user_id=project.owner_id
+        ),
+        r.AddParticipantRequest(agent_id=str(uuid4())),
+    ),
+    "RemoveParticipant": (
+        lambda _p, agent, room, _k: r.RemoveParticipantRequest(room_id=room.id, agent_id=agent.id),
+        r.RemoveParticipantRequest(user_id=str(uuid4())),
+    ),
+    "CreateApiKey": (
+        lambda _p, agent, *_: k.CreateApiKeyRequest(api_key={"agent_id": agent.id}),
+        k.CreateApiKeyRequest(api_key={"capabilities": ["read"]}),
+    ),
+    "RevokeApiKey": (
+        lambda _p, _a, _r, key: k.RevokeApiKeyRequest(api_key_id=key.id),
+        k.RevokeApiKeyRequest(api_key_id=str(uuid4())),
+    ),
+    "RotateApiKey": (
+        lambda _p, _a, _r, key: k.RotateApiKeyRequest(api_key_id=key.id),
+        k.RotateApiKeyRequest(grace_period={"seconds": 1}),
+    ),
+}
+TABLES = ("agents", "projects", "chat_rooms", "chat_participants", "agent_api_keys")
+STUBS = {
+    "Agent": "agents",
+    "Project": "projects",
+    "Room": "rooms",
+    "Participant": "rooms",
+    "ApiKey": "auth",
+}
+ROWS = "SELECT jsonb_agg(t ORDER BY id) FROM {} t"
+
+
+async def call(user: User, name: str, request: Any) -> Any:
+    stub = next(stub for kind, stub in STUBS.items() if kind in name)
+    return await getattr(getattr(user, stub), name)(request)
+
+
+async def made(user: User, name: str) -> Any:
+    """A request for something new of the user's."""
+    project = await user.project()
+    agent = await user.agent(project)
+    new = CreateApiKeyRequest(api_key=ApiKey(agent_id=agent.id))
+    key = (await user.auth.CreateApiKey(new)).api_key
+    return MUTATIONS[name][0](project, agent, await user.room(project, agent), key)
+
+
+async def state(world: World) -> list[Any]:
+    return [await world.value(ROWS.format(table)) for table in TABLES]
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+async def test_a_repeated_mutation_gets_the_first_answer(world: World, name: str) -> None:
+    alice = await world.user()
+    request = await made(alice, name)
+    request.request_id = str(uuid4())
+    first = await call(alice, name, request)
+    after = await state(world)
+    assert await call(alice, name, request) == first
+    assert await state(world) == after
+    request.MergeFrom(MUTATIONS[name][1])
+    found = await refused(call(alice, name, request), Reason.REQUEST_ID_REUSED)
+    assert found.metadata == {"request_id": request.request_id}
+    assert await state(world) == after
+
+
+async def test_one_id_in_capitals_is_the_same_id(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    request = CreateAgentRequest(agent=Agent(project_id=project.id, name="Scout"))
+    request.request_id = str(uuid4())
+    first = await alice.agents.CreateAgent(request)
+    request.request_id = request.request_id.upper()
+    assert await alice.agents.CreateAgent(request) == first
+
+
+async def test_one_id_without_hyphens_is_no_id(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    request = CreateAgentRequest(agent=Agent(project_id=project.id, name="Scout"))
+    request.request_id = str(uuid4())
+    await alice.agents.CreateAgent(request)
+    request.request_id = request.request_id.replace("-", "")
+    await refused(alice.agents.CreateAgent(request), Reason.INVALID_FIELD)
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+async def test_a_malformed_request_id_is_refused(world: World, name: str) -> None:
+    alice = await world.user()
+    request = await made(alice, name)
+    before = await state(world)
+    for wrong in ("x", "0" * 32, f"urn:uuid:{uuid4()}"):
+        request.request_id = wrong
+        found = await refused(call(alice, name, request), Reason.INVALID_FIELD)
+        assert list(found.fields) == ["request_id"]
+    assert await state(world) == before
+
+
+async def test_two_at_once_are_one_change(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    for number in range(5):
+        request = CreateAgentRequest(
+            agent=Agent(project_id=project.id, name=f"{number}"), request_id=str(uuid4())
+        )
+        calls = [alice.agents.CreateAgent(request) for _ in range(6)]
+        answers = await asyncio.gather(*calls)
+        assert len({answer.id for answer in answers}) == 1
+    assert await world.value("SELECT count(*) FROM agents") == 5
+
+
+async def test_the_second_waits_for_what_becomes_of_the_first(
+    world: World, database_url: str
+) -> None:
+    """While the first is under way nobody knows; when it is undone, the second goes ahead."""
+    alice = await world.user()
+    project = await alice.project()
+    request_id = uuid4()
+    claim = (
+        "INSERT INTO request_ids (caller_id, method, request_id, payload_hash)"
+        " VALUES ($1, '/tandem.agent.v1.AgentService/CreateAgent', $2, '')"
+    )
+    request = CreateAgentRequest(
+        agent=Agent(project_id=project.id, name="Scout"), request_id=str(request_id)
+    )
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012
+        async with under_way(database_url, claim, alice.id, request_id) as blocked:
+            second = asyncio.ensure_future(alice.agents.CreateAgent(request))
+            await blocked.wait()
+            raise ZeroDivisionError
+    assert (await second).name == "Scout"
+
+
+async def test_a_failed_call_keeps_nothing(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    await alice.agent(project, name="Scout")
+    request = CreateAgentRequest(
+        agent=Agent(project_id=project.id, name="Scout"), request_id=str(uuid4())
+    )
+    for _ in range(2):
+        await refused(alice.agents.CreateAgent(request), Reason.AGENT_NAME_TAKEN)
+    assert await world.value("SELECT count(*) FROM request_ids") == 0
+    request.agent.name = "Other"
+    assert (await alice.agents.CreateAgent(request)).name == "Other"
+
+
+async def test_callers_and_methods_have_ids_of_their_own(world: World) -> None:
+    alice, root = await world.user(), await world.user(superuser=True)
+    project = await alice.project()
+    agent = await alice.agent(project)
+    request_id = str(uuid4())
+    new = CreateAgentRequest(agent=Agent(project_id=project.id, name="1"), request_id=request_id)
+    first = await alice.agents.CreateAgent(new)
+    await refused(root.agents.CreateAgent(new), Reason.AGENT_NAME_TAKEN)
+    other = CreateAgentRequest(agent=Agent(project_id=project.id, name="2"), request_id=request_id)
+    second = await root.agents.CreateAgent(other)
+    for _ in range(2):
+        assert await alice.agents.CreateAgent(new) == first
+        assert await root.agents.CreateAgent(other) == second
+    request = DeleteAgentRequest(agent_id=agent.id, request_id=request_id)
+    assert await alice.agents.DeleteAgent(request) == Empty()
+    assert await world.value("SELECT count(*) FROM request_ids") == 3
+
+
+async def test_a_day_later_it_is_new_again(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    request = CreateAgentRequest(
+        agent=Agent(project_id=project.id, name="Scout"), request_id=str(uuid4())
+    )
+    first = await alice.agents.CreateAgent(request)
+    age = "UPDATE request_ids SET created_at = now() - $1::text::interval"
+    await world.execute(age, "23 hours 59 minutes")
+    assert await alice.agents.CreateAgent(request) == first
+    await world.execute(age, "24 hours 1 second")
+    await refused(alice.agents.CreateAgent(request), Reason.AGENT_NAME_TAKEN)
+    request.agent.name = "Other"
+    second = await alice.agents.CreateAgent(request)
+    assert second.id != first.id
+    assert await alice.agents.CreateAgent(request) == second
+
+
+async def test_the_sweep_takes_only_what_is_old(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    for name in ("old", "new"):
+        agent = Agent(project_id=project.id, name=name)
+        await alice.agents.CreateAgent(CreateAgentRequest(agent=agent, request_id=str(uuid4())))
+        if name == "old":
+            await world.execute("UPDATE request_ids SET created_at = now() - interval '25 hours'")
+    await world.database.single(SWEEP.run)
+    assert await world.value("SELECT count(*) FROM request_ids") == 1
+    await world.execute("UPDATE request_ids SET created_at = now() - interval '25 hours'")
+    monkeypatch.setattr(idempotency, "SWEEP_EVERY_SECONDS", 0.01)
+    sweeper = asyncio.create_task(sweep_forever(world.database))
+    async with asyncio.timeout(5):
+        while await world.value("SELECT count(*) FROM request_ids"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    sweeper.cancel()
+
+
+async def test_a_change_whose_caller_has_gone_is_whole(world: World, database_url: str) -> None:
+    """A client that gave up repeats its call, and gets the answer that it missed."""
+    alice = await world.user()
+    project = await alice.project()
+    request = CreateAgentRequest(
+        agent=Agent(project_id=project.id, name="Scout"), request_id=str(uuid4())
+    )
+    async with under_way(database_url, "LOCK TABLE agents IN EXCLUSIVE MODE") as blocked:
+        gone = alice.agents.CreateAgent(request)
+        late = alice.agents.CreateAgent(
+            CreateAgentRequest(agent=Agent(project_id=project.id, name="Late")), timeout=0.3
+        )
+        await blocked.wait()
+        gone.cancel()
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await late
+        assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    answer = await alice.agents.CreateAgent(request)
+    kept = "SELECT count(*) FROM agents WHERE id = $1 AND name = 'Scout'"
+    assert await world.value(kept, UUID(answer.id)) == 1
+    async with asyncio.timeout(5):
+        while await world.value("SELECT count(*) FROM agents") != 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
