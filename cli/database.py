@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeVar
 import asyncpg
 
 from cli.console import CommandError
-from local.embedded_postgres import borrow
+from local.embedded_postgres import server_for_command
 from shared.settings import DATABASE_URL_FORM, Settings
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ def database_url(settings: Settings) -> Iterator[str]:
     if settings.database_url:
         yield settings.database_url.get_secret_value()
     else:
-        with borrow(settings.data_dir) as url:
+        with server_for_command(settings.data_dir) as url:
             yield url
 
 

@@ -10,11 +10,11 @@ from typer.core import TyperGroup
 
 from cli import db, tokens, up, users
 from cli.console import CommandError, say, say_what_is_logged
-from local.embedded_postgres import EmbeddedPostgresError
+from local.errors import LocalError
 from shared.host.data_lock import DataInUseError
 from shared.settings import SettingsError
 
-SENTENCES = (CommandError, SettingsError, EmbeddedPostgresError, DataInUseError)
+SENTENCES = (CommandError, SettingsError, LocalError, DataInUseError)
 
 
 class Commands(TyperGroup):

@@ -13,12 +13,12 @@ from cli.health import serves
 from cli.schema import upgrade
 from cli.secret import development_secret
 from local.addresses import reachable, require_free
-from local.embedded_postgres.borrow import COMMAND
-from local.processes import Part, Postgres, Service
+from local.embedded_postgres.command import COMMAND
+from local.processes import ManagedProcess, Postgres, Service
 from local.signals import Signals
 from local.supervisor import keep_running
 from shared.auth.signing import sign_user_token
-from shared.host.data_lock import hold
+from shared.host import data_lock
 from shared.settings import Settings, load_settings
 
 DEVELOPER = "developer"
@@ -37,7 +37,7 @@ def up() -> None:
     settings = load_settings()
     with (
         Signals() as signals,
-        hold(settings.data_dir, "tandem up", outwait=COMMAND, patience=COMMAND_SECONDS),
+        data_lock.lock(settings.data_dir, "tandem up", wait_for=COMMAND, timeout=COMMAND_SECONDS),
     ):
         require_free(settings)
         Up(settings, signals).run()
@@ -49,13 +49,13 @@ class Up:
     def __init__(self, settings: Settings, signals: Signals) -> None:
         self._settings = settings
         self._signals = signals
-        self._parts: list[Part] = []
+        self._processes: list[ManagedProcess] = []
 
     def run(self) -> None:
         """Return when everything has ended, as a signal asked."""
         try:
             self._start()
-            keep_running(self._parts, self._signals)
+            keep_running(self._processes, self._signals)
         except StoppedError:
             pass
         finally:
@@ -76,18 +76,20 @@ class Up:
             return configured.get_secret_value, "in the database of TANDEM_DATABASE_URL"
         self._go_on("Starting PostgreSQL")
         postgres = Postgres(self._settings.data_dir)
-        self._parts.append(postgres)
+        self._processes.append(postgres)
         postgres.start()
         return lambda: postgres.url, str(postgres.folder)
 
     def _start_services(self, url: Callable[[], str]) -> dict[str, Service]:
         """Both services, by address."""
         self._go_on("Starting the services")
-        tie, _held_until_we_end = os.pipe()
+        lifeline_fd, _open_until_we_end = os.pipe()
 
         def service(name: str, module: str) -> Service:
-            started = Service(name, module, lambda: _environment(self._settings, url()), tie)
-            self._parts.append(started)
+            started = Service(
+                name, module, lambda: _environment(self._settings, url()), lifeline_fd
+            )
+            self._processes.append(started)
             started.start()
             return started
 
@@ -102,7 +104,7 @@ class Up:
             while not serves(reachable(address)):
                 self._go_on()
                 if not service.alive():
-                    raise CommandError(f"{service.name} did not start ({service.ending()}).")
+                    raise CommandError(f"{service.name} did not start ({service.exit_reason()}).")
                 if time.monotonic() > deadline:
                     raise CommandError(f"{service.name} does not answer at {address}.")
                 self._signals.wait(POLL_SECONDS)
@@ -124,11 +126,11 @@ class Up:
 
     def _stop(self) -> None:
         """End the parts in the reverse of their order: nobody loses what it still needs."""
-        if self._parts:
+        if self._processes:
             say("Stopping")
         with ExitStack() as stack:  # it ends every one, whatever happens at another
-            for part in self._parts:
-                stack.callback(part.stop, self._signals)
+            for process in self._processes:
+                stack.callback(process.stop, self._signals)
 
 
 def _environment(settings: Settings, url: str) -> Mapping[str, str]:

@@ -1,1 +1,4 @@
-"""What only a workplace needs: the embedded PostgreSQL and what keeps processes running."""
+"""What only a developer's machine needs: the embedded PostgreSQL, and a supervisor of processes.
+
+It needs the extra `local`. No service imports it.
+"""

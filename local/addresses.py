@@ -7,42 +7,43 @@ from pathlib import Path
 
 import psutil
 
-from cli.console import CommandError
+from local.errors import LocalError
 from shared.host.supervision import SUPERVISOR_FD
 from shared.settings import Settings
 
 MODULES = ("agent_service", "task_service")
-PATIENCE_SECONDS = 15.0
+WAIT_SECONDS = 15.0
 POLL_SECONDS = 0.1
-EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
 
 
 def reachable(address: str) -> str:
-    """Where a client on this machine finds what listens on `address`."""
+    """The address at which a client on this machine reaches a server that listens on `address`."""
     host, _, port = address.rpartition(":")
-    return f"{EVERY_ADDRESS.get(host, host)}:{port}"
+    return f"{WILDCARDS.get(host, host)}:{port}"
 
 
 def require_free(settings: Settings) -> None:
-    """Wait for the services of a killed `tandem up` on the same data, which are about to end.
+    """Check that both services can listen on their addresses.
 
-    Raises CommandError where an address is occupied by anybody else.
+    The services of a killed `tandem up` on the same data are about to end: they are waited for.
+    Raises LocalError if anything else occupies an address.
     """
     variables = {
         "TANDEM_AGENT_ADDRESS": settings.agent_address,
         "TANDEM_TASK_ADDRESS": settings.task_address,
     }
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + WAIT_SECONDS
     for variable, address in variables.items():
-        while trouble := _trouble(address):
+        while problem := _problem(address):
             if time.monotonic() > deadline or not _leftovers(settings.data_dir.resolve()):
-                raise CommandError(
-                    f"Cannot listen on {address}: {trouble}. Set {variable} to another host:port."
+                raise LocalError(
+                    f"Cannot listen on {address}: {problem}. Set {variable} to another host:port."
                 )
             time.sleep(POLL_SECONDS)
 
 
-def _trouble(address: str) -> str | None:
+def _problem(address: str) -> str | None:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -1,4 +1,4 @@
-"""The parts that `tandem up` keeps running: PostgreSQL and the two services."""
+"""The processes that `tandem up` keeps running: PostgreSQL and the two services."""
 
 import os
 import signal
@@ -14,25 +14,25 @@ from local import embedded_postgres
 from local.signals import Signals
 from shared.host.supervision import SUPERVISOR_FD
 
-DRAIN_SECONDS = 15.0  # more than a service gives its calls under way
+DRAIN_SECONDS = 15.0  # more than a service gives its calls in flight
 
 
-class Part(Protocol):
-    """Something that runs in processes of its own."""
+class ManagedProcess(Protocol):
+    """A process, with its children, that is started, watched and stopped."""
 
     name: str
 
     def start(self) -> None:
-        """Start it, anew where it has ended."""
+        """Start it, or start it again after it has ended."""
 
     def alive(self) -> bool:
         """Whether it runs."""
 
-    def ending(self) -> str:
+    def exit_reason(self) -> str:
         """How it ended, in words."""
 
     def stop(self, signals: Signals) -> None:
-        """End it in peace, or by force when a second request to stop arrives."""
+        """Stop it gracefully, or kill it as soon as a second request to stop arrives."""
 
 
 class Postgres:
@@ -46,13 +46,13 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """Where it listens; changes only where somebody else took the port meanwhile."""
+        """The URL of the server. A restart changes it only if the port has been taken meanwhile."""
         assert self._server
         return self._server.url
 
     @property
     def folder(self) -> Path:
-        """Where its data is."""
+        """The folder of its data."""
         assert self._server
         return self._server.home.cluster
 
@@ -65,7 +65,7 @@ class Postgres:
         self._server.bound_log()
         return self._server.alive()
 
-    def ending(self) -> str:
+    def exit_reason(self) -> str:
         return "its log says more"
 
     def stop(self, signals: Signals) -> None:
@@ -77,21 +77,25 @@ class Service:
     """A service: `python -m <module>`, in a session of its own."""
 
     def __init__(
-        self, name: str, module: str, environment: Callable[[], Mapping[str, str]], tie: int
+        self,
+        name: str,
+        module: str,
+        environment: Callable[[], Mapping[str, str]],
+        lifeline_fd: int,
     ) -> None:
-        """`tie` is the read end of a pipe whose end of file tells the service to end."""
+        """`lifeline_fd` is the read end of a pipe; at its end of file the service stops."""
         self.name = name
         self._module = module
         self._environment = environment
-        self._tie = tie
+        self._lifeline_fd = lifeline_fd
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        # -P: what happens to lie in the working directory is not the service.
+        # -P: a module of the same name in the working directory is not the service.
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-m", self._module],
-            env={**self._environment(), SUPERVISOR_FD: str(self._tie)},
-            pass_fds=(self._tie,),
+            env={**self._environment(), SUPERVISOR_FD: str(self._lifeline_fd)},
+            pass_fds=(self._lifeline_fd,),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
@@ -99,7 +103,7 @@ class Service:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def ending(self) -> str:
+    def exit_reason(self) -> str:
         code = self._process.returncode if self._process else 0
         return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
@@ -112,5 +116,5 @@ class Service:
         while self.alive() and signals.stops < 2 and time.monotonic() < deadline:
             signals.wait(0.1)
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # and whatever it started
+            os.killpg(self._process.pid, signal.SIGKILL)  # and the processes that it started
         self._process.wait()

@@ -1,4 +1,4 @@
-"""Signals as events that a loop waits for, so that they interrupt nothing half-done."""
+"""Signals as events that a loop waits for, so that they interrupt no step half-way."""
 
 import os
 import select
@@ -10,7 +10,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
-    """Counts the requests to stop, and wakes the waiter for them and for children that end."""
+    """Counts the requests to stop; wakes the waiting loop for these and when a child ends."""
 
     def __init__(self) -> None:
         self.stops = 0
@@ -20,7 +20,7 @@ class Signals:
     def __enter__(self) -> Self:
         for number in (*STOPPING, signal.SIGCHLD):
             if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-                continue  # nohup: whoever starts it so wants it to outlive the terminal
+                continue  # nohup: the process is meant to outlive the terminal
             signal.signal(number, self._note)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         return self
@@ -31,7 +31,7 @@ class Signals:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave the handlers: nothing may interrupt the little that is left to do."""
+        """Keep the handlers installed: nothing may interrupt the little that is left to do."""
         signal.set_wakeup_fd(-1)
         os.close(self._read)
         os.close(self._write)

@@ -1,7 +1,7 @@
-"""The embedded PostgreSQL: what runs where no TANDEM_DATABASE_URL names another."""
+"""The embedded PostgreSQL: the database if TANDEM_DATABASE_URL is not set."""
 
-from local.embedded_postgres.borrow import borrow
+from local.embedded_postgres.command import server_for_command
 from local.embedded_postgres.errors import EmbeddedPostgresError
 from local.embedded_postgres.server import Server, running_url, start
 
-__all__ = ["EmbeddedPostgresError", "Server", "borrow", "running_url", "start"]
+__all__ = ["EmbeddedPostgresError", "Server", "running_url", "server_for_command", "start"]

@@ -15,7 +15,7 @@ UNPRIVILEGED = "nobody"
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 # The program that becomes another account (uid, gid) and then another program.
-BECOME = """
+SETUID_EXEC = """
 import os, sys
 uid, gid, *program = sys.argv[1:]
 os.setgroups([])
@@ -43,7 +43,7 @@ class Account:
         program = list(map(str, command))
         if self._owner is None:
             return program
-        return [sys.executable, "-I", "-S", "-c", BECOME, *map(str, self._owner), *program]
+        return [sys.executable, "-I", "-S", "-c", SETUID_EXEC, *map(str, self._owner), *program]
 
     def options(self, folder: Path) -> dict[str, Any]:
         """Arguments of Popen that start a program in `folder`.

@@ -11,7 +11,7 @@ import psutil
 
 from local.embedded_postgres.binaries import Binaries
 from local.embedded_postgres.home import Home
-from local.embedded_postgres.processes import ends_within, inhabitants
+from local.embedded_postgres.processes import ends_within, processes_in
 
 ROLE = "tandem"
 DATABASE = "tandem"
@@ -44,7 +44,7 @@ def create_cluster(home: Home, binaries: Binaries) -> None:
 def _clear(leftover: Path) -> None:
     """Remove what a killed start was building, and who still builds it."""
     for folder in (leftover, leftover / "data"):
-        for process in inhabitants(folder):
+        for process in processes_in(folder):
             with suppress(psutil.NoSuchProcess):
                 if process.name() in BUILDERS:
                     process.kill()

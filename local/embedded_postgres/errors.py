@@ -1,5 +1,7 @@
-"""The one exception of the embedded PostgreSQL."""
+"""The exception of the embedded PostgreSQL."""
+
+from local.errors import LocalError
 
 
-class EmbeddedPostgresError(Exception):
-    """The embedded PostgreSQL cannot be had. The message is a sentence for whoever asked for it."""
+class EmbeddedPostgresError(LocalError):
+    """The embedded PostgreSQL cannot be started or found."""

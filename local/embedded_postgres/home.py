@@ -86,7 +86,7 @@ def existing_home(data_dir: Path) -> Home | None:
     return None
 
 
-def settle(data_dir: Path) -> Home:
+def locate_or_create(data_dir: Path) -> Home:
     """The existing home, or a place for a new one; `data_dir` is created where it is missing."""
     data_dir = data_dir.resolve()
     data_dir.mkdir(parents=True, exist_ok=True)

@@ -16,8 +16,8 @@ from local.embedded_postgres.processes import (
     POLL_SECONDS,
     READY,
     has_ended,
-    inhabitants,
     is_postgres,
+    processes_in,
     read_pid_file,
 )
 
@@ -51,7 +51,7 @@ def launch(home: Home, binaries: Binaries) -> psutil.Process:
 
     Raises EmbeddedPostgresError with the last line of its log where it does not.
     """
-    _make_way(home.cluster)
+    _clear_stale_pid(home.cluster)
     bound_log(home)
     for _ in range(PORT_ATTEMPTS):
         port = _port(home)
@@ -123,7 +123,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _make_way(cluster: Path) -> None:
+def _clear_stale_pid(cluster: Path) -> None:
     """Clear what a killed postmaster left: its orphans first, then a pid that somebody else got.
 
     PostgreSQL takes any living process for its predecessor when its pid stands in postmaster.pid,
@@ -136,7 +136,7 @@ def _make_way(cluster: Path) -> None:
     stale = read_pid_file(cluster)
     if stale and not psutil.pid_exists(stale.pid):
         return  # PostgreSQL sees that for itself, but not what a power cut made of the file
-    for process in inhabitants(cluster):
+    for process in processes_in(cluster):
         raise EmbeddedPostgresError(
             f"Process {process.pid} works in {cluster}: PostgreSQL cannot start beside it."
         )
@@ -145,7 +145,9 @@ def _make_way(cluster: Path) -> None:
 
 def _outlive_orphans(cluster: Path) -> None:
     deadline = time.monotonic() + ORPHAN_SECONDS
-    while orphans := [process for process in inhabitants(cluster) if is_postgres(process, cluster)]:
+    while orphans := [
+        process for process in processes_in(cluster) if is_postgres(process, cluster)
+    ]:
         if time.monotonic() > deadline:
             log.info("Ending what a killed PostgreSQL left running in %s", cluster)
             for orphan in orphans:

@@ -78,7 +78,7 @@ def ends_within(process: psutil.Process, seconds: float) -> bool:
     return True
 
 
-def inhabitants(cluster: Path) -> Iterator[psutil.Process]:
+def processes_in(cluster: Path) -> Iterator[psutil.Process]:
     """Every process that works in this folder, as all of PostgreSQL's processes do."""
     for process in psutil.process_iter():
         try:

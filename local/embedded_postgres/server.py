@@ -9,7 +9,7 @@ import psutil
 
 from local.embedded_postgres.binaries import find_binaries
 from local.embedded_postgres.cluster import DATABASE, ROLE, create_cluster
-from local.embedded_postgres.home import Home, existing_home, settle
+from local.embedded_postgres.home import Home, existing_home, locate_or_create
 from local.embedded_postgres.postmaster import HOST, bound_log, launch, wait_until_ready
 from local.embedded_postgres.processes import (
     READY,
@@ -60,7 +60,7 @@ def start(data_dir: Path) -> Server:
 
     Returns once it accepts connections. Raises EmbeddedPostgresError.
     """
-    home = settle(data_dir)
+    home = locate_or_create(data_dir)
     running = find_postmaster(home.cluster)
     if running and wait_until_ready(running, home.cluster):
         return Server(home, running, _url(home), adopted=True)

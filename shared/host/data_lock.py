@@ -1,4 +1,4 @@
-"""One owner of a data folder at a time."""
+"""At most one process works on a data folder at a time."""
 
 import fcntl
 import os
@@ -11,29 +11,30 @@ POLL_SECONDS = 0.05
 
 
 class DataInUseError(Exception):
-    """Another process owns the data folder. The message is a sentence that names it."""
+    """Another process has locked the data folder. The message is a sentence that names it."""
 
     def __init__(self, data_dir: Path, record: str) -> None:
+        """`record` is what the owner of the lock wrote: its pid, a blank, its purpose."""
         pid, _, self.purpose = record.partition(" ")
-        holder = f"process {pid} ({self.purpose})" if pid else "another process"
-        super().__init__(f"The data in {data_dir} is in use by {holder}.")
+        owner = f"process {pid} ({self.purpose})" if pid else "another process"
+        super().__init__(f"The data in {data_dir} is in use by {owner}.")
 
 
 @contextmanager
-def hold(data_dir: Path, purpose: str, *, outwait: str = "", patience: float = 0) -> Iterator[None]:
-    """Own the data folder; the kernel takes the lock back however this process ends.
+def lock(data_dir: Path, purpose: str, *, wait_for: str = "", timeout: float = 0) -> Iterator[None]:
+    """Lock the data folder. The kernel releases the lock however this process ends.
 
-    A holder whose purpose is `outwait` is waited for, up to `patience` seconds.
+    An owner whose purpose is `wait_for` is waited for, up to `timeout` seconds.
     Raises DataInUseError.
     """
     data_dir = data_dir.resolve()
     data_dir.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     with (data_dir / "lock").open("a+") as file:
-        while not _locked(file.fileno()):
+        while not _try_to_lock(file.fileno()):
             file.seek(0)
             use = DataInUseError(data_dir, file.read())
-            if use.purpose != outwait or time.monotonic() > deadline:
+            if use.purpose != wait_for or time.monotonic() > deadline:
                 raise use
             time.sleep(POLL_SECONDS)
         file.truncate(0)
@@ -43,7 +44,7 @@ def hold(data_dir: Path, purpose: str, *, outwait: str = "", patience: float = 0
         file.truncate(0)
 
 
-def _locked(descriptor: int) -> bool:
+def _try_to_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -14,7 +14,7 @@ from typing import Self
 import psutil
 
 from local.embedded_postgres.home import existing_home
-from local.embedded_postgres.processes import find_postmaster, has_ended, inhabitants
+from local.embedded_postgres.processes import find_postmaster, has_ended, processes_in
 
 TANDEM = Path(sys.executable).with_name("tandem")
 LAST_LINE = "Ctrl-C stops everything."
@@ -142,7 +142,7 @@ class Run:
     def everything(self) -> list[psutil.Process]:
         """Every process that it started, or adopted, and that runs."""
         home = existing_home(self._surroundings.data_dir)
-        of_postgres = list(inhabitants(home.cluster)) if home else []
+        of_postgres = list(processes_in(home.cluster)) if home else []
         return [*psutil.Process(self.process.pid).children(recursive=True), *of_postgres]
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from cli.health import serves
 from local.embedded_postgres import running_url
-from local.embedded_postgres.processes import ends_within, inhabitants
+from local.embedded_postgres.processes import ends_within, processes_in
 from tests.e2e.supervised import TANDEM, Surroundings
 from tests.local.embedded_postgres.folders import ask
 
@@ -42,7 +42,7 @@ def test_whoever_is_killed_is_back_with_every_row(tandem: Surroundings, name: st
         assert ends_within(victim, 10)
         wait_until_served(tandem)
         assert ask(url(tandem), COUNT) == 1
-        assert run.said().count("it is started again") == 1
+        assert run.said().count("is restarted") == 1
         run.stop()
 
 
@@ -85,7 +85,7 @@ def test_a_service_that_cannot_start_ends_the_whole(tandem: Surroundings) -> Non
     assert tandem.refused(TANDEM_JWT_PUBLIC_KEY="no key") == (
         "The agent service did not start (exit code 1)."
     )
-    assert list(inhabitants(tandem.data_dir / "postgres")) == []
+    assert list(processes_in(tandem.data_dir / "postgres")) == []
 
 
 def test_a_stop_while_it_starts_leaves_nothing(empty: Surroundings) -> None:

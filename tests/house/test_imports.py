@@ -26,6 +26,7 @@ FORBIDDEN = (  # files, modules that they may not import, why
     (r"shared/.*", r"agent_service|task_service|cli", "shared stands below the services"),
     (r"agent_service/.*", r"task_service|cli", "services meet over gRPC only"),
     (r"task_service/.*", r"agent_service|cli", "services meet over gRPC only"),
+    (r"local/.*", r"\w+_service|cli|migrations", "local stands below the command line"),
     (r"migrations/versions/.*", r"shared\.schema", "a migration is frozen"),
     (rf"(?!{KNOWS_GRPC}).*", GRPC, "only the edge knows gRPC"),
     (rf"(?!{KNOWS_SQL}).*", r"sqlalchemy", "only queries, schema and migrations know SQL"),
@@ -84,6 +85,7 @@ def imported(source: str) -> set[str]:
         ("agent_service/agents/lifecycle.py", "import asyncpg", False),
         ("task_service/tasks/rules.py", "import agent_service.agents.rules", False),
         ("task_service/assignees.py", "import grpc", True),
+        ("local/supervisor.py", "from cli.console import CommandError", False),
         ("migrations/versions/001_base.py", "from shared.schema import users", False),
     ],
 )

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.console import CommandError
 from local import supervisor
+from local.errors import LocalError
 from local.processes import DRAIN_SECONDS, Service
 from local.signals import Signals
 from local.supervisor import keep_running
@@ -63,19 +63,19 @@ def test_what_never_lasts_ends_the_whole_with_a_sentence(
     monkeypatch.setattr(supervisor, "FIRST_DELAY_SECONDS", 0.01)
     hopeless = service("raise SystemExit(3)")
     hopeless.start()
-    with pytest.raises(CommandError, match=r"The service ended 6 times in a row \(exit code 3\)"):
+    with pytest.raises(LocalError, match=r"The service ended 6 times in a row \(exit code 3\)"):
         keep_running([hopeless], signals)
 
 
 def test_a_killed_service_is_back_at_once(service: ServiceMaker, signals: Signals) -> None:
     lasting = service(LASTING)
     lasting.start()
-    kept = supervisor.Kept(lasting)
+    kept = supervisor.Supervised(lasting)
     (first,) = running()
     first.kill()
     first.wait(10)
-    kept.tend()  # notices
-    kept.tend()  # and starts
+    kept.check()  # notices
+    kept.check()  # and starts
     (second,) = running()
     assert second.pid != first.pid
     lasting.stop(signals)
@@ -104,7 +104,7 @@ def test_a_service_that_ignores_the_first_request_is_killed_at_the_second(
     began = time.monotonic()
     stubborn.stop(signals)
     assert time.monotonic() - began < DRAIN_SECONDS / 2
-    assert stubborn.ending() == "killed by SIGKILL"
+    assert stubborn.exit_reason() == "killed by SIGKILL"
 
 
 def test_a_service_ends_when_its_supervisor_is_gone(
@@ -115,7 +115,7 @@ def test_a_service_ends_when_its_supervisor_is_gone(
     os.close(service.write)
     while lasting.alive():
         signals.wait(10)
-    assert lasting.ending() == "killed by SIGTERM"
+    assert lasting.exit_reason() == "killed by SIGTERM"
     service.write = os.dup(service.read)
 
 

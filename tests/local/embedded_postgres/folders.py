@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 
 from local.embedded_postgres.home import existing_home
-from local.embedded_postgres.processes import ends_within, inhabitants
+from local.embedded_postgres.processes import ends_within, processes_in
 
 
 def reachable_folder() -> Path:
@@ -22,7 +22,7 @@ def reachable_folder() -> Path:
 def remove(data_dir: Path) -> None:
     """End what still runs on the data, and remove the data wherever it is."""
     if home := existing_home(data_dir):
-        for process in inhabitants(home.cluster):
+        for process in processes_in(home.cluster):
             process.kill()
             ends_within(process, 10)
         shutil.rmtree(home.cluster)

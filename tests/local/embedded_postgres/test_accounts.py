@@ -14,7 +14,7 @@ from local.embedded_postgres import EmbeddedPostgresError, start
 from local.embedded_postgres.account import UNPRIVILEGED, account_for
 from local.embedded_postgres.binaries import Binaries, copy_for_everyone, find_binaries
 from local.embedded_postgres.cluster import create_cluster
-from local.embedded_postgres.home import SYSTEM_ROOT, settle
+from local.embedded_postgres.home import SYSTEM_ROOT, locate_or_create
 from tests.local.embedded_postgres.folders import ask, remove
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root hands PostgreSQL to others")
@@ -104,7 +104,7 @@ def test_a_database_that_came_out_of_reach_is_refused_with_a_sentence(data_dir: 
 
 @as_root
 def test_programs_out_of_reach_are_copied_to_where_the_account_runs_them(data_dir: Path) -> None:
-    original = find_binaries(settle(data_dir))
+    original = find_binaries(locate_or_create(data_dir))
     if "pginstall" not in original.folder.parts:
         pytest.skip("PostgreSQL is not the wheel's")
     umask = os.umask(0o077)
@@ -120,7 +120,7 @@ def test_programs_out_of_reach_are_copied_to_where_the_account_runs_them(data_di
 def test_data_goes_on_with_the_version_that_made_it(empty_data_dir: Path) -> None:
     data_dir = empty_data_dir
     others = [Binaries(path) for path in Path("/usr/lib/postgresql").glob("*/bin")]
-    home = settle(data_dir)
+    home = locate_or_create(data_dir)
     other = next((each for each in others if each.major() >= 15), None)
     if not other or other.major() == find_binaries(home).major():
         pytest.skip("the system has no PostgreSQL of another version")

@@ -11,7 +11,7 @@ import pytest
 
 from local.embedded_postgres import EmbeddedPostgresError, Server, postmaster, start
 from local.embedded_postgres.account import Account, account_for
-from local.embedded_postgres.processes import has_ended, inhabitants
+from local.embedded_postgres.processes import has_ended, processes_in
 from tests.local.embedded_postgres.folders import ask, copy, reachable_folder, remove
 
 START_AND_DIE = """
@@ -121,7 +121,7 @@ def test_orphans_that_do_not_notice_are_ended(
     monkeypatch.setattr(postmaster, "ORPHAN_SECONDS", 0.2)
     server = start(data_dir)
     asyncio.run(leave_computing(server))
-    orphans = list(inhabitants(server.home.cluster))
+    orphans = list(processes_in(server.home.cluster))
     assert orphans
     assert not start(data_dir).adopted
     assert all(has_ended(orphan) for orphan in orphans)

@@ -10,7 +10,7 @@ import asyncpg
 import psutil
 import pytest
 
-from local.embedded_postgres import EmbeddedPostgresError, borrow, running_url, start
+from local.embedded_postgres import EmbeddedPostgresError, running_url, server_for_command, start
 from local.embedded_postgres.postmaster import LOG_BYTES
 from local.embedded_postgres.processes import find_postmaster
 from tests.local.embedded_postgres.folders import ask
@@ -100,7 +100,7 @@ def test_the_environment_of_the_caller_changes_nothing(
 
 
 def test_a_borrowed_server_ends_with_the_loan(data_dir: Path) -> None:
-    with borrow(data_dir) as url:
+    with server_for_command(data_dir) as url:
         assert ask(url, "SELECT 1") == 1
         assert running_url(data_dir) == url
     assert running_url(data_dir) is None
@@ -108,7 +108,7 @@ def test_a_borrowed_server_ends_with_the_loan(data_dir: Path) -> None:
 
 def test_a_running_server_is_borrowed_as_it_is(data_dir: Path) -> None:
     server = start(data_dir)
-    with borrow(data_dir) as url:
+    with server_for_command(data_dir) as url:
         assert url == server.url
     assert server.alive()
 

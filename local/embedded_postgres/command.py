@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL for one command that needs a database for a moment."""
+"""The embedded PostgreSQL for the duration of one command."""
 
 import time
 from collections.abc import Iterator
@@ -7,33 +7,33 @@ from pathlib import Path
 
 from local.embedded_postgres.errors import EmbeddedPostgresError
 from local.embedded_postgres.server import running_url, start
-from shared.host.data_lock import DataInUseError, hold
+from shared.host import data_lock
 
 COMMAND = "a tandem command"
-"""The purpose under which a command owns the data while it runs a server of its own."""
+"""The purpose under which a command locks the data while it runs a server of its own."""
 
-PATIENCE_SECONDS = 20.0
+WAIT_SECONDS = 20.0
 POLL_SECONDS = 0.05
 
 
 @contextmanager
-def borrow(data_dir: Path) -> Iterator[str]:
-    """The URL of the server on this data; where none runs, one is started and stopped afterwards.
+def server_for_command(data_dir: Path) -> Iterator[str]:
+    """The URL of the server on this data. If none runs, one is started, and stopped afterwards.
 
     The server of another command is not shared, because it ends with that command: this one waits
-    for its turn, as it does for a server that is being started. Raises EmbeddedPostgresError.
+    until it has ended, and waits for a server that is being started. Raises EmbeddedPostgresError.
     """
     with ExitStack() as stack:
         yield _url(stack, data_dir)
 
 
 def _url(stack: ExitStack, data_dir: Path) -> str:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + WAIT_SECONDS
     while True:
         try:
-            stack.enter_context(hold(data_dir, COMMAND))
+            stack.enter_context(data_lock.lock(data_dir, COMMAND))
             return _own_url(stack, data_dir)
-        except DataInUseError as use:
+        except data_lock.DataInUseError as use:
             url = running_url(data_dir) if use.purpose != COMMAND else None
             if url:
                 return url
