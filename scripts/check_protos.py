@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from scripts.protoc import ROOT, compile_protos
+from scripts.protoc import ROOT, image
 
 BUF = Path(sys.executable).parent / "buf"
 CONFIG = f"--config={ROOT / 'buf.yaml'}"
@@ -58,14 +58,6 @@ def protos_of(commit: str, scratch: Path) -> Path | None:
         return None
     zipfile.ZipFile(io.BytesIO(archive.stdout)).extractall(scratch)
     return scratch / "protos"
-
-
-def image(source: Path, target: Path) -> Path:
-    """Compile `source` into an image that buf reads, comments included."""
-    compile_protos(
-        source, f"--descriptor_set_out={target}", "--include_imports", "--include_source_info"
-    )
-    return target
 
 
 def _git(*arguments: str) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 from google.api import field_behavior_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, OneofDescriptorProto
 
-from buf.validate import validate_pb2
+from shared.resources import validation_rules
 
-FIELD_RULES: Any = validate_pb2.DESCRIPTOR.extensions_by_name["field"]
-ONEOF_RULES: Any = validate_pb2.DESCRIPTOR.extensions_by_name["oneof"]
+FIELD_RULES: Any = validation_rules.DESCRIPTOR.extensions_by_name["field"]
+ONEOF_RULES: Any = validation_rules.DESCRIPTOR.extensions_by_name["oneof"]
 
 BEHAVIOURS = {
     "REQUIRED": "required",

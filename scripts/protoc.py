@@ -8,7 +8,7 @@ from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from buf.validate import validate_pb2
+from shared.resources import validation_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 # googleapis-common-protos installs google/api and google/rpc beside its Python, grpcio-tools the
@@ -27,10 +27,22 @@ def compile_protos(source: Path, *outputs: str) -> None:
     with tempfile.NamedTemporaryFile(suffix=".binpb") as rules:
         rules.write(_validation_rules())
         rules.flush()
-        inputs = [f"--descriptor_set_in={rules.name}"]
-        inputs += [f"--proto_path={path}" for path in (source, *INCLUDES)]
-        command = [sys.executable, "-m", "grpc_tools.protoc", *inputs, *outputs, *files]
-        done = subprocess.run(command, cwd=ROOT, check=False)
+        paths = [f"--proto_path={path}" for path in (source, *INCLUDES)]
+        protoc(f"--descriptor_set_in={rules.name}", *paths, *outputs, *files)
+
+
+def image(source: Path, target: Path) -> Path:
+    """Compile `source`, with all that it imports and all comments, into one file of descriptors."""
+    compile_protos(
+        source, f"--descriptor_set_out={target}", "--include_imports", "--include_source_info"
+    )
+    return target
+
+
+def protoc(*arguments: str) -> None:
+    """Run protoc. Raises SystemExit if it fails."""
+    command = [sys.executable, "-m", "grpc_tools.protoc", *arguments]
+    done = subprocess.run(command, cwd=ROOT, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
 
@@ -38,5 +50,5 @@ def compile_protos(source: Path, *outputs: str) -> None:
 def _validation_rules() -> bytes:
     # protovalidate does not ship its .proto file, only its descriptor.
     files = FileDescriptorSet()
-    validate_pb2.DESCRIPTOR.CopyToProto(files.file.add())
+    validation_rules.DESCRIPTOR.CopyToProto(files.file.add())
     return files.SerializeToString()

@@ -14,8 +14,8 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from buf.validate import validate_pb2
 from shared.errors import Reason, Refusal, Violation, invalid_field, invalid_fields
+from shared.resources import validation_rules
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -24,7 +24,7 @@ KIB = 1024
 # list of rows lies deeper than the request that a Struct came in.
 MAXIMUM_DEPTH = 30
 REQUIRED: int = field_behavior_pb2.REQUIRED
-RULES = validate_pb2.DESCRIPTOR.extensions_by_name["field"]
+RULES = validation_rules.DESCRIPTOR.extensions_by_name["field"]
 # What a Create ignores, whatever it is: an Update gives these a meaning, and so limits.
 SET_BY_SERVICE = ("id", "status", "revision")
 

@@ -10,11 +10,11 @@ ROOT = Path(__file__).parents[2]
 CODE = ("agent_service", "task_service", "shared", "local", "cli", "migrations")
 FILES = sorted(str(path.relative_to(ROOT)) for name in CODE for path in (ROOT / name).rglob("*.py"))
 
-GRPC = r"grpc|grpc_\w+|google|buf|protovalidate|tandem"
+GRPC = r"grpc|grpc_\w+|google|protovalidate|tandem"
 KNOWS_GRPC = (
     r".*/(servicer|messages|__main__|assignees)\.py"
     r"|cli/health\.py"
-    r"|shared/grpc_server/.*|shared/resources/(idempotency|pagination|validation)\.py"
+    r"|shared/grpc_server/.*|shared/resources/(idempotency|pagination|validation|validation_rules)\.py"
 )
 KNOWS_SQL = (
     r".*/queries\.py|migrations/.*"

@@ -22,13 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tandem/agent/v1/auth_service.proto\x12\x0ftandem.agent.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x04\n\x06\x41piKey\x12\x1b\n\x02id\x18\x01 \x01(\tB\x0f\xe2\x41\x01\x08\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x18\n\nproject_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\"\n\x08\x61gent_id\x18\x03 \x01(\tB\x10\xe2\x41\x02\x02\x05\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x14\n\x06key_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nkey_prefix\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12,\n\x0c\x63\x61pabilities\x18\x06 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x10\x64\x18\x01\"\nr\x08\x10\x01\x18\x64\xba\x01\x01\x00\x12\x33\n\x06status\x18\x07 \x01(\x0e\x32\x1d.tandem.agent.v1.ApiKeyStatusB\x04\xe2\x41\x01\x03\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x0clast_used_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12 \n\rcreated_by_id\x18\n \x01(\tB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x34\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nupdated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\r \x01(\x03\x42\x04\xe2\x41\x01\x03\x42\x10\n\x0e_created_by_id\"o\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x16\n\tfull_name\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x0cis_superuser\x18\x05 \x01(\x08\x42\x0c\n\n_full_name\"\x0f\n\rWhoAmIRequest\"\xda\x01\n\x0eWhoAmIResponse\x12\x30\n\x0b\x63\x61ller_type\x18\x01 \x01(\x0e\x32\x1b.tandem.agent.v1.CallerType\x12\x11\n\tcaller_id\x18\x02 \x01(\t\x12#\n\x04user\x18\x03 \x01(\x0b\x32\x15.tandem.agent.v1.User\x12\x12\n\nproject_id\x18\x04 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\x34\n\x10token_expires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x13\x43reateApiKeyRequest\x12.\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x17.tandem.agent.v1.ApiKeyB\x04\xe2\x41\x01\x02\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"P\n\x14\x43reateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x17.tandem.agent.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\xa0\x01\n\x12ListApiKeysRequest\x12\x1e\n\x08\x61gent_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x19\n\x08order_by\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x15\n\rinclude_total\x18\x05 \x01(\x08\"\x81\x01\n\x13ListApiKeysResponse\x12)\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x17.tandem.agent.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x17\n\ntotal_size\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_total_size\"X\n\x13RevokeApiKeyRequest\x12 \n\napi_key_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x99\x01\n\x13RotateApiKeyRequest\x12 \n\napi_key_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12?\n\x0cgrace_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"P\n\x14RotateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x17.tandem.agent.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"6\n\x15\x45xchangeApiKeyRequest\x12\x1d\n\x07\x61pi_key\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\x18\xc8\x01\"^\n\x16\x45xchangeApiKeyResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x81\x01\n\x0c\x41piKeyStatus\x12\x1e\n\x1a\x41PI_KEY_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41PI_KEY_STATUS_ACTIVE\x10\x01\x12\x1a\n\x16\x41PI_KEY_STATUS_REVOKED\x10\x02\x12\x1a\n\x16\x41PI_KEY_STATUS_EXPIRED\x10\x03*V\n\nCallerType\x12\x1b\n\x17\x43\x41LLER_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43\x41LLER_TYPE_USER\x10\x01\x12\x15\n\x11\x43\x41LLER_TYPE_AGENT\x10\x02\x32\x9e\x04\n\x0b\x41uthService\x12I\n\x06WhoAmI\x12\x1e.tandem.agent.v1.WhoAmIRequest\x1a\x1f.tandem.agent.v1.WhoAmIResponse\x12[\n\x0c\x43reateApiKey\x12$.tandem.agent.v1.CreateApiKeyRequest\x1a%.tandem.agent.v1.CreateApiKeyResponse\x12X\n\x0bListApiKeys\x12#.tandem.agent.v1.ListApiKeysRequest\x1a$.tandem.agent.v1.ListApiKeysResponse\x12M\n\x0cRevokeApiKey\x12$.tandem.agent.v1.RevokeApiKeyRequest\x1a\x17.tandem.agent.v1.ApiKey\x12[\n\x0cRotateApiKey\x12$.tandem.agent.v1.RotateApiKeyRequest\x1a%.tandem.agent.v1.RotateApiKeyResponse\x12\x61\n\x0e\x45xchangeApiKey\x12&.tandem.agent.v1.ExchangeApiKeyRequest\x1a\'.tandem.agent.v1.ExchangeApiKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tandem/agent/v1/auth_service.proto\x12\x0ftandem.agent.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x04\n\x06\x41piKey\x12\x1b\n\x02id\x18\x01 \x01(\tB\x0f\xe2\x41\x01\x08\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x18\n\nproject_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\"\n\x08\x61gent_id\x18\x03 \x01(\tB\x10\xe2\x41\x02\x02\x05\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x14\n\x06key_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nkey_prefix\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12,\n\x0c\x63\x61pabilities\x18\x06 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x10\x64\x18\x01\"\nr\x08\x10\x01\x18\x64\xba\x01\x01\x00\x12\x33\n\x06status\x18\x07 \x01(\x0e\x32\x1d.tandem.agent.v1.ApiKeyStatusB\x04\xe2\x41\x01\x03\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x0clast_used_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12 \n\rcreated_by_id\x18\n \x01(\tB\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x34\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nupdated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x16\n\x08revision\x18\r \x01(\x03\x42\x04\xe2\x41\x01\x03\x42\x10\n\x0e_created_by_id\"o\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x16\n\tfull_name\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x0cis_superuser\x18\x05 \x01(\x08\x42\x0c\n\n_full_name\"\x0f\n\rWhoAmIRequest\"\xda\x01\n\x0eWhoAmIResponse\x12\x30\n\x0b\x63\x61ller_type\x18\x01 \x01(\x0e\x32\x1b.tandem.agent.v1.CallerType\x12\x11\n\tcaller_id\x18\x02 \x01(\t\x12#\n\x04user\x18\x03 \x01(\x0b\x32\x15.tandem.agent.v1.User\x12\x12\n\nproject_id\x18\x04 \x01(\t\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\x34\n\x10token_expires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"f\n\x13\x43reateApiKeyRequest\x12.\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x17.tandem.agent.v1.ApiKeyB\x04\xe2\x41\x01\x02\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"P\n\x14\x43reateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x17.tandem.agent.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\xa0\x01\n\x12ListApiKeysRequest\x12\x1e\n\x08\x61gent_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x19\n\x08order_by\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x15\n\rinclude_total\x18\x05 \x01(\x08\"\x81\x01\n\x13ListApiKeysResponse\x12)\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x17.tandem.agent.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x17\n\ntotal_size\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_total_size\"X\n\x13RevokeApiKeyRequest\x12 \n\napi_key_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x99\x01\n\x13RotateApiKeyRequest\x12 \n\napi_key_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12?\n\x0cgrace_period\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\xbaH\x0b\xaa\x01\x08\"\x04\x08\x80\xa3\x05\x32\x00\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"P\n\x14RotateApiKeyResponse\x12(\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x17.tandem.agent.v1.ApiKey\x12\x0e\n\x06secret\x18\x02 \x01(\t\"6\n\x15\x45xchangeApiKeyRequest\x12\x1d\n\x07\x61pi_key\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\x18\xc8\x01\"^\n\x16\x45xchangeApiKeyResponse\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x81\x01\n\x0c\x41piKeyStatus\x12\x1e\n\x1a\x41PI_KEY_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41PI_KEY_STATUS_ACTIVE\x10\x01\x12\x1a\n\x16\x41PI_KEY_STATUS_REVOKED\x10\x02\x12\x1a\n\x16\x41PI_KEY_STATUS_EXPIRED\x10\x03*V\n\nCallerType\x12\x1b\n\x17\x43\x41LLER_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43\x41LLER_TYPE_USER\x10\x01\x12\x15\n\x11\x43\x41LLER_TYPE_AGENT\x10\x02\x32\x9e\x04\n\x0b\x41uthService\x12I\n\x06WhoAmI\x12\x1e.tandem.agent.v1.WhoAmIRequest\x1a\x1f.tandem.agent.v1.WhoAmIResponse\x12[\n\x0c\x43reateApiKey\x12$.tandem.agent.v1.CreateApiKeyRequest\x1a%.tandem.agent.v1.CreateApiKeyResponse\x12X\n\x0bListApiKeys\x12#.tandem.agent.v1.ListApiKeysRequest\x1a$.tandem.agent.v1.ListApiKeysResponse\x12M\n\x0cRevokeApiKey\x12$.tandem.agent.v1.RevokeApiKeyRequest\x1a\x17.tandem.agent.v1.ApiKey\x12[\n\x0cRotateApiKey\x12$.tandem.agent.v1.RotateApiKeyRequest\x1a%.tandem.agent.v1.RotateApiKeyResponse\x12\x61\n\x0e\x45xchangeApiKey\x12&.tandem.agent.v1.ExchangeApiKeyRequest\x1a\'.tandem.agent.v1.ExchangeApiKeyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -83,36 +82,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROTATEAPIKEYREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_EXCHANGEAPIKEYREQUEST'].fields_by_name['api_key']._loaded_options = None
   _globals['_EXCHANGEAPIKEYREQUEST'].fields_by_name['api_key']._serialized_options = b'\342A\001\002\272H\005r\003\030\310\001'
-  _globals['_APIKEYSTATUS']._serialized_start=2032
-  _globals['_APIKEYSTATUS']._serialized_end=2161
-  _globals['_CALLERTYPE']._serialized_start=2163
-  _globals['_CALLERTYPE']._serialized_end=2249
-  _globals['_APIKEY']._serialized_start=183
-  _globals['_APIKEY']._serialized_end=717
-  _globals['_USER']._serialized_start=719
-  _globals['_USER']._serialized_end=830
-  _globals['_WHOAMIREQUEST']._serialized_start=832
-  _globals['_WHOAMIREQUEST']._serialized_end=847
-  _globals['_WHOAMIRESPONSE']._serialized_start=850
-  _globals['_WHOAMIRESPONSE']._serialized_end=1068
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=1070
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=1172
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=1174
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=1254
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=1257
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=1417
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=1420
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=1549
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1551
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1639
-  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=1642
-  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=1795
-  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=1797
-  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=1877
-  _globals['_EXCHANGEAPIKEYREQUEST']._serialized_start=1879
-  _globals['_EXCHANGEAPIKEYREQUEST']._serialized_end=1933
-  _globals['_EXCHANGEAPIKEYRESPONSE']._serialized_start=1935
-  _globals['_EXCHANGEAPIKEYRESPONSE']._serialized_end=2029
-  _globals['_AUTHSERVICE']._serialized_start=2252
-  _globals['_AUTHSERVICE']._serialized_end=2794
+  _globals['_APIKEYSTATUS']._serialized_start=2003
+  _globals['_APIKEYSTATUS']._serialized_end=2132
+  _globals['_CALLERTYPE']._serialized_start=2134
+  _globals['_CALLERTYPE']._serialized_end=2220
+  _globals['_APIKEY']._serialized_start=154
+  _globals['_APIKEY']._serialized_end=688
+  _globals['_USER']._serialized_start=690
+  _globals['_USER']._serialized_end=801
+  _globals['_WHOAMIREQUEST']._serialized_start=803
+  _globals['_WHOAMIREQUEST']._serialized_end=818
+  _globals['_WHOAMIRESPONSE']._serialized_start=821
+  _globals['_WHOAMIRESPONSE']._serialized_end=1039
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=1041
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=1143
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=1145
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=1225
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=1228
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=1388
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=1391
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=1520
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=1522
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1610
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_start=1613
+  _globals['_ROTATEAPIKEYREQUEST']._serialized_end=1766
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_start=1768
+  _globals['_ROTATEAPIKEYRESPONSE']._serialized_end=1848
+  _globals['_EXCHANGEAPIKEYREQUEST']._serialized_start=1850
+  _globals['_EXCHANGEAPIKEYREQUEST']._serialized_end=1904
+  _globals['_EXCHANGEAPIKEYRESPONSE']._serialized_start=1906
+  _globals['_EXCHANGEAPIKEYRESPONSE']._serialized_end=2000
+  _globals['_AUTHSERVICE']._serialized_start=2223
+  _globals['_AUTHSERVICE']._serialized_end=2765
 # @@protoc_insertion_point(module_scope)

@@ -1,7 +1,8 @@
-"""Makes the validation rules of our protos known to google.protobuf.
+"""Makes the rules that the protos state readable through google.protobuf.
 
-Generated modules import this name. protovalidate ships the rules' descriptor for a Protobuf runtime
-of its own only, so it is copied from there into the pool that google.protobuf reads.
+protovalidate ships their descriptor for a Protobuf runtime of its own only, so it is copied from
+there into the pool that google.protobuf reads. Until then they are unknown bytes in the options of
+our descriptors, which a first look at the options would keep so: import this before you look.
 """
 
 from google.protobuf import (
