@@ -14,8 +14,8 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: run test check lint format types protos docs drift proto-lint proto-breaking coverage races \
-	interruptions bench bench-exchange bench-migration migrate lock clean help
+.PHONY: run test check lint format types secrets hooks protos docs drift proto-lint proto-breaking coverage \
+	races interruptions bench bench-exchange bench-migration migrate lock clean help
 
 run: $(RUNTIME) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
 	@exec .venv/bin/tandem up
@@ -23,7 +23,7 @@ run: $(RUNTIME) ## Start PostgreSQL and both services in the foreground; Ctrl-C 
 test: $(DEV) ## Run every test, in parallel and in random order
 	@$(PYTHON_IN) -m pytest -n logical --maxprocesses 4 --cov --cov-report=
 
-check: lint types proto-lint proto-breaking drift test ## Run everything that CI runs
+check: lint types secrets proto-lint proto-breaking drift test ## Run everything that CI runs
 	@$(MAKE) --no-print-directory coverage
 
 lint: $(DEV) ## Check style and format
@@ -36,6 +36,12 @@ format: $(DEV) ## Repair style and format where a program can
 
 types: $(DEV) ## Check types
 	@$(PYTHON_IN) -m mypy
+
+secrets: $(DEV) ## Look for secrets in all tracked files (ARGS=--staged: in the next commit)
+	@$(PYTHON_IN) -m scripts.check_secrets $(ARGS)
+
+hooks: $(DEV) ## Check style, types, protos and secrets at every commit
+	@.venv/bin/pre-commit install
 
 protos: $(DEV) ## Generate the Python of tandem/ from protos/
 	@$(PYTHON_IN) -m scripts.generate_protos
