@@ -2,26 +2,23 @@
 
 import asyncio
 import os
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from local.embedded_postgres import Server, start
+from local.embedded_postgres import start
 from migrations.run import upgrade
 from shared.database.transaction import Database
 from shared.settings import Settings
+from tests.cleanup import Cleanup
 from tests.world import SECRET, World
 
 URL_VARIABLE = "TANDEM_TEST_POSTGRES_URL"
 TEMPLATE = "tandem_template"
-_postgres: Server | None = None
-_folder: Path | None = None
+_cleanup: Cleanup | None = None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,25 +39,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
     A PostgreSQL of one's own is given as the URL of a superuser; the template stays on it.
     """
-    global _postgres, _folder
+    global _cleanup
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
+    _cleanup = Cleanup()
     if URL_VARIABLE not in os.environ:
-        _folder = Path(tempfile.mkdtemp(prefix="tandem-tests-"))
-        _postgres = start(_folder)
-        os.environ[URL_VARIABLE] = _postgres.url
-        asyncio.run(_hasten(_postgres.url))
+        os.environ[URL_VARIABLE] = start(_cleanup.folder / "postgres").url
+        asyncio.run(_hasten(os.environ[URL_VARIABLE]))
     asyncio.run(_make_template(os.environ[URL_VARIABLE]))
     upgrade(_sibling(os.environ[URL_VARIABLE], TEMPLATE))
 
 
 def pytest_unconfigure() -> None:
     """Leave nothing behind."""
-    if _postgres and _folder:
+    if _cleanup:
         os.environ.pop(URL_VARIABLE)
-        _postgres.stop(at_once=True)
-        shutil.rmtree(_postgres.home.folder)
-        shutil.rmtree(_folder, ignore_errors=True)
+        _cleanup.run()
 
 
 @pytest.fixture(scope="session")

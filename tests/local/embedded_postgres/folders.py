@@ -1,6 +1,7 @@
 """Data folders that vanish with everything that runs on them."""
 
 import asyncio
+import os
 import shutil
 import subprocess
 import tempfile
@@ -9,12 +10,13 @@ from pathlib import Path
 import asyncpg
 
 from local.embedded_postgres.home import existing_home
-from local.embedded_postgres.processes import ends_within, processes_in
+from local.embedded_postgres.processes import processes_in
+from tests.cleanup import FOLDER_VARIABLE, end
 
 
 def reachable_folder() -> Path:
     """A new folder that every account can enter, unlike pytest's."""
-    folder = Path(tempfile.mkdtemp(prefix="tandem-test-"))
+    folder = Path(tempfile.mkdtemp(dir=os.environ[FOLDER_VARIABLE]))
     folder.chmod(0o755)
     return folder
 
@@ -22,9 +24,7 @@ def reachable_folder() -> Path:
 def remove(data_dir: Path) -> None:
     """End what still runs on the data, and remove the data wherever it is."""
     if home := existing_home(data_dir):
-        for process in processes_in(home.cluster):
-            process.kill()
-            ends_within(process, 10)
+        end(list(processes_in(home.cluster)))
         shutil.rmtree(home.cluster)
         if home.folder != home.data_dir:
             shutil.rmtree(home.folder)

@@ -15,6 +15,7 @@ from local.embedded_postgres.account import UNPRIVILEGED, account_for
 from local.embedded_postgres.binaries import Binaries, copy_for_everyone, find_binaries
 from local.embedded_postgres.cluster import create_cluster
 from local.embedded_postgres.home import SYSTEM_ROOT, locate_or_create
+from tests.cleanup import FOLDER_VARIABLE
 from tests.local.embedded_postgres.folders import ask, remove
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root hands PostgreSQL to others")
@@ -43,7 +44,7 @@ def test_root_hands_it_to_an_unprivileged_account(data_dir: Path) -> None:
 
 @as_root
 def test_a_folder_out_of_reach_keeps_its_database_elsewhere() -> None:
-    with tempfile.TemporaryDirectory(prefix="tandem-test-") as unreachable:
+    with tempfile.TemporaryDirectory(dir=os.environ[FOLDER_VARIABLE]) as unreachable:
         data_dir = Path(unreachable) / "data"
         server = start(data_dir)
         try:
