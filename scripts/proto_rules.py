@@ -1,4 +1,4 @@
-"""Says in words what a field of a request must look like, out of its options in the protos."""
+"""Describes in words the rules that a field's options in the protos set."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,10 +14,10 @@ ONEOF_RULES: Any = validation_rules.DESCRIPTOR.extensions_by_name["oneof"]
 BEHAVIOURS = {
     "REQUIRED": "required",
     "OUTPUT_ONLY": "output only",
-    "IMMUTABLE": "cannot be changed",
+    "IMMUTABLE": "immutable",
     "IDENTIFIER": "identifier",
 }
-# A rule that is not here stops the generator: what clients are not told, they run into.
+# A rule that is missing here stops the generator, so that none stays undocumented.
 WORDS: Mapping[str, Callable[[Any], str]] = {
     "string.uuid": lambda _: "a UUID",
     "string.min_len": lambda least: f"at least {_counted(least, 'character')}",
@@ -25,13 +25,13 @@ WORDS: Mapping[str, Callable[[Any], str]] = {
     "string.max_bytes": lambda most: f"at most {most:,} bytes of UTF-8",
     "string.pattern": lambda pattern: f"matches `{pattern}`",
     "string.not_contains": lambda part: f"no U+{ord(part):04X}",
-    "enum.defined_only": lambda _: "a value that is listed",
-    "enum.not_in": lambda numbers: f"not number {', '.join(map(str, numbers))}",
+    "enum.defined_only": lambda _: "a defined value",
+    "enum.not_in": lambda numbers: f"not {', '.join(map(str, numbers))}",
     "int32.gte": lambda least: f"at least {least}",
     "int64.gte": lambda least: f"at least {least}",
     "repeated.min_items": lambda least: f"at least {_counted(least, 'item')}",
     "repeated.max_items": lambda most: f"at most {_counted(most, 'item')}",
-    "repeated.unique": lambda _: "no two the same",
+    "repeated.unique": lambda _: "distinct",
     "repeated.items": lambda rules: f"each {', '.join(_limits(rules))}",
     "duration.gte": lambda least: f"at least {least.seconds:,} s",
     "duration.lte": lambda most: f"at most {most.seconds:,} s",
@@ -39,19 +39,19 @@ WORDS: Mapping[str, Callable[[Any], str]] = {
 
 
 def field_in_words(field: FieldDescriptorProto) -> list[str]:
-    """What is asked of a field: who sets it first, then its limits.
+    """The rules of a field: who sets it, then its limits.
 
-    Raises KeyError with the name of a rule or behaviour that there are no words for.
+    Raises KeyError with the name of a rule or behaviour that has no words here.
     """
     behaviours = field.options.Extensions[field_behavior_pb2.field_behavior]
     names = map(field_behavior_pb2.FieldBehavior.Name, behaviours)
     rules = field.options.Extensions[FIELD_RULES]
-    limits = ", ".join(_limits(rules)) + (" where it is set" if rules.HasField("ignore") else "")
+    limits = ", ".join(_limits(rules)) + (" if set" if rules.HasField("ignore") else "")
     return [*(BEHAVIOURS[name] for name in names), *filter(None, [limits])]
 
 
 def oneof_in_words(oneof: OneofDescriptorProto) -> str:
-    """How many of the fields of a oneof have to be set."""
+    """How many fields of a oneof must be set."""
     required = oneof.options.Extensions[ONEOF_RULES].required
     return f"{'exactly' if required else 'at most'} one of `{oneof.name}`"
 

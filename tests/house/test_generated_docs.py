@@ -1,4 +1,4 @@
-"""What is made from the protos and the schema says all of them, and a stale page is noticed."""
+"""The generated documentation is complete, and a stale page is detected."""
 
 import importlib
 import re
@@ -71,13 +71,13 @@ def test_every_reason_has_its_code(reference: str) -> None:
         ("Agent", r"`nickname` \| optional `string` \|"),
         (
             "Agent",
-            r"`capabilities` \| repeated `string` \| at most 100 items, no two the same, each at "
+            r"`capabilities` \| repeated `string` \| at most 100 items, distinct, each at "
             r"least 1 character, at most 100 characters, no U\+0000 \|",
         ),
         ("AddParticipantRequest", r".* \| a UUID; exactly one of `participant` \|"),
         ("RotateApiKeyRequest", r"`grace_period` .* \| at most 86,400 s, at least 0 s \|"),
-        ("SetAgentStatusRequest", r"`status` .* \| required; a value that is listed, not number 0"),
-        ("CreateAgentRequest", r"`request_id` \| `string` \| a UUID where it is set \|"),
+        ("SetAgentStatusRequest", r"`status` .* \| required; a defined value, not 0 \|"),
+        ("CreateAgentRequest", r"`request_id` \| `string` \| a UUID if set \|"),
     ],
 )
 def test_rules_are_said_in_words(reference: str, message: str, line: str) -> None:
@@ -91,7 +91,8 @@ def test_a_name_that_two_packages_have_leads_to_the_nearer_one(
 ) -> None:
     changed = copied(tmp_path)
     proto = changed / "tandem" / package / "v1" / f"{package}_service.proto"
-    proto.write_text(proto.read_text().replace("// Which of the two.", "// See AssigneeType."))
+    comment = r"// Whether `\w+` is an agent or a user\."
+    proto.write_text(re.sub(comment, "// See AssigneeType.", proto.read_text()))
     user = {"agent": "ValidateAssigneeRequest", "task": "AssignTaskRequest"}[package]
     chapter = chapter_of(api_reference(changed), f"tandem.{package}.v1.{user}")
     place = f"(#tandem.{package}.v1.AssigneeType)"
@@ -105,7 +106,7 @@ def test_a_changed_comment_makes_the_page_stale(tmp_path: Path) -> None:
     assert is_current(page, api_reference(PROTOS))
     changed = copied(tmp_path)
     proto = changed / "tandem" / "task" / "v1" / "task_service.proto"
-    proto.write_text(proto.read_text().replace("// When it was completed.", "// Afterwards."))
+    proto.write_text(proto.read_text().replace("// When the task was completed.", "// Afterwards."))
     assert not is_current(page, api_reference(changed))
 
 

@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class AgentServiceStub:
-    """Agents: the programs that work on tasks. All methods are for the owner of the agent's project and for
-    superusers, and GetAgent and SetAgentStatus for the agent itself.
+    """Manages agents, the programs that work on tasks. The caller must own the agent's project or be a
+    superuser. An agent may call GetAgent and SetAgentStatus on itself.
     """
 
     def __init__(self, channel):
@@ -85,14 +85,15 @@ class AgentServiceStub:
 
 
 class AgentServiceServicer:
-    """Agents: the programs that work on tasks. All methods are for the owner of the agent's project and for
-    superusers, and GetAgent and SetAgentStatus for the agent itself.
+    """Manages agents, the programs that work on tasks. The caller must own the agent's project or be a
+    superuser. An agent may call GetAgent and SetAgentStatus on itself.
     """
 
     def CreateAgent(self, request, context):
-        """Creates an agent, offline, in a project that is active.
+        """Creates an agent with the status offline. The project must be active.
 
-        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NAME_TAKEN.
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
+        AGENT_NAME_TAKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,38 +109,41 @@ class AgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetAgents(self, request, context):
-        """Returns many agents in the order of their ids in the request; an id given twice is answered twice.
-        All or nothing: one that is missing or not the caller's fails the call and is named.
+        """Returns up to 1,000 agents in the order of the ids in the request. An id that is given twice is
+        returned twice. The call fails as a whole if any agent does not exist (the error names the
+        first such id) or belongs to a project of another user.
 
-        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, LIMIT_EXCEEDED where the answer would be
-        larger than 3 MiB: ask for fewer.
+        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, LIMIT_EXCEEDED if the response would
+        be larger than 3 MiB (ask for fewer agents).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAgents(self, request, context):
-        """Lists agents by page: of one project, or of every project that the caller may see.
+        """Lists agents page by page: those of one project, or of every project that the caller may see.
 
-        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
+        NOT_PROJECT_OWNER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateAgent(self, request, context):
-        """Changes the fields that the mask names. Status is changed by SetAgentStatus only. An update that
+        """Updates the fields that the mask names. Use SetAgentStatus to change the status. An update that
         changes nothing leaves `revision` and `updated_at` as they are.
 
-        Errors: INVALID_FIELD, INVALID_UPDATE_MASK, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        AGENT_NAME_TAKEN, REVISION_MISMATCH.
+        Errors: INVALID_FIELD, INVALID_UPDATE_MASK, AGENT_NOT_FOUND, NOT_PROJECT_OWNER,
+        PROJECT_NOT_ACTIVE, AGENT_NAME_TAKEN, REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAgent(self, request, context):
-        """Deletes an agent, its API keys and its places in rooms, and unassigns its tasks, all at once.
+        """Deletes an agent with its API keys, removes it from rooms and unassigns its tasks, in one
+        transaction. The project need not be active.
 
         Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
         """
@@ -148,14 +152,14 @@ class AgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetAgentStatus(self, request, context):
-        """Moves an agent to another status:
+        """Changes the status of an agent. The allowed transitions are:
 
         * offline → online, error
         * online → offline, busy, error
         * busy → online, offline, error
         * error → offline, online
 
-        The status that it has is accepted and changes nothing.
+        Setting the status that the agent already has succeeds and changes nothing.
 
         Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
         PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
@@ -165,8 +169,8 @@ class AgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyAgentAccess(self, request, context):
-        """Says whether the caller may see and change an agent. Who may do neither gets the refusal that
-        GetAgent would give.
+        """Returns whether the caller may see and change an agent. A caller who may do neither gets the
+        same error as from GetAgent.
 
         Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER.
         """
@@ -175,12 +179,12 @@ class AgentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ValidateAssignee(self, request, context):
-        """Answers whether a task of a project can be assigned to somebody: an agent has to exist, to be of
-        that project and active; a user has to exist and to be active. Asked by the task service with the
-        token of its own caller.
+        """Checks that a task of a project can be assigned to an agent or user. An agent must exist,
+        belong to the project and be active; a user must exist and be active. The task service calls
+        this with the token of its own caller.
 
-        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE,
-        ASSIGNEE_OUTSIDE_PROJECT.
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, ASSIGNEE_NOT_FOUND,
+        ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -243,8 +247,8 @@ def add_AgentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AgentService:
-    """Agents: the programs that work on tasks. All methods are for the owner of the agent's project and for
-    superusers, and GetAgent and SetAgentStatus for the agent itself.
+    """Manages agents, the programs that work on tasks. The caller must own the agent's project or be a
+    superuser. An agent may call GetAgent and SetAgentStatus on itself.
     """
 
     @staticmethod

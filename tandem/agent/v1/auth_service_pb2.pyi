@@ -28,25 +28,25 @@ class _ApiKeyStatus:
 class _ApiKeyStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApiKeyStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     API_KEY_STATUS_UNSPECIFIED: _ApiKeyStatus.ValueType  # 0
-    """Not said."""
+    """Not specified."""
     API_KEY_STATUS_ACTIVE: _ApiKeyStatus.ValueType  # 1
-    """It can."""
+    """The key can be exchanged."""
     API_KEY_STATUS_REVOKED: _ApiKeyStatus.ValueType  # 2
-    """It was ended by RevokeApiKey, for good."""
+    """The key was revoked by RevokeApiKey, permanently."""
     API_KEY_STATUS_EXPIRED: _ApiKeyStatus.ValueType  # 3
-    """Its time is over: `expires_at` has passed, or an older system marked it so."""
+    """The key has expired: its `expires_at` has passed, or an older system marked it as expired."""
 
 class ApiKeyStatus(_ApiKeyStatus, metaclass=_ApiKeyStatusEnumTypeWrapper):
-    """Whether an API key can be exchanged."""
+    """The status of an API key."""
 
 API_KEY_STATUS_UNSPECIFIED: ApiKeyStatus.ValueType  # 0
-"""Not said."""
+"""Not specified."""
 API_KEY_STATUS_ACTIVE: ApiKeyStatus.ValueType  # 1
-"""It can."""
+"""The key can be exchanged."""
 API_KEY_STATUS_REVOKED: ApiKeyStatus.ValueType  # 2
-"""It was ended by RevokeApiKey, for good."""
+"""The key was revoked by RevokeApiKey, permanently."""
 API_KEY_STATUS_EXPIRED: ApiKeyStatus.ValueType  # 3
-"""Its time is over: `expires_at` has passed, or an older system marked it so."""
+"""The key has expired: its `expires_at` has passed, or an older system marked it as expired."""
 Global___ApiKeyStatus: _TypeAlias = ApiKeyStatus  # noqa: Y015
 
 class _CallerType:
@@ -56,17 +56,17 @@ class _CallerType:
 class _CallerTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CallerType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CALLER_TYPE_UNSPECIFIED: _CallerType.ValueType  # 0
-    """Not said."""
+    """Not specified."""
     CALLER_TYPE_USER: _CallerType.ValueType  # 1
     """A user."""
     CALLER_TYPE_AGENT: _CallerType.ValueType  # 2
     """An agent."""
 
 class CallerType(_CallerType, metaclass=_CallerTypeEnumTypeWrapper):
-    """What kind of caller it is."""
+    """The kind of a caller."""
 
 CALLER_TYPE_UNSPECIFIED: CallerType.ValueType  # 0
-"""Not said."""
+"""Not specified."""
 CALLER_TYPE_USER: CallerType.ValueType  # 1
 """A user."""
 CALLER_TYPE_AGENT: CallerType.ValueType  # 2
@@ -93,48 +93,48 @@ class ApiKey(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Made by the service: a UUID, version 7."""
+    """The id, a UUID (version 7) that the service generates."""
     project_id: _builtins.str
     """The project of the agent."""
     agent_id: _builtins.str
-    """The agent that it speaks for."""
+    """The agent that the key authenticates. Cannot be changed."""
     key_id: _builtins.str
-    """The part of the key that names it, unique. No secret."""
+    """The part of the key that identifies it. Unique; not a secret."""
     key_prefix: _builtins.str
-    """How the key begins, up to its secret, to recognise it by."""
+    """The beginning of the key, up to its secret, to recognize the key by."""
     status: Global___ApiKeyStatus.ValueType
-    """Whether it can be exchanged."""
+    """Whether the key can be exchanged."""
     created_by_id: _builtins.str
-    """The user who made it; not set where that user does not exist any more."""
+    """The user who created the key. Not set if that user has been deleted."""
     revision: _builtins.int
-    """1 at creation, one more at every change."""
+    """The revision: 1 at creation, incremented by every change."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the key is for: up to 100 distinct strings of 1–100 characters, and at most 4 KiB together as a
-        JSON list in ASCII, because they stand in every token. The services do not look at them; what the
-        agent calls with the token may.
+        """What the key is meant for: up to 100 distinct strings of 1–100 characters, at most 4 KiB in
+        total when encoded as a JSON list in ASCII, because every token contains them. The services do
+        not evaluate them; a program that receives the token can.
         """
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When it ends, 1–365 days ahead by the service's clock, give or take a minute. Not set: never. Moved
-        to an earlier time by RotateApiKey.
+        """When the key expires: 1–365 days from now by the service's clock, with a tolerance of one
+        minute. If not set, the key never expires. RotateApiKey can move it to an earlier time.
         """
 
     @_builtins.property
     def last_used_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was last exchanged, by the database's clock. It is written about a second later, and no
-        change of `revision` or `updated_at`; a process that is killed may lose the last second. Not set:
-        never.
+        """When the key was last exchanged, by the database's clock; not set if it never was. Written
+        about a second after the exchange, without a change of `revision` or `updated_at`. A process
+        that is killed may lose the last second.
         """
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was created, by the database's clock, to the microsecond."""
+        """The time of creation, by the database's clock, with microsecond precision."""
 
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was last changed, by the database's clock, to the microsecond."""
+        """The time of the last change, by the database's clock, with microsecond precision."""
 
     def __init__(
         self,
@@ -175,15 +175,15 @@ class User(_message.Message):
     FULL_NAME_FIELD_NUMBER: _builtins.int
     IS_SUPERUSER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """A UUID."""
+    """The id, a UUID."""
     username: _builtins.str
-    """Its name, unique."""
+    """The user name. Unique."""
     email: _builtins.str
-    """Its address, unique."""
+    """The email address. Unique."""
     full_name: _builtins.str
-    """Its name for people."""
+    """The full name."""
     is_superuser: _builtins.bool
-    """Whether it may do everything in every project."""
+    """Whether the user has full access to every project."""
     def __init__(
         self,
         *,
@@ -205,7 +205,7 @@ Global___User: _TypeAlias = User  # noqa: Y015
 
 @_typing.final
 class WhoAmIRequest(_message.Message):
-    """Asks who calls."""
+    """Request for WhoAmI."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -222,7 +222,7 @@ Global___WhoAmIRequest: _TypeAlias = WhoAmIRequest  # noqa: Y015
 
 @_typing.final
 class WhoAmIResponse(_message.Message):
-    """Who calls."""
+    """Response of WhoAmI."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -233,22 +233,22 @@ class WhoAmIResponse(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     TOKEN_EXPIRES_AT_FIELD_NUMBER: _builtins.int
     caller_type: Global___CallerType.ValueType
-    """A user or an agent."""
+    """Whether the caller is a user or an agent."""
     caller_id: _builtins.str
-    """The id of that user or agent."""
+    """The id of the user or agent."""
     project_id: _builtins.str
-    """The agent's project; empty for users."""
+    """The project of the agent. Empty for users."""
     @_builtins.property
     def user(self) -> Global___User:
-        """The user; not set for agents."""
+        """The user. Not set for agents."""
 
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the agent's key is for; empty for users."""
+        """The capabilities of the agent's API key. Empty for users."""
 
     @_builtins.property
     def token_expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When the token ends."""
+        """When the token expires."""
 
     def __init__(
         self,
@@ -270,17 +270,17 @@ Global___WhoAmIResponse: _TypeAlias = WhoAmIResponse  # noqa: Y015
 
 @_typing.final
 class CreateApiKeyRequest(_message.Message):
-    """Asks for a new API key."""
+    """Request for CreateApiKey."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """See CreateAgentRequest."""
+    """Makes the call safe to retry; see CreateAgentRequest."""
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
-        """The key. `agent_id` is required; `capabilities` and `expires_at` may be set."""
+        """The key to create. `agent_id` is required; `capabilities` and `expires_at` are optional."""
 
     def __init__(
         self,
@@ -298,17 +298,17 @@ Global___CreateApiKeyRequest: _TypeAlias = CreateApiKeyRequest  # noqa: Y015
 
 @_typing.final
 class CreateApiKeyResponse(_message.Message):
-    """A new API key."""
+    """Response of CreateApiKey."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """The key itself, `tdm_<key_id>_<secret>`: shown this once."""
+    """The key itself, `tdm_<key_id>_<secret>`. It is not shown again."""
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
-        """The key."""
+        """The new key."""
 
     def __init__(
         self,
@@ -326,7 +326,7 @@ Global___CreateApiKeyResponse: _TypeAlias = CreateApiKeyResponse  # noqa: Y015
 
 @_typing.final
 class ListApiKeysRequest(_message.Message):
-    """Asks for a page of an agent's API keys."""
+    """Request for ListApiKeys."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -336,17 +336,18 @@ class ListApiKeysRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     INCLUDE_TOTAL_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
-    """The agent's id."""
+    """The id of the agent."""
     page_size: _builtins.int
-    """How many at most. Default 50; more than 1,000 means 1,000; negative is INVALID_FIELD. A page may
-    have fewer than that although more follow: it ends at 3 MiB.
+    """The maximum number of rows on a page. Default: 50. Values above 1,000 are treated as 1,000;
+    negative values are INVALID_FIELD. A page ends at 3 MiB, so it may have fewer rows although
+    more follow.
     """
     page_token: _builtins.str
-    """`next_page_token` of the page before, with the same filters and order."""
+    """The `next_page_token` of the previous page. Filters and order must be the same."""
     order_by: _builtins.str
-    """`created_at`, or `created_at desc`, the default."""
+    """The order: `created_at` or `created_at desc`. Default: `created_at desc`."""
     include_total: _builtins.bool
-    """Whether to count `total_size`, which costs a query of its own."""
+    """Whether to return `total_size`, which costs an additional query."""
     def __init__(
         self,
         *,
@@ -366,7 +367,7 @@ Global___ListApiKeysRequest: _TypeAlias = ListApiKeysRequest  # noqa: Y015
 
 @_typing.final
 class ListApiKeysResponse(_message.Message):
-    """A page of API keys."""
+    """Response of ListApiKeys."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -374,14 +375,14 @@ class ListApiKeysResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Asks for the next page; empty at the end. Rows that are created or deleted meanwhile cause no
-    repeat and no gap among the others.
+    """The token of the next page; empty on the last page. Rows that are created or deleted between
+    calls cause neither duplicates nor gaps among the other rows.
     """
     total_size: _builtins.int
-    """How many API keys the filters let through on all pages; only with `include_total`."""
+    """The number of API keys on all pages. Set only if the request has `include_total`."""
     @_builtins.property
     def api_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiKey]:
-        """The API keys, in the order asked for."""
+        """The API keys of this page, in the requested order."""
 
     def __init__(
         self,
@@ -402,16 +403,16 @@ Global___ListApiKeysResponse: _TypeAlias = ListApiKeysResponse  # noqa: Y015
 
 @_typing.final
 class RevokeApiKeyRequest(_message.Message):
-    """Asks to end an API key."""
+    """Request for RevokeApiKey."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEY_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     api_key_id: _builtins.str
-    """The API key's id (not its `key_id`)."""
+    """The id of the API key (not its `key_id`)."""
     request_id: _builtins.str
-    """See CreateAgentRequest."""
+    """Makes the call safe to retry; see CreateAgentRequest."""
     def __init__(
         self,
         *,
@@ -428,7 +429,7 @@ Global___RevokeApiKeyRequest: _TypeAlias = RevokeApiKeyRequest  # noqa: Y015
 
 @_typing.final
 class RotateApiKeyRequest(_message.Message):
-    """Asks for a new API key in place of an old one."""
+    """Request for RotateApiKey."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -436,12 +437,12 @@ class RotateApiKeyRequest(_message.Message):
     GRACE_PERIOD_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     api_key_id: _builtins.str
-    """The old API key's id (not its `key_id`)."""
+    """The id of the old API key (not its `key_id`)."""
     request_id: _builtins.str
-    """See CreateAgentRequest."""
+    """Makes the call safe to retry; see CreateAgentRequest."""
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
-        """How long the old one stays valid: 0–24 hours. Default: 0, it ends at once."""
+        """How long the old key stays valid: 0–24 hours. Default: 0, which ends it immediately."""
 
     def __init__(
         self,
@@ -460,14 +461,14 @@ Global___RotateApiKeyRequest: _TypeAlias = RotateApiKeyRequest  # noqa: Y015
 
 @_typing.final
 class RotateApiKeyResponse(_message.Message):
-    """A new API key in place of an old one."""
+    """Response of RotateApiKey."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """The key itself, `tdm_<key_id>_<secret>`: shown this once."""
+    """The key itself, `tdm_<key_id>_<secret>`. It is not shown again."""
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
         """The new key."""
@@ -488,13 +489,13 @@ Global___RotateApiKeyResponse: _TypeAlias = RotateApiKeyResponse  # noqa: Y015
 
 @_typing.final
 class ExchangeApiKeyRequest(_message.Message):
-    """Asks for a JWT."""
+    """Request for ExchangeApiKey."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEY_FIELD_NUMBER: _builtins.int
     api_key: _builtins.str
-    """The key itself, `tdm_<key_id>_<secret>`; up to 200 characters are looked at."""
+    """The key itself, `tdm_<key_id>_<secret>`."""
     def __init__(
         self,
         *,
@@ -510,19 +511,20 @@ Global___ExchangeApiKeyRequest: _TypeAlias = ExchangeApiKeyRequest  # noqa: Y015
 
 @_typing.final
 class ExchangeApiKeyResponse(_message.Message):
-    """A JWT."""
+    """Response of ExchangeApiKey."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCESS_TOKEN_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
-    """For the metadata `authorization: Bearer <token>`. Its claims: `typ` ("agent"), `sub` (the agent's
-    id), `project_id`, `api_key_id` and `capabilities`, beside `iss`, `aud`, `iat` and `exp`.
+    """The JWT, to be sent as metadata `authorization: Bearer <token>`. Its claims are `typ`
+    ("agent"), `sub` (the agent's id), `project_id`, `api_key_id`, `capabilities`, `iss`, `aud`,
+    `iat` and `exp`.
     """
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When it ends: in 15 minutes, or with the key where that is sooner."""
+        """When the token expires: in 15 minutes, or together with the key if that is sooner."""
 
     def __init__(
         self,

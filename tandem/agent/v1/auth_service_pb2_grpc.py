@@ -26,16 +26,18 @@ if _version_not_supported:
 
 
 class AuthServiceStub:
-    """Who calls, and the API keys that agents call with. What holds for every call is said in
+    """Identifies callers and manages the API keys of agents. The rules that apply to every call are in
     agent_service.proto.
 
-    An API key is `tdm_<key_id>_<secret>`, with 256 random bits of secret. An agent that has one asks for
-    a token by ExchangeApiKey, calls with that, and asks for the next one before it ends. An agent may
-    have several keys. Agents reach no keys, not even their own: they are for the owner of the agent's
-    project and for superusers.
+    An API key has the form `tdm_<key_id>_<secret>`, in which the secret has 256 random bits. An
+    agent exchanges its key for a token (ExchangeApiKey), sends that token with its calls, and
+    exchanges the key again before the token expires. An agent may have several keys. Keys are
+    managed by the owner of the agent's project and by superusers; an agent cannot access keys, not
+    even its own.
 
-    A service that verifies tokens by somebody else's public key, and has no TANDEM_JWT_PRIVATE_KEY to
-    sign any with, answers CreateApiKey, RotateApiKey and ExchangeApiKey with UNIMPLEMENTED.
+    CreateApiKey, RotateApiKey and ExchangeApiKey return UNIMPLEMENTED if the service has no key to
+    sign tokens with, that is, if it verifies tokens by an issuer's public key and
+    TANDEM_JWT_PRIVATE_KEY is not set.
     """
 
     def __init__(self, channel):
@@ -77,33 +79,35 @@ class AuthServiceStub:
 
 
 class AuthServiceServicer:
-    """Who calls, and the API keys that agents call with. What holds for every call is said in
+    """Identifies callers and manages the API keys of agents. The rules that apply to every call are in
     agent_service.proto.
 
-    An API key is `tdm_<key_id>_<secret>`, with 256 random bits of secret. An agent that has one asks for
-    a token by ExchangeApiKey, calls with that, and asks for the next one before it ends. An agent may
-    have several keys. Agents reach no keys, not even their own: they are for the owner of the agent's
-    project and for superusers.
+    An API key has the form `tdm_<key_id>_<secret>`, in which the secret has 256 random bits. An
+    agent exchanges its key for a token (ExchangeApiKey), sends that token with its calls, and
+    exchanges the key again before the token expires. An agent may have several keys. Keys are
+    managed by the owner of the agent's project and by superusers; an agent cannot access keys, not
+    even its own.
 
-    A service that verifies tokens by somebody else's public key, and has no TANDEM_JWT_PRIVATE_KEY to
-    sign any with, answers CreateApiKey, RotateApiKey and ExchangeApiKey with UNIMPLEMENTED.
+    CreateApiKey, RotateApiKey and ExchangeApiKey return UNIMPLEMENTED if the service has no key to
+    sign tokens with, that is, if it verifies tokens by an issuer's public key and
+    TANDEM_JWT_PRIVATE_KEY is not set.
     """
 
     def WhoAmI(self, request, context):
-        """Says who the caller is.
+        """Returns the caller's identity.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateApiKey(self, request, context):
-        """Makes an API key for an agent. An agent that is inactive may get one, and cannot exchange it before
-        it is active. For the owner of its project and for superusers.
+        """Creates an API key for an agent. The agent may be inactive, but cannot exchange the key until
+        it is active. Requires the owner of the agent's project or a superuser.
 
-        Only this answer has the secret; of the key a hash is stored. To be sure of an answer, send a
-        `request_id`: the call may be repeated with it for 24 hours and is answered with the same secret,
-        which is stored encrypted until then. Where the service got another key to sign with meanwhile, it
-        can be answered no more: REQUEST_ID_REUSED.
+        The secret is only in this response; the service stores a hash of the key. To be able to retry,
+        send a `request_id`: for 24 hours, retries return the same secret, which is stored encrypted
+        for that time. If the service's signing key has changed since the first call, a retry fails
+        with REQUEST_ID_REUSED.
 
         Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
         """
@@ -112,21 +116,23 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListApiKeys(self, request, context):
-        """Lists the API keys of an agent by page, with those that have ended, never a secret. For the owner of
-        its project and for superusers.
+        """Lists the API keys of an agent page by page, including revoked and expired keys, but never a
+        secret. Requires the owner of the agent's project or a superuser.
 
-        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, AGENT_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, AGENT_NOT_FOUND,
+        NOT_PROJECT_OWNER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeApiKey(self, request, context):
-        """Ends an API key for good: once this is answered, no exchange of it succeeds, and tokens that it was
-        exchanged for end within seconds. Revoking it again is accepted and changes nothing. For the owner
-        of its project and for superusers, also where the project is suspended or archived.
+        """Revokes an API key permanently. After the response, the key cannot be exchanged any more;
+        tokens that were issued for it become invalid within seconds. Revoking a revoked key succeeds
+        and changes nothing. The project need not be active. Requires the owner of the agent's project
+        or a superuser.
 
-        Keys that were made by rotating it are keys of their own, and live on.
+        Keys that were created by rotating this key are independent of it and stay valid.
 
         Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER.
         """
@@ -135,15 +141,17 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateApiKey(self, request, context):
-        """Makes a new API key in place of an old one, which stays valid for a grace time, or until its own end
-        where that is sooner. For the owner of its project and for superusers.
+        """Creates a new API key that replaces an old one. The old key stays valid for the grace period,
+        or until it expires if that is sooner. Requires the owner of the agent's project or a
+        superuser.
 
-        The new key has the agent and the capabilities of the old one. It lives as long again: from now on
-        for the time between the old one's `created_at` and `expires_at`, at least a day and at most 365; or
-        without an end, like the old one. It is told and kept for retries as CreateApiKey says.
+        The new key has the agent and the capabilities of the old one. It is valid from now on for the
+        same time as the old one was (from its `created_at` to its `expires_at`), but at least 1 day
+        and at most 365 days; if the old key never expires, neither does the new one. The secret is
+        returned and kept for retries as in CreateApiKey.
 
-        A key that is revoked or expired cannot be rotated. Of two rotations at once each gives a new key,
-        where the first has left the old one valid; else the second is refused.
+        A revoked or expired key cannot be rotated. If two calls rotate the same key concurrently, each
+        creates a new key as long as the first leaves the old key valid; otherwise the second fails.
 
         Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
         INVALID_STATUS_TRANSITION.
@@ -153,16 +161,16 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExchangeApiKey(self, request, context):
-        """Answers an API key with a JWT that the agent calls with. Open to everybody: the key is the proof, and
-        no token is looked at.
+        """Exchanges an API key for a JWT. Requires no token: the key is the proof, and an `authorization`
+        in the metadata is ignored.
 
-        Whatever is wrong with a key, it does not exist, its secret is not right, it is revoked or expired,
-        or its agent is inactive: the answer is the same. Who fails more often than 10 times a minute with
-        one key id, or 100 times from one address, gets LIMIT_EXCEEDED instead, with a delay that grows to a
-        minute. Nobody is locked out by that: a key that is right is served in any case.
+        The error is the same whether the key does not exist, its secret is wrong, it is revoked or
+        expired, or its agent is inactive. After more than 10 failures a minute for one key id, or 100
+        from one address, further failures return LIMIT_EXCEEDED with a delay that grows up to a
+        minute. A valid key is always accepted, so that failures cannot lock an agent out.
 
-        Errors: INVALID_FIELD where it is longer than any key, API_KEY_INVALID, LIMIT_EXCEEDED with
-        RetryInfo.
+        Errors: INVALID_FIELD if the key is longer than 200 characters, API_KEY_INVALID, LIMIT_EXCEEDED
+        with RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,16 +218,18 @@ def add_AuthServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AuthService:
-    """Who calls, and the API keys that agents call with. What holds for every call is said in
+    """Identifies callers and manages the API keys of agents. The rules that apply to every call are in
     agent_service.proto.
 
-    An API key is `tdm_<key_id>_<secret>`, with 256 random bits of secret. An agent that has one asks for
-    a token by ExchangeApiKey, calls with that, and asks for the next one before it ends. An agent may
-    have several keys. Agents reach no keys, not even their own: they are for the owner of the agent's
-    project and for superusers.
+    An API key has the form `tdm_<key_id>_<secret>`, in which the secret has 256 random bits. An
+    agent exchanges its key for a token (ExchangeApiKey), sends that token with its calls, and
+    exchanges the key again before the token expires. An agent may have several keys. Keys are
+    managed by the owner of the agent's project and by superusers; an agent cannot access keys, not
+    even its own.
 
-    A service that verifies tokens by somebody else's public key, and has no TANDEM_JWT_PRIVATE_KEY to
-    sign any with, answers CreateApiKey, RotateApiKey and ExchangeApiKey with UNIMPLEMENTED.
+    CreateApiKey, RotateApiKey and ExchangeApiKey return UNIMPLEMENTED if the service has no key to
+    sign tokens with, that is, if it verifies tokens by an issuer's public key and
+    TANDEM_JWT_PRIVATE_KEY is not set.
     """
 
     @staticmethod

@@ -29,30 +29,30 @@ class _ProjectStatus:
 class _ProjectStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProjectStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PROJECT_STATUS_UNSPECIFIED: _ProjectStatus.ValueType  # 0
-    """Not said."""
+    """Not specified."""
     PROJECT_STATUS_ACTIVE: _ProjectStatus.ValueType  # 1
-    """In work. Every project begins here."""
+    """The project is in use. The initial status."""
     PROJECT_STATUS_SUSPENDED: _ProjectStatus.ValueType  # 2
-    """Held for a while."""
+    """The project is paused."""
     PROJECT_STATUS_ARCHIVED: _ProjectStatus.ValueType  # 3
-    """Over, and kept."""
+    """The project has ended and is kept for reference."""
 
 class ProjectStatus(_ProjectStatus, metaclass=_ProjectStatusEnumTypeWrapper):
-    """Whether a project is worked on."""
+    """The status of a project."""
 
 PROJECT_STATUS_UNSPECIFIED: ProjectStatus.ValueType  # 0
-"""Not said."""
+"""Not specified."""
 PROJECT_STATUS_ACTIVE: ProjectStatus.ValueType  # 1
-"""In work. Every project begins here."""
+"""The project is in use. The initial status."""
 PROJECT_STATUS_SUSPENDED: ProjectStatus.ValueType  # 2
-"""Held for a while."""
+"""The project is paused."""
 PROJECT_STATUS_ARCHIVED: ProjectStatus.ValueType  # 3
-"""Over, and kept."""
+"""The project has ended and is kept for reference."""
 Global___ProjectStatus: _TypeAlias = ProjectStatus  # noqa: Y015
 
 @_typing.final
 class Project(_message.Message):
-    """What agents, rooms and tasks belong to."""
+    """A container for agents, rooms and tasks."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -67,36 +67,38 @@ class Project(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Made by the service: a UUID, version 7. Given in UpdateProject."""
+    """The id, a UUID (version 7) that the service generates. Required in UpdateProject."""
     owner_id: _builtins.str
-    """The user who created it."""
+    """The user who owns the project: the one who created it."""
     slug: _builtins.str
-    """Its name in addresses: 1–100 of the characters a–z, 0–9, `-`, `_` and `.`, beginning with a letter
-    or digit. Unique among all projects.
+    """The name for use in addresses: 1–100 of the characters a–z, 0–9, `-`, `_` and `.`, starting
+    with a letter or digit. Unique among all projects.
     """
     name: _builtins.str
-    """Its name for people, 1–255 characters."""
+    """The display name, 1–255 characters."""
     description: _builtins.str
-    """What it is about, up to 64 KiB."""
+    """A description, up to 64 KiB."""
     status: Global___ProjectStatus.ValueType
-    """PROJECT_STATUS_ACTIVE at creation. What is in a suspended or archived project can be read and
-    deleted, but not created or changed (PROJECT_NOT_ACTIVE).
+    """The status. PROJECT_STATUS_ACTIVE at creation. In a suspended or archived project, rows can be
+    read and deleted, but not created or changed (PROJECT_NOT_ACTIVE).
     """
     revision: _builtins.int
-    """1 at creation, one more at every change. Given in UpdateProject it must match; 0 means any."""
+    """The revision: 1 at creation, incremented by every change. In UpdateProject it must match the
+    current revision; 0 matches any.
+    """
     @_builtins.property
     def settings(self) -> _struct_pb2.Struct:
-        """Anything that its owner wants to keep with it, up to 64 KiB serialized and 30 levels deep.
-        Numbers are doubles, and not NaN or infinite.
+        """Custom settings, up to 64 KiB in protobuf encoding and 30 levels deep. Numbers are doubles; NaN
+        and infinity are rejected.
         """
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was created, by the database's clock, to the microsecond."""
+        """The time of creation, by the database's clock, with microsecond precision."""
 
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was last changed, by the database's clock, to the microsecond."""
+        """The time of the last change, by the database's clock, with microsecond precision."""
 
     def __init__(
         self,
@@ -124,17 +126,17 @@ Global___Project: _TypeAlias = Project  # noqa: Y015
 
 @_typing.final
 class CreateProjectRequest(_message.Message):
-    """Asks for a new project."""
+    """Request for CreateProject."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PROJECT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """See CreateAgentRequest."""
+    """Makes the call safe to retry; see CreateAgentRequest."""
     @_builtins.property
     def project(self) -> Global___Project:
-        """The project. `slug` and `name` are required."""
+        """The project to create. `slug` and `name` are required."""
 
     def __init__(
         self,
@@ -152,13 +154,13 @@ Global___CreateProjectRequest: _TypeAlias = CreateProjectRequest  # noqa: Y015
 
 @_typing.final
 class GetProjectRequest(_message.Message):
-    """Asks for one project."""
+    """Request for GetProject."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PROJECT_ID_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
-    """The project's id."""
+    """The id of the project."""
     def __init__(
         self,
         *,
@@ -174,9 +176,7 @@ Global___GetProjectRequest: _TypeAlias = GetProjectRequest  # noqa: Y015
 
 @_typing.final
 class ListProjectsRequest(_message.Message):
-    """Asks for a page of projects. Filters that are not set filter nothing; those that are set must all
-    hold.
-    """
+    """Request for ListProjects. Only projects that match every filter that is set are returned."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -187,20 +187,23 @@ class ListProjectsRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     INCLUDE_TOTAL_FIELD_NUMBER: _builtins.int
     name_prefix: _builtins.str
-    """Only those whose name begins so; case matters."""
+    """Only rows whose name starts with this prefix. Case-sensitive."""
     page_size: _builtins.int
-    """How many at most. Default 50; more than 1,000 means 1,000; negative is INVALID_FIELD. A page may
-    have fewer than that although more follow: it ends at 3 MiB.
+    """The maximum number of rows on a page. Default: 50. Values above 1,000 are treated as 1,000;
+    negative values are INVALID_FIELD. A page ends at 3 MiB, so it may have fewer rows although
+    more follow.
     """
     page_token: _builtins.str
-    """`next_page_token` of the page before, with the same filters and order."""
+    """The `next_page_token` of the previous page. Filters and order must be the same."""
     order_by: _builtins.str
-    """`created_at`, `updated_at` or `name`; then ` desc` to turn it round. Default: `created_at desc`."""
+    """The order: `created_at`, `updated_at` or `name`, optionally followed by ` desc`. Default:
+    `created_at desc`.
+    """
     include_total: _builtins.bool
-    """Whether to count `total_size`, which costs a query of its own."""
+    """Whether to return `total_size`, which costs an additional query."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___ProjectStatus.ValueType]:
-        """Only with one of these statuses."""
+        """Only rows with one of these statuses."""
 
     def __init__(
         self,
@@ -222,7 +225,7 @@ Global___ListProjectsRequest: _TypeAlias = ListProjectsRequest  # noqa: Y015
 
 @_typing.final
 class ListProjectsResponse(_message.Message):
-    """A page of projects."""
+    """Response of ListProjects."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -230,14 +233,14 @@ class ListProjectsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Asks for the next page; empty at the end. Rows that are created or deleted meanwhile cause no
-    repeat and no gap among the others.
+    """The token of the next page; empty on the last page. Rows that are created or deleted between
+    calls cause neither duplicates nor gaps among the other rows.
     """
     total_size: _builtins.int
-    """How many projects the filters let through on all pages; only with `include_total`."""
+    """The number of projects on all pages. Set only if the request has `include_total`."""
     @_builtins.property
     def projects(self) -> _containers.RepeatedCompositeFieldContainer[Global___Project]:
-        """The projects, in the order asked for."""
+        """The projects of this page, in the requested order."""
 
     def __init__(
         self,
@@ -258,7 +261,7 @@ Global___ListProjectsResponse: _TypeAlias = ListProjectsResponse  # noqa: Y015
 
 @_typing.final
 class UpdateProjectRequest(_message.Message):
-    """Asks for a change of a project."""
+    """Request for UpdateProject."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -266,15 +269,18 @@ class UpdateProjectRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """See CreateAgentRequest."""
+    """Makes the call safe to retry; see CreateAgentRequest."""
     @_builtins.property
     def project(self) -> Global___Project:
-        """The project: its `id`, the fields to change, and its `revision` where it has to match."""
+        """The project: its `id`, the new values of the fields to update, and optionally the expected
+        `revision`.
+        """
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """What to change, out of `slug`, `name`, `description`, `status`, `settings`. A path whose field is
-        not set clears it, or makes the project active. Empty: the fields that are set. `*`: all of them.
+        """The fields to update: any of `slug`, `name`, `description`, `status`, `settings`. A field that
+        is named here but not set in `project` is cleared; the status becomes active. If the mask is
+        empty, the fields that are set are updated; `*` stands for all of them.
         """
 
     def __init__(
@@ -294,7 +300,7 @@ Global___UpdateProjectRequest: _TypeAlias = UpdateProjectRequest  # noqa: Y015
 
 @_typing.final
 class DeleteProjectRequest(_message.Message):
-    """Asks for the end of a project and of everything in it."""
+    """Request for DeleteProject."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -302,11 +308,11 @@ class DeleteProjectRequest(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
-    """The project's id."""
+    """The id of the project."""
     revision: _builtins.int
-    """The revision that it must have; 0 means any."""
+    """The expected revision; 0 matches any."""
     request_id: _builtins.str
-    """See CreateAgentRequest."""
+    """Makes the call safe to retry; see CreateAgentRequest."""
     def __init__(
         self,
         *,

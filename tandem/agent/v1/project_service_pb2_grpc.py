@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class ProjectServiceStub:
-    """Projects: what agents, rooms and tasks belong to, and what says who owns them. A project is for its
-    owner and for superusers; what holds for every call is said in agent_service.proto.
+    """Manages projects, which own agents, rooms and tasks. The caller must own the project or be a
+    superuser. The rules that apply to every call are in agent_service.proto.
     """
 
     def __init__(self, channel):
@@ -65,12 +65,12 @@ class ProjectServiceStub:
 
 
 class ProjectServiceServicer:
-    """Projects: what agents, rooms and tasks belong to, and what says who owns them. A project is for its
-    owner and for superusers; what holds for every call is said in agent_service.proto.
+    """Manages projects, which own agents, rooms and tasks. The caller must own the project or be a
+    superuser. The rules that apply to every call are in agent_service.proto.
     """
 
     def CreateProject(self, request, context):
-        """Creates a project, active, that belongs to the calling user.
+        """Creates an active project that the calling user owns.
 
         Errors: INVALID_FIELD, NOT_ALLOWED_FOR_AGENT, PROJECT_SLUG_TAKEN.
         """
@@ -88,7 +88,7 @@ class ProjectServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListProjects(self, request, context):
-        """Lists by page the projects that the caller may see: the caller's own, or all for a superuser.
+        """Lists projects page by page: those of the calling user, or all if the caller is a superuser.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY.
         """
@@ -97,8 +97,8 @@ class ProjectServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateProject(self, request, context):
-        """Changes the fields that the mask names. An update that changes nothing leaves `revision` and
-        `updated_at` as they are.
+        """Updates the fields that the mask names. An update that changes nothing leaves `revision` and
+        `updated_at` as they are. The project need not be active.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
         PROJECT_SLUG_TAKEN, REVISION_MISMATCH.
@@ -108,7 +108,8 @@ class ProjectServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteProject(self, request, context):
-        """Deletes a project with everything in it: agents, API keys, rooms and tasks.
+        """Deletes a project with everything in it: agents, API keys, rooms and tasks. The project need
+        not be active.
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
         """
@@ -153,8 +154,8 @@ def add_ProjectServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProjectService:
-    """Projects: what agents, rooms and tasks belong to, and what says who owns them. A project is for its
-    owner and for superusers; what holds for every call is said in agent_service.proto.
+    """Manages projects, which own agents, rooms and tasks. The caller must own the project or be a
+    superuser. The rules that apply to every call are in agent_service.proto.
     """
 
     @staticmethod

@@ -28,8 +28,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ProjectServiceStub:
-    """Projects: what agents, rooms and tasks belong to, and what says who owns them. A project is for its
-    owner and for superusers; what holds for every call is said in agent_service.proto.
+    """Manages projects, which own agents, rooms and tasks. The caller must own the project or be a
+    superuser. The rules that apply to every call are in agent_service.proto.
     """
 
     @_typing.overload
@@ -37,7 +37,7 @@ class ProjectServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ProjectServiceAsyncStub: ...
     CreateProject: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.CreateProjectRequest, _project_service_pb2.Project]
-    """Creates a project, active, that belongs to the calling user.
+    """Creates an active project that the calling user owns.
 
     Errors: INVALID_FIELD, NOT_ALLOWED_FOR_AGENT, PROJECT_SLUG_TAKEN.
     """
@@ -47,32 +47,33 @@ class ProjectServiceStub:
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
     """
     ListProjects: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.ListProjectsRequest, _project_service_pb2.ListProjectsResponse]
-    """Lists by page the projects that the caller may see: the caller's own, or all for a superuser.
+    """Lists projects page by page: those of the calling user, or all if the caller is a superuser.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY.
     """
     UpdateProject: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.UpdateProjectRequest, _project_service_pb2.Project]
-    """Changes the fields that the mask names. An update that changes nothing leaves `revision` and
-    `updated_at` as they are.
+    """Updates the fields that the mask names. An update that changes nothing leaves `revision` and
+    `updated_at` as they are. The project need not be active.
 
     Errors: INVALID_FIELD, INVALID_UPDATE_MASK, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
     PROJECT_SLUG_TAKEN, REVISION_MISMATCH.
     """
     DeleteProject: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.DeleteProjectRequest, _empty_pb2.Empty]
-    """Deletes a project with everything in it: agents, API keys, rooms and tasks.
+    """Deletes a project with everything in it: agents, API keys, rooms and tasks. The project need
+    not be active.
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
     """
 
 @_typing.type_check_only
 class ProjectServiceAsyncStub(ProjectServiceStub):
-    """Projects: what agents, rooms and tasks belong to, and what says who owns them. A project is for its
-    owner and for superusers; what holds for every call is said in agent_service.proto.
+    """Manages projects, which own agents, rooms and tasks. The caller must own the project or be a
+    superuser. The rules that apply to every call are in agent_service.proto.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateProject: _aio.UnaryUnaryMultiCallable[_project_service_pb2.CreateProjectRequest, _project_service_pb2.Project]  # type: ignore[assignment]
-    """Creates a project, active, that belongs to the calling user.
+    """Creates an active project that the calling user owns.
 
     Errors: INVALID_FIELD, NOT_ALLOWED_FOR_AGENT, PROJECT_SLUG_TAKEN.
     """
@@ -82,26 +83,27 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
     """
     ListProjects: _aio.UnaryUnaryMultiCallable[_project_service_pb2.ListProjectsRequest, _project_service_pb2.ListProjectsResponse]  # type: ignore[assignment]
-    """Lists by page the projects that the caller may see: the caller's own, or all for a superuser.
+    """Lists projects page by page: those of the calling user, or all if the caller is a superuser.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY.
     """
     UpdateProject: _aio.UnaryUnaryMultiCallable[_project_service_pb2.UpdateProjectRequest, _project_service_pb2.Project]  # type: ignore[assignment]
-    """Changes the fields that the mask names. An update that changes nothing leaves `revision` and
-    `updated_at` as they are.
+    """Updates the fields that the mask names. An update that changes nothing leaves `revision` and
+    `updated_at` as they are. The project need not be active.
 
     Errors: INVALID_FIELD, INVALID_UPDATE_MASK, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
     PROJECT_SLUG_TAKEN, REVISION_MISMATCH.
     """
     DeleteProject: _aio.UnaryUnaryMultiCallable[_project_service_pb2.DeleteProjectRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a project with everything in it: agents, API keys, rooms and tasks.
+    """Deletes a project with everything in it: agents, API keys, rooms and tasks. The project need
+    not be active.
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
     """
 
 class ProjectServiceServicer:
-    """Projects: what agents, rooms and tasks belong to, and what says who owns them. A project is for its
-    owner and for superusers; what holds for every call is said in agent_service.proto.
+    """Manages projects, which own agents, rooms and tasks. The caller must own the project or be a
+    superuser. The rules that apply to every call are in agent_service.proto.
     """
 
     def CreateProject(
@@ -109,7 +111,7 @@ class ProjectServiceServicer:
         request: _project_service_pb2.CreateProjectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.Project, _abc.Awaitable[_project_service_pb2.Project]]:
-        """Creates a project, active, that belongs to the calling user.
+        """Creates an active project that the calling user owns.
 
         Errors: INVALID_FIELD, NOT_ALLOWED_FOR_AGENT, PROJECT_SLUG_TAKEN.
         """
@@ -129,7 +131,7 @@ class ProjectServiceServicer:
         request: _project_service_pb2.ListProjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.ListProjectsResponse, _abc.Awaitable[_project_service_pb2.ListProjectsResponse]]:
-        """Lists by page the projects that the caller may see: the caller's own, or all for a superuser.
+        """Lists projects page by page: those of the calling user, or all if the caller is a superuser.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY.
         """
@@ -139,8 +141,8 @@ class ProjectServiceServicer:
         request: _project_service_pb2.UpdateProjectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.Project, _abc.Awaitable[_project_service_pb2.Project]]:
-        """Changes the fields that the mask names. An update that changes nothing leaves `revision` and
-        `updated_at` as they are.
+        """Updates the fields that the mask names. An update that changes nothing leaves `revision` and
+        `updated_at` as they are. The project need not be active.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
         PROJECT_SLUG_TAKEN, REVISION_MISMATCH.
@@ -151,7 +153,8 @@ class ProjectServiceServicer:
         request: _project_service_pb2.DeleteProjectRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Deletes a project with everything in it: agents, API keys, rooms and tasks.
+        """Deletes a project with everything in it: agents, API keys, rooms and tasks. The project need
+        not be active.
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
         """

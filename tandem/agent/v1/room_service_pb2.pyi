@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Room(_message.Message):
-    """A place where agents and users of a project talk."""
+    """A place in which agents and users of a project talk."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -35,24 +35,26 @@ class Room(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Made by the service: a UUID, version 7. Given in UpdateRoom."""
+    """The id, a UUID (version 7) that the service generates. Required in UpdateRoom."""
     project_id: _builtins.str
     """The project that it belongs to. Cannot be changed."""
     name: _builtins.str
-    """1–255 characters."""
+    """The name, 1–255 characters."""
     description: _builtins.str
-    """What it is about, up to 64 KiB."""
+    """A description, up to 64 KiB."""
     created_by: _builtins.str
-    """The user who created it; not set where that user does not exist any more."""
+    """The user who created it. Not set if that user has been deleted."""
     revision: _builtins.int
-    """1 at creation, one more at every change. Given in UpdateRoom it must match; 0 means any."""
+    """The revision: 1 at creation, incremented by every change. In UpdateRoom it must match the
+    current revision; 0 matches any.
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was created, by the database's clock, to the microsecond."""
+        """The time of creation, by the database's clock, with microsecond precision."""
 
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was last changed, by the database's clock, to the microsecond."""
+        """The time of the last change, by the database's clock, with microsecond precision."""
 
     def __init__(
         self,
@@ -83,7 +85,7 @@ Global___Room: _TypeAlias = Room  # noqa: Y015
 
 @_typing.final
 class Participant(_message.Message):
-    """Somebody in a room."""
+    """An agent or user in a room."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -93,7 +95,7 @@ class Participant(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     JOINED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Made by the service: a UUID, version 7."""
+    """The id, a UUID (version 7) that the service generates."""
     room_id: _builtins.str
     """The room."""
     agent_id: _builtins.str
@@ -102,7 +104,7 @@ class Participant(_message.Message):
     """A user."""
     @_builtins.property
     def joined_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was added, by the database's clock."""
+        """When the participant was added, by the database's clock."""
 
     def __init__(
         self,
@@ -125,17 +127,17 @@ Global___Participant: _TypeAlias = Participant  # noqa: Y015
 
 @_typing.final
 class CreateRoomRequest(_message.Message):
-    """Asks for a new room."""
+    """Request for CreateRoom."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ROOM_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """See CreateAgentRequest."""
+    """Makes the call safe to retry; see CreateAgentRequest."""
     @_builtins.property
     def room(self) -> Global___Room:
-        """The room. `project_id` and `name` are required."""
+        """The room to create. `project_id` and `name` are required."""
 
     def __init__(
         self,
@@ -153,13 +155,13 @@ Global___CreateRoomRequest: _TypeAlias = CreateRoomRequest  # noqa: Y015
 
 @_typing.final
 class GetRoomRequest(_message.Message):
-    """Asks for one room."""
+    """Request for GetRoom."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ROOM_ID_FIELD_NUMBER: _builtins.int
     room_id: _builtins.str
-    """The room's id."""
+    """The id of the room."""
     def __init__(
         self,
         *,
@@ -175,7 +177,7 @@ Global___GetRoomRequest: _TypeAlias = GetRoomRequest  # noqa: Y015
 
 @_typing.final
 class ListRoomsRequest(_message.Message):
-    """Asks for a page of rooms. Filters that are not set filter nothing; those that are set must all hold."""
+    """Request for ListRooms. Only rooms that match every filter that is set are returned."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -186,19 +188,22 @@ class ListRoomsRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     INCLUDE_TOTAL_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
-    """Only this project's. Not set: every project that the caller may see."""
+    """Only rows of this project. If not set, rows of every project that the caller may see."""
     name_prefix: _builtins.str
-    """Only those whose name begins so; case matters."""
+    """Only rows whose name starts with this prefix. Case-sensitive."""
     page_size: _builtins.int
-    """How many at most. Default 50; more than 1,000 means 1,000; negative is INVALID_FIELD. A page may
-    have fewer than that although more follow: it ends at 3 MiB.
+    """The maximum number of rows on a page. Default: 50. Values above 1,000 are treated as 1,000;
+    negative values are INVALID_FIELD. A page ends at 3 MiB, so it may have fewer rows although
+    more follow.
     """
     page_token: _builtins.str
-    """`next_page_token` of the page before, with the same filters and order."""
+    """The `next_page_token` of the previous page. Filters and order must be the same."""
     order_by: _builtins.str
-    """`created_at`, `updated_at` or `name`; then ` desc` to turn it round. Default: `created_at desc`."""
+    """The order: `created_at`, `updated_at` or `name`, optionally followed by ` desc`. Default:
+    `created_at desc`.
+    """
     include_total: _builtins.bool
-    """Whether to count `total_size`, which costs a query of its own."""
+    """Whether to return `total_size`, which costs an additional query."""
     def __init__(
         self,
         *,
@@ -219,7 +224,7 @@ Global___ListRoomsRequest: _TypeAlias = ListRoomsRequest  # noqa: Y015
 
 @_typing.final
 class ListRoomsResponse(_message.Message):
-    """A page of rooms."""
+    """Response of ListRooms."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -227,14 +232,14 @@ class ListRoomsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Asks for the next page; empty at the end. Rows that are created or deleted meanwhile cause no
-    repeat and no gap among the others.
+    """The token of the next page; empty on the last page. Rows that are created or deleted between
+    calls cause neither duplicates nor gaps among the other rows.
     """
     total_size: _builtins.int
-    """How many rooms the filters let through on all pages; only with `include_total`."""
+    """The number of rooms on all pages. Set only if the request has `include_total`."""
     @_builtins.property
     def rooms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Room]:
-        """The rooms, in the order asked for."""
+        """The rooms of this page, in the requested order."""
 
     def __init__(
         self,
@@ -255,7 +260,7 @@ Global___ListRoomsResponse: _TypeAlias = ListRoomsResponse  # noqa: Y015
 
 @_typing.final
 class UpdateRoomRequest(_message.Message):
-    """Asks for a change of a room."""
+    """Request for UpdateRoom."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -263,15 +268,18 @@ class UpdateRoomRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """See CreateAgentRequest."""
+    """Makes the call safe to retry; see CreateAgentRequest."""
     @_builtins.property
     def room(self) -> Global___Room:
-        """The room: its `id`, the fields to change, and its `revision` where it has to match."""
+        """The room: its `id`, the new values of the fields to update, and optionally the expected
+        `revision`.
+        """
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """What to change, out of `name`, `description`. A path whose field is not set clears it. Empty: the
-        fields that are set. `*`: all of them.
+        """The fields to update: `name`, `description` or both. A field that is named here but not set in
+        `room` is cleared. If the mask is empty, the fields that are set are updated; `*` stands for
+        all of them.
         """
 
     def __init__(
@@ -291,7 +299,7 @@ Global___UpdateRoomRequest: _TypeAlias = UpdateRoomRequest  # noqa: Y015
 
 @_typing.final
 class DeleteRoomRequest(_message.Message):
-    """Asks for the end of a room."""
+    """Request for DeleteRoom."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -299,11 +307,11 @@ class DeleteRoomRequest(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     room_id: _builtins.str
-    """The room's id."""
+    """The id of the room."""
     revision: _builtins.int
-    """The revision that it must have; 0 means any."""
+    """The expected revision; 0 matches any."""
     request_id: _builtins.str
-    """See CreateAgentRequest."""
+    """Makes the call safe to retry; see CreateAgentRequest."""
     def __init__(
         self,
         *,
@@ -321,7 +329,7 @@ Global___DeleteRoomRequest: _TypeAlias = DeleteRoomRequest  # noqa: Y015
 
 @_typing.final
 class AddParticipantRequest(_message.Message):
-    """Asks to add somebody to a room."""
+    """Request for AddParticipant."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -330,13 +338,13 @@ class AddParticipantRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     room_id: _builtins.str
-    """The room's id."""
+    """The id of the room."""
     agent_id: _builtins.str
     """An agent of the room's project."""
     user_id: _builtins.str
-    """A user who is active."""
+    """An active user."""
     request_id: _builtins.str
-    """See CreateAgentRequest."""
+    """Makes the call safe to retry; see CreateAgentRequest."""
     def __init__(
         self,
         *,
@@ -357,7 +365,7 @@ Global___AddParticipantRequest: _TypeAlias = AddParticipantRequest  # noqa: Y015
 
 @_typing.final
 class RemoveParticipantRequest(_message.Message):
-    """Asks to take somebody out of a room."""
+    """Request for RemoveParticipant."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -366,13 +374,13 @@ class RemoveParticipantRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     room_id: _builtins.str
-    """The room's id."""
+    """The id of the room."""
     agent_id: _builtins.str
     """An agent of the room's project."""
     user_id: _builtins.str
     """A user."""
     request_id: _builtins.str
-    """See CreateAgentRequest."""
+    """Makes the call safe to retry; see CreateAgentRequest."""
     def __init__(
         self,
         *,
@@ -393,7 +401,7 @@ Global___RemoveParticipantRequest: _TypeAlias = RemoveParticipantRequest  # noqa
 
 @_typing.final
 class ListParticipantsRequest(_message.Message):
-    """Asks for a page of a room's participants."""
+    """Request for ListParticipants."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -403,17 +411,18 @@ class ListParticipantsRequest(_message.Message):
     ORDER_BY_FIELD_NUMBER: _builtins.int
     INCLUDE_TOTAL_FIELD_NUMBER: _builtins.int
     room_id: _builtins.str
-    """The room's id."""
+    """The id of the room."""
     page_size: _builtins.int
-    """How many at most. Default 50; more than 1,000 means 1,000; negative is INVALID_FIELD. A page may
-    have fewer than that although more follow: it ends at 3 MiB.
+    """The maximum number of rows on a page. Default: 50. Values above 1,000 are treated as 1,000;
+    negative values are INVALID_FIELD. A page ends at 3 MiB, so it may have fewer rows although
+    more follow.
     """
     page_token: _builtins.str
-    """`next_page_token` of the page before, with the same room and order."""
+    """The `next_page_token` of the previous page. Room and order must be the same."""
     order_by: _builtins.str
-    """`joined_at`, or `joined_at desc`, the default."""
+    """The order: `joined_at` or `joined_at desc`. Default: `joined_at desc`."""
     include_total: _builtins.bool
-    """Whether to count `total_size`, which costs a query of its own."""
+    """Whether to return `total_size`, which costs an additional query."""
     def __init__(
         self,
         *,
@@ -433,7 +442,7 @@ Global___ListParticipantsRequest: _TypeAlias = ListParticipantsRequest  # noqa: 
 
 @_typing.final
 class ListParticipantsResponse(_message.Message):
-    """A page of participants."""
+    """Response of ListParticipants."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -441,14 +450,14 @@ class ListParticipantsResponse(_message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Asks for the next page; empty at the end. Rows that are created or deleted meanwhile cause no
-    repeat and no gap among the others.
+    """The token of the next page; empty on the last page. Rows that are created or deleted between
+    calls cause neither duplicates nor gaps among the other rows.
     """
     total_size: _builtins.int
-    """How many participants there are on all pages; only with `include_total`."""
+    """The number of participants on all pages. Set only if the request has `include_total`."""
     @_builtins.property
     def participants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Participant]:
-        """The participants, in the order asked for."""
+        """The participants of this page, in the requested order."""
 
     def __init__(
         self,

@@ -27,8 +27,9 @@ if _version_not_supported:
 
 
 class RoomServiceStub:
-    """Rooms: where the agents and users of a project talk, and what a task can name. For the owner of the
-    room's project and for superusers; what holds for every call is said in agent_service.proto.
+    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. The
+    caller must own the room's project or be a superuser. The rules that apply to every call are in
+    agent_service.proto.
     """
 
     def __init__(self, channel):
@@ -80,12 +81,13 @@ class RoomServiceStub:
 
 
 class RoomServiceServicer:
-    """Rooms: where the agents and users of a project talk, and what a task can name. For the owner of the
-    room's project and for superusers; what holds for every call is said in agent_service.proto.
+    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. The
+    caller must own the room's project or be a superuser. The rules that apply to every call are in
+    agent_service.proto.
     """
 
     def CreateRoom(self, request, context):
-        """Creates a room in a project that is active.
+        """Creates a room. The project must be active.
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
         """
@@ -103,28 +105,29 @@ class RoomServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRooms(self, request, context):
-        """Lists rooms by page: of one project, or of every project that the caller may see.
+        """Lists rooms page by page: those of one project, or of every project that the caller may see.
 
-        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
+        NOT_PROJECT_OWNER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateRoom(self, request, context):
-        """Changes the fields that the mask names. An update that changes nothing leaves `revision` and
-        `updated_at` as they are. Who takes part in a room is no field of it.
+        """Updates the fields that the mask names. Use AddParticipant and RemoveParticipant to change the
+        participants. An update that changes nothing leaves `revision` and `updated_at` as they are.
 
-        Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        REVISION_MISMATCH.
+        Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER,
+        PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRoom(self, request, context):
-        """Deletes a room and its participants, also in a project that is not active. Its tasks are kept;
-        their `room_id` is cleared, which changes their revisions.
+        """Deletes a room with its participants. Its tasks are kept; their `room_id` is cleared, which
+        increments their revisions. The project need not be active.
 
         Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
         """
@@ -133,8 +136,9 @@ class RoomServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddParticipant(self, request, context):
-        """Adds an agent of the room's project, or an active user, to a room. An agent of another project is
-        AGENT_NOT_FOUND, a user who is not active USER_NOT_FOUND, as if they did not exist.
+        """Adds an agent of the room's project, or an active user, to a room. An agent of another project
+        is reported as AGENT_NOT_FOUND and an inactive user as USER_NOT_FOUND, as if they did not
+        exist.
 
         Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
         USER_NOT_FOUND, ALREADY_PARTICIPANT.
@@ -144,7 +148,7 @@ class RoomServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemoveParticipant(self, request, context):
-        """Takes a participant out of a room, also in a project that is not active.
+        """Removes an agent or user from a room. The project need not be active.
 
         Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PARTICIPANT_NOT_FOUND.
         """
@@ -153,7 +157,7 @@ class RoomServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListParticipants(self, request, context):
-        """Lists the participants of a room by page.
+        """Lists the participants of a room page by page.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, ROOM_NOT_FOUND, NOT_PROJECT_OWNER.
         """
@@ -213,8 +217,9 @@ def add_RoomServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RoomService:
-    """Rooms: where the agents and users of a project talk, and what a task can name. For the owner of the
-    room's project and for superusers; what holds for every call is said in agent_service.proto.
+    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. The
+    caller must own the room's project or be a superuser. The rules that apply to every call are in
+    agent_service.proto.
     """
 
     @staticmethod

@@ -28,8 +28,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RoomServiceStub:
-    """Rooms: where the agents and users of a project talk, and what a task can name. For the owner of the
-    room's project and for superusers; what holds for every call is said in agent_service.proto.
+    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. The
+    caller must own the room's project or be a superuser. The rules that apply to every call are in
+    agent_service.proto.
     """
 
     @_typing.overload
@@ -37,7 +38,7 @@ class RoomServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RoomServiceAsyncStub: ...
     CreateRoom: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.CreateRoomRequest, _room_service_pb2.Room]
-    """Creates a room in a project that is active.
+    """Creates a room. The project must be active.
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
     """
@@ -47,50 +48,53 @@ class RoomServiceStub:
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER.
     """
     ListRooms: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.ListRoomsRequest, _room_service_pb2.ListRoomsResponse]
-    """Lists rooms by page: of one project, or of every project that the caller may see.
+    """Lists rooms page by page: those of one project, or of every project that the caller may see.
 
-    Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
+    NOT_PROJECT_OWNER.
     """
     UpdateRoom: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.UpdateRoomRequest, _room_service_pb2.Room]
-    """Changes the fields that the mask names. An update that changes nothing leaves `revision` and
-    `updated_at` as they are. Who takes part in a room is no field of it.
+    """Updates the fields that the mask names. Use AddParticipant and RemoveParticipant to change the
+    participants. An update that changes nothing leaves `revision` and `updated_at` as they are.
 
-    Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    REVISION_MISMATCH.
+    Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER,
+    PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
     """
     DeleteRoom: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.DeleteRoomRequest, _empty_pb2.Empty]
-    """Deletes a room and its participants, also in a project that is not active. Its tasks are kept;
-    their `room_id` is cleared, which changes their revisions.
+    """Deletes a room with its participants. Its tasks are kept; their `room_id` is cleared, which
+    increments their revisions. The project need not be active.
 
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
     """
     AddParticipant: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.AddParticipantRequest, _room_service_pb2.Participant]
-    """Adds an agent of the room's project, or an active user, to a room. An agent of another project is
-    AGENT_NOT_FOUND, a user who is not active USER_NOT_FOUND, as if they did not exist.
+    """Adds an agent of the room's project, or an active user, to a room. An agent of another project
+    is reported as AGENT_NOT_FOUND and an inactive user as USER_NOT_FOUND, as if they did not
+    exist.
 
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
     USER_NOT_FOUND, ALREADY_PARTICIPANT.
     """
     RemoveParticipant: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.RemoveParticipantRequest, _empty_pb2.Empty]
-    """Takes a participant out of a room, also in a project that is not active.
+    """Removes an agent or user from a room. The project need not be active.
 
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PARTICIPANT_NOT_FOUND.
     """
     ListParticipants: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.ListParticipantsRequest, _room_service_pb2.ListParticipantsResponse]
-    """Lists the participants of a room by page.
+    """Lists the participants of a room page by page.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, ROOM_NOT_FOUND, NOT_PROJECT_OWNER.
     """
 
 @_typing.type_check_only
 class RoomServiceAsyncStub(RoomServiceStub):
-    """Rooms: where the agents and users of a project talk, and what a task can name. For the owner of the
-    room's project and for superusers; what holds for every call is said in agent_service.proto.
+    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. The
+    caller must own the room's project or be a superuser. The rules that apply to every call are in
+    agent_service.proto.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.CreateRoomRequest, _room_service_pb2.Room]  # type: ignore[assignment]
-    """Creates a room in a project that is active.
+    """Creates a room. The project must be active.
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
     """
@@ -100,44 +104,47 @@ class RoomServiceAsyncStub(RoomServiceStub):
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER.
     """
     ListRooms: _aio.UnaryUnaryMultiCallable[_room_service_pb2.ListRoomsRequest, _room_service_pb2.ListRoomsResponse]  # type: ignore[assignment]
-    """Lists rooms by page: of one project, or of every project that the caller may see.
+    """Lists rooms page by page: those of one project, or of every project that the caller may see.
 
-    Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
+    NOT_PROJECT_OWNER.
     """
     UpdateRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.UpdateRoomRequest, _room_service_pb2.Room]  # type: ignore[assignment]
-    """Changes the fields that the mask names. An update that changes nothing leaves `revision` and
-    `updated_at` as they are. Who takes part in a room is no field of it.
+    """Updates the fields that the mask names. Use AddParticipant and RemoveParticipant to change the
+    participants. An update that changes nothing leaves `revision` and `updated_at` as they are.
 
-    Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    REVISION_MISMATCH.
+    Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER,
+    PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
     """
     DeleteRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.DeleteRoomRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Deletes a room and its participants, also in a project that is not active. Its tasks are kept;
-    their `room_id` is cleared, which changes their revisions.
+    """Deletes a room with its participants. Its tasks are kept; their `room_id` is cleared, which
+    increments their revisions. The project need not be active.
 
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
     """
     AddParticipant: _aio.UnaryUnaryMultiCallable[_room_service_pb2.AddParticipantRequest, _room_service_pb2.Participant]  # type: ignore[assignment]
-    """Adds an agent of the room's project, or an active user, to a room. An agent of another project is
-    AGENT_NOT_FOUND, a user who is not active USER_NOT_FOUND, as if they did not exist.
+    """Adds an agent of the room's project, or an active user, to a room. An agent of another project
+    is reported as AGENT_NOT_FOUND and an inactive user as USER_NOT_FOUND, as if they did not
+    exist.
 
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
     USER_NOT_FOUND, ALREADY_PARTICIPANT.
     """
     RemoveParticipant: _aio.UnaryUnaryMultiCallable[_room_service_pb2.RemoveParticipantRequest, _empty_pb2.Empty]  # type: ignore[assignment]
-    """Takes a participant out of a room, also in a project that is not active.
+    """Removes an agent or user from a room. The project need not be active.
 
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PARTICIPANT_NOT_FOUND.
     """
     ListParticipants: _aio.UnaryUnaryMultiCallable[_room_service_pb2.ListParticipantsRequest, _room_service_pb2.ListParticipantsResponse]  # type: ignore[assignment]
-    """Lists the participants of a room by page.
+    """Lists the participants of a room page by page.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, ROOM_NOT_FOUND, NOT_PROJECT_OWNER.
     """
 
 class RoomServiceServicer:
-    """Rooms: where the agents and users of a project talk, and what a task can name. For the owner of the
-    room's project and for superusers; what holds for every call is said in agent_service.proto.
+    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. The
+    caller must own the room's project or be a superuser. The rules that apply to every call are in
+    agent_service.proto.
     """
 
     def CreateRoom(
@@ -145,7 +152,7 @@ class RoomServiceServicer:
         request: _room_service_pb2.CreateRoomRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_room_service_pb2.Room, _abc.Awaitable[_room_service_pb2.Room]]:
-        """Creates a room in a project that is active.
+        """Creates a room. The project must be active.
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
         """
@@ -165,9 +172,10 @@ class RoomServiceServicer:
         request: _room_service_pb2.ListRoomsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_room_service_pb2.ListRoomsResponse, _abc.Awaitable[_room_service_pb2.ListRoomsResponse]]:
-        """Lists rooms by page: of one project, or of every project that the caller may see.
+        """Lists rooms page by page: those of one project, or of every project that the caller may see.
 
-        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
+        NOT_PROJECT_OWNER.
         """
 
     def UpdateRoom(
@@ -175,11 +183,11 @@ class RoomServiceServicer:
         request: _room_service_pb2.UpdateRoomRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_room_service_pb2.Room, _abc.Awaitable[_room_service_pb2.Room]]:
-        """Changes the fields that the mask names. An update that changes nothing leaves `revision` and
-        `updated_at` as they are. Who takes part in a room is no field of it.
+        """Updates the fields that the mask names. Use AddParticipant and RemoveParticipant to change the
+        participants. An update that changes nothing leaves `revision` and `updated_at` as they are.
 
-        Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        REVISION_MISMATCH.
+        Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER,
+        PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
         """
 
     def DeleteRoom(
@@ -187,8 +195,8 @@ class RoomServiceServicer:
         request: _room_service_pb2.DeleteRoomRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Deletes a room and its participants, also in a project that is not active. Its tasks are kept;
-        their `room_id` is cleared, which changes their revisions.
+        """Deletes a room with its participants. Its tasks are kept; their `room_id` is cleared, which
+        increments their revisions. The project need not be active.
 
         Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
         """
@@ -198,8 +206,9 @@ class RoomServiceServicer:
         request: _room_service_pb2.AddParticipantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_room_service_pb2.Participant, _abc.Awaitable[_room_service_pb2.Participant]]:
-        """Adds an agent of the room's project, or an active user, to a room. An agent of another project is
-        AGENT_NOT_FOUND, a user who is not active USER_NOT_FOUND, as if they did not exist.
+        """Adds an agent of the room's project, or an active user, to a room. An agent of another project
+        is reported as AGENT_NOT_FOUND and an inactive user as USER_NOT_FOUND, as if they did not
+        exist.
 
         Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
         USER_NOT_FOUND, ALREADY_PARTICIPANT.
@@ -210,7 +219,7 @@ class RoomServiceServicer:
         request: _room_service_pb2.RemoveParticipantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
-        """Takes a participant out of a room, also in a project that is not active.
+        """Removes an agent or user from a room. The project need not be active.
 
         Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PARTICIPANT_NOT_FOUND.
         """
@@ -220,7 +229,7 @@ class RoomServiceServicer:
         request: _room_service_pb2.ListParticipantsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_room_service_pb2.ListParticipantsResponse, _abc.Awaitable[_room_service_pb2.ListParticipantsResponse]]:
-        """Lists the participants of a room by page.
+        """Lists the participants of a room page by page.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, ROOM_NOT_FOUND, NOT_PROJECT_OWNER.
         """

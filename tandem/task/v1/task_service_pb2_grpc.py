@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class TaskServiceStub:
-    """Tasks. All methods are for the owner of the task's project and for superusers; GetTask, ListTasks and
-    UpdateTaskStatus also for the agent that the task is assigned to, as long as it is.
+    """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
+    assigned to may call GetTask, ListTasks and UpdateTaskStatus for it while it is assigned.
     """
 
     def __init__(self, channel):
@@ -85,16 +85,17 @@ class TaskServiceStub:
 
 
 class TaskServiceServicer:
-    """Tasks. All methods are for the owner of the task's project and for superusers; GetTask, ListTasks and
-    UpdateTaskStatus also for the agent that the task is assigned to, as long as it is.
+    """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
+    assigned to may call GetTask, ListTasks and UpdateTaskStatus for it while it is assigned.
     """
 
     def CreateTask(self, request, context):
-        """Creates a task, pending, in a project that is active. Every dependency must exist, be of the same
-        project and completed. An assignee is checked as by AssignTask.
+        """Creates a task with the status pending. The project must be active. Every dependency must
+        exist, belong to the same project and be completed. An assignee is checked as in AssignTask.
 
-        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, ROOM_NOT_FOUND,
-        DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_NOT_COMPLETED, and those of AssignTask.
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
+        ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_NOT_COMPLETED,
+        ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,55 +111,58 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTasks(self, request, context):
-        """Lists tasks by page: of one project, or of every project that the caller may see. For an agent it
-        lists those that are assigned to it, and no others.
+        """Lists tasks page by page: those of one project, or of every project that the caller may see.
+        For an agent, only the tasks that are assigned to it.
 
-        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
-        NOT_ALLOWED_FOR_AGENT for a project that is not the agent's.
+        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
+        NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateTask(self, request, context):
-        """Changes the fields that the mask names. Status is changed by UpdateTaskStatus only, the assignee by
-        AssignTask and UnassignTask only. Where `dependencies` change, every one must exist, be of the same
-        project, be completed and close no circle; the list that it has already is no change. An update that
-        changes nothing leaves `revision` and `updated_at` as they are.
+        """Updates the fields that the mask names. Use UpdateTaskStatus to change the status, and
+        AssignTask and UnassignTask to change the assignee. If `dependencies` change, each of them must
+        exist, belong to the same project, be completed and create no cycle; setting the list that the
+        task already has is not a change. An update that changes nothing leaves `revision` and
+        `updated_at` as they are.
 
-        Errors: INVALID_FIELD, INVALID_UPDATE_MASK, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE,
-        DEPENDENCY_NOT_COMPLETED, REVISION_MISMATCH.
+        Errors: INVALID_FIELD, INVALID_UPDATE_MASK, TASK_NOT_FOUND, NOT_PROJECT_OWNER,
+        PROJECT_NOT_ACTIVE, ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT,
+        DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED, REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteTask(self, request, context):
-        """Deletes a task, also in a project that is not active. Where others depend on it, only with `force`,
-        which takes it out of their dependencies and so changes their revisions; without it they are named
-        in PreconditionFailure, up to 100 of them.
+        """Deletes a task. The project need not be active. If other tasks depend on it, the call fails and
+        PreconditionFailure names up to 100 of them; with `force` it is removed from their
+        dependencies, which increments their revisions.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS, REVISION_MISMATCH.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS,
+        REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AssignTask(self, request, context):
-        """Assigns a task to an agent of its project or to a user, in place of whom it was assigned to. The
-        agent service is asked whether the assignee is real and active; when it does not answer within 5
-        seconds, nothing is changed. Who it is assigned to already is accepted and changes nothing.
+        """Assigns a task to an agent of its project or to a user, replacing the previous assignee. The
+        task service asks the agent service whether the assignee exists and is active; if there is no
+        answer within 5 seconds, nothing is changed. Assigning a task to its current assignee succeeds
+        and changes nothing.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, ASSIGNEE_NOT_FOUND,
-        ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
+        ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnassignTask(self, request, context):
-        """Takes the assignee off a task. A task without one is left as it is.
+        """Removes the assignee of a task. A task without an assignee stays as it is.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
         """
@@ -167,7 +171,7 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateTaskStatus(self, request, context):
-        """Moves a task to another status:
+        """Changes the status of a task. The allowed transitions are:
 
         * pending → in_progress, blocked, cancelled
         * in_progress → review, blocked, pending, completed, failed, cancelled
@@ -177,9 +181,10 @@ class TaskServiceServicer:
         * failed → pending
         * cancelled → pending
 
-        Every other move is INVALID_STATUS_TRANSITION, also the one to the status that it has. `started_at` is
-        set at the first in_progress and cleared on the return to pending; `completed_at` is set on entering
-        completed and cleared on leaving it.
+        Any other transition, including one to the current status, is INVALID_STATUS_TRANSITION.
+        `started_at` is set when the task first becomes in_progress and cleared when it returns to
+        pending; `completed_at` is set when the task becomes completed and cleared when it leaves that
+        status.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
         PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
@@ -189,11 +194,11 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyDependencies(self, request, context):
-        """Answers whether a task could have these dependencies, as CreateTask and UpdateTask would, and
-        changes nothing.
+        """Checks whether a task could have these dependencies, by the same rules as CreateTask and
+        UpdateTask. Changes nothing.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, DEPENDENCY_NOT_FOUND,
-        DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
+        DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -256,8 +261,8 @@ def add_TaskServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TaskService:
-    """Tasks. All methods are for the owner of the task's project and for superusers; GetTask, ListTasks and
-    UpdateTaskStatus also for the agent that the task is assigned to, as long as it is.
+    """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
+    assigned to may call GetTask, ListTasks and UpdateTaskStatus for it while it is assigned.
     """
 
     @staticmethod
