@@ -18,8 +18,9 @@ from pathlib import Path
 import asyncpg
 
 from local.embedded_postgres import start
+from migrations.history import BASE_WITH_CREATORS
 from migrations.run import upgrade
-from tests.migrations.legacy import BEFORE, Mix, fill
+from tests.migrations.legacy import Mix, fill
 
 SECONDS, MEGABYTES = 180.0, 300.0
 MIX = Mix(
@@ -43,7 +44,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="tandem-bench-"))
     postgres = start(folder)
     try:
-        upgrade(postgres.url, BEFORE)
+        upgrade(postgres.url, BASE_WITH_CREATORS)
         asyncio.run(_fill(postgres.url))
         rows = asyncio.run(_value(postgres.url, ROWS))
         seconds, megabytes = _measure(postgres.url)

@@ -1,4 +1,4 @@
-"""What `tandem db doctor` prints: tables for people, or one JSON document for programs."""
+"""The output of `tandem db doctor`: tables for people, or a JSON document for programs."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,62 +12,63 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.console import CommandError
-from migrations.differences import Difference
-from migrations.doctor import Report, State, Verdict, look
-from migrations.findings import Finding
-from migrations.history import REVISIONS
-from migrations.run import MigrationError
+from migrations.adopt.difference import Difference
+from migrations.doctor import examine as doctor
+from migrations.doctor.diagnosis import Diagnosis, State, Verdict
+from migrations.history import NEWEST
+from migrations.inspect.findings import Finding
+from migrations.transaction import MigrationError
 
-# People want to see what it is about; programs get all that was found.
+# Rows of each finding in the tables; the JSON document has up to 20.
 _SHOWN = 2
 _WIDTH_OF_A_FILE = 200
 
 STATES = {
     State.EMPTY: "The database has no tables of Tandem.",
-    State.UNVERSIONED: "The database has tables that something else made.",
+    State.UNVERSIONED: "The database has tables that another program created.",
     State.OLDER: "The database is at {revision}; the newest revision is {newest}.",
     State.NEWEST: "The database is at {revision}, the newest revision.",
-    State.FOREIGN: "The database belongs to something else.",
+    State.FOREIGN: "The database belongs to another program.",
 }
 
 VERDICTS = {
-    Verdict.CLEAN: "Nothing is wrong with it.",
-    Verdict.UPGRADE: "`tandem db upgrade` takes care of it; nothing is in its way.",
-    Verdict.BLOCKED: "What is marked with ! needs a person. Nothing was changed.",
+    Verdict.CLEAN: "No problems were found.",
+    Verdict.UPGRADE: "Run `tandem db upgrade`; nothing blocks it.",
+    Verdict.BLOCKED: "Lines marked with ! require manual action. Nothing was changed.",
 }
 
 
-def examine(url: str) -> Report:
-    """Look at the database. Raises CommandError where that is not possible."""
+def examine(url: str) -> Diagnosis:
+    """Examine the database. Raises CommandError if that is not possible."""
     try:
-        return look(url)
+        return doctor.examine(url)
     except MigrationError as error:
         raise CommandError(str(error)) from None
 
 
-def as_json(report: Report) -> str:
+def as_json(diagnosis: Diagnosis) -> str:
     """The document that docs/migrations.md describes."""
-    return orjson.dumps(_document(report), option=orjson.OPT_INDENT_2).decode()
+    return orjson.dumps(_document(diagnosis), option=orjson.OPT_INDENT_2).decode()
 
 
-def as_text(report: Report, width: int | None = None) -> str:
-    """What was found, without what was looked for in vain.
+def as_text(diagnosis: Diagnosis, width: int | None = None) -> str:
+    """What was found, without findings of no rows.
 
-    `width` is in characters; None: as wide as the terminal.
+    `width` is in characters; None: the width of the terminal.
     """
     console = Console(width=width or (None if sys.stdout.isatty() else _WIDTH_OF_A_FILE))
     with console.capture() as capture:
-        console.print(Group(*_parts(report)))
+        console.print(Group(*_parts(diagnosis)))
     return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n"))
 
 
-def _document(report: Report) -> dict[str, Any]:
+def _document(diagnosis: Diagnosis) -> dict[str, Any]:
     return {
-        "state": report.state.value,
-        "revision": report.revision,
-        "newest": REVISIONS[-1],
-        "verdict": report.verdict.name.lower(),
-        "differences": [asdict(difference) for difference in report.differences],
+        "state": diagnosis.state.value,
+        "revision": diagnosis.revision,
+        "newest": NEWEST,
+        "verdict": diagnosis.verdict.name.lower(),
+        "differences": [asdict(difference) for difference in diagnosis.differences],
         "findings": {
             finding.kind.code: {
                 "what": finding.kind.what,
@@ -75,27 +76,27 @@ def _document(report: Report) -> dict[str, Any]:
                 "count": finding.count,
                 "first": finding.first,
             }
-            for finding in report.findings
+            for finding in diagnosis.findings
         },
     }
 
 
-def _parts(report: Report) -> Iterator[RenderableType]:
-    yield Text(STATES[report.state].format(revision=report.revision, newest=REVISIONS[-1]))
-    if report.differences:
-        yield _table(("", "Where", "Expected", "Found"), map(_difference, report.differences))
-    if found := [finding for finding in report.findings if finding.count]:
-        yield _table(("", "Rows", "What, and the first of them"), map(_finding, found))
-    yield Text(VERDICTS[report.verdict])
+def _parts(diagnosis: Diagnosis) -> Iterator[RenderableType]:
+    yield Text(STATES[diagnosis.state].format(revision=diagnosis.revision, newest=NEWEST))
+    if diagnosis.differences:
+        yield _table(("", "Where", "Expected", "Found"), map(_difference, diagnosis.differences))
+    if found := [finding for finding in diagnosis.findings if finding.count]:
+        yield _table(("", "Rows", "What, and the first rows"), map(_finding, found))
+    yield Text(VERDICTS[diagnosis.verdict])
 
 
 def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     table = Table(box=SIMPLE)
     for heading in headings:
-        # Names and ids are to be looked up, so they are broken rather than cut off.
+        # Names and ids are wrapped rather than truncated, so that they can be copied.
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))  # as it is: what was found may look like markup
+        table.add_row(*map(Text, row))  # as text, because names may look like markup
     return table
 
 

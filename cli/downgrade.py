@@ -1,4 +1,4 @@
-"""Going back to an older schema, once somebody has agreed to what that one cannot hold."""
+"""Downgrades the schema, after the user has confirmed the loss of data."""
 
 import sys
 from functools import partial
@@ -8,46 +8,47 @@ import typer
 from cli.console import CommandError, say
 from cli.progress import progress_shown
 from migrations import run
-from migrations.losses import Loss
+from migrations.data_loss import DataLoss
+from migrations.transaction import MigrationError
 
 
 def downgrade(url: str, revision: str, *, yes: bool) -> None:
-    """Take the database back to `revision`, after a list of what is lost by it.
+    """Downgrade to `revision`, after a list of the data that will be lost.
 
-    `yes` agrees beforehand. Raises CommandError where it cannot be done or nobody agrees; then
-    nothing was changed.
+    `yes` skips the question. Raises CommandError, with nothing changed, if the downgrade fails or
+    is not confirmed.
     """
     try:
         if yes:
             with progress_shown():
                 run.downgrade(url, revision)
         else:
-            _downgrade_once_agreed(url, revision)
-    except run.MigrationError as error:
+            _downgrade_if_confirmed(url, revision)
+    except MigrationError as error:
         raise CommandError(str(error)) from None
 
 
-def _downgrade_once_agreed(url: str, revision: str) -> None:
-    # Nobody who uses the database waits while a person reads: it is counted again afterwards.
-    listed = run.losses(url, revision)
+def _downgrade_if_confirmed(url: str, revision: str) -> None:
+    # No lock is held while the question is open, so the loss is counted again afterwards.
+    listed = run.data_loss(url, revision)
     for loss in listed:
         say(str(loss))
     if listed:
         _ask()
     with progress_shown():
-        run.downgrade(url, revision, partial(_require_the_same, listed))
+        run.downgrade(url, revision, partial(_require_unchanged, listed))
 
 
 def _ask() -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise CommandError("Nothing was changed: say --yes to lose that.")
+        raise CommandError("Nothing was changed. Add --yes to accept the loss.")
     if not typer.confirm("Go on?", err=True):
         raise CommandError("Nothing was changed.")
 
 
-def _require_the_same(listed: list[Loss], now: list[Loss]) -> None:
+def _require_unchanged(listed: list[DataLoss], now: list[DataLoss]) -> None:
     if now != listed:
         raise CommandError(
-            "Meanwhile something else would be lost than was listed, so nothing was changed: "
-            "stop the services, or try again."
+            "Nothing was changed, because the data to be lost is no longer as listed: stop the "
+            "services, or try again."
         )

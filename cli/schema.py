@@ -1,22 +1,22 @@
-"""The revision of the database's schema, looked at and changed.
+"""Reads and changes the revision of the database's schema.
 
-Alembic is imported only where something has to change: its import takes as long as everything else
-that `tandem up` does at an ordinary start.
+Alembic is imported only if there is something to change, because its import takes as long as the
+rest of an ordinary start of `tandem up`.
 """
 
 from cli import queries
 from cli.console import CommandError
 from cli.database import NotMigratedError, run
-from migrations.history import REVISIONS
+from migrations.history import NEWEST
 
 
 def newest() -> str:
-    """The newest revision there is."""
-    return REVISIONS[-1]
+    """The newest revision."""
+    return NEWEST
 
 
 def current(url: str) -> str | None:
-    """The revision that the database is at, None before the first."""
+    """The revision of the database, None before the first."""
     try:
         row = run(url, lambda connection: connection.fetchrow(queries.REVISION))
     except NotMigratedError:
@@ -25,11 +25,12 @@ def current(url: str) -> str | None:
 
 
 def upgrade(url: str) -> None:
-    """Bring the database to the newest revision. Raises CommandError where it cannot."""
+    """Upgrade the database to the newest revision. Raises CommandError if that fails."""
     if current(url) == newest():
         return
     from cli.progress import progress_shown
-    from migrations.run import MigrationError, upgrade
+    from migrations.run import upgrade
+    from migrations.transaction import MigrationError
 
     try:
         with progress_shown():

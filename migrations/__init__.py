@@ -1,1 +1,12 @@
-"""The history of the database, one intent a file, and how to run it."""
+"""The history of the database schema, one change per file in `versions`, and what applies it.
+
+Imports go one way: each module imports only from lines below its own.
+
+    env
+    run · doctor
+    adopt · data_loss · transaction
+    versions (loaded by Alembic; `doctor.dry_run` executes their queries)
+    report
+    inspect
+    history
+"""

@@ -1,16 +1,19 @@
-"""Runs alembic on the connection that `migrations.run` opened, or opens one for its command."""
+"""Alembic's environment: runs on the connection of `migrations.run`, or opens its own.
+
+It opens its own for Alembic's command line, with the URL in `TANDEM_DATABASE_URL`.
+"""
 
 import os
 
 from alembic import context
 from sqlalchemy import Connection
 
-from migrations.run import be_alone, in_transaction
+from migrations.transaction import in_transaction, lock_out_other_migrators
 from shared.schema import metadata
 
 
 def migrate(connection: Connection) -> None:
-    be_alone(connection)
+    lock_out_other_migrators(connection)
     context.configure(connection=connection, target_metadata=metadata)
     with context.begin_transaction():
         context.run_migrations()

@@ -1,68 +1,31 @@
-"""Moves a database from one revision to another, whole or not at all."""
+"""Migrates a database from one revision to another, in one transaction."""
 
-import asyncio
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.script.revision import RevisionError
-from alembic.util import CommandError
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection
 
-from migrations.adoption import adopt
-from migrations.losses import Loss, count_losses, hold_still, log_losses
+from migrations.adopt.adoption import adopt
+from migrations.data_loss import DataLoss, count_data_loss, lock_dropped, log_data_loss
+from migrations.transaction import in_transaction, lock_out_other_migrators
 
-T = TypeVar("T")
-
-_OLDEST_SERVER = 150000
-_CONNECT_SECONDS = 10
-_LOST = "The connection to the database was lost. What was not committed is undone: run it again."
-_BUSY = (
-    "Somebody else kept a table locked for 10 s, so nothing was changed: stop the services and "
-    "whatever else uses the database, or try again."
-)
-
-# One of them is there since PostgreSQL 17 only.
-TAKE_ANY_TIME = """
-SELECT set_config(name, '0', true) FROM pg_settings
-WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')
-"""
-
-# The wait for another migrator and the work itself may take long; only the wait for a table that
-# a service holds is bounded, because everybody else queues up behind it. A table whose triggers
-# wait for the commit could not be altered.
-_BE_ALONE = (
-    TAKE_ANY_TIME,
-    "SET CONSTRAINTS ALL IMMEDIATE",
-    "SET LOCAL lock_timeout = 0",
-    "SELECT pg_advisory_xact_lock(x'74616e64656d'::bigint)",  # "tandem"
-    "SET LOCAL lock_timeout = '10s'",
-)
-
-
-class MigrationError(Exception):
-    """A migration did not happen and nothing was changed; the message is a sentence."""
+SCRIPTS = Path(__file__).parent
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:
-    """Move forward to `revision`, in one transaction, after any other migrator has finished.
+    """Upgrade to `revision`, in one transaction, after any other migrator has finished.
 
-    A database with base tables that something else made is adopted, where its tables fit.
-    `database_url` is a plain `postgresql://user:password@host:port/name`. Blocks; not to be called
-    from a running event loop. Raises MigrationError, whose message never has the password.
+    Base tables that another program created are adopted if they match. Blocks and raises as
+    `in_transaction` does.
     """
 
     def work(connection: Connection) -> None:
-        be_alone(connection)
+        lock_out_other_migrators(connection)
         config = _config(connection)
         adopt(connection, ScriptDirectory.from_config(config))
         command.upgrade(config, revision)
@@ -71,95 +34,34 @@ def upgrade(database_url: str, revision: str = "head") -> None:
 
 
 def downgrade(
-    database_url: str, revision: str, review: Callable[[list[Loss]], None] = log_losses
+    database_url: str, revision: str, review: Callable[[list[DataLoss]], None] = log_data_loss
 ) -> None:
-    """Move back to `revision` (`base`: before the first).
+    """Downgrade to `revision` (`base`: before the first).
 
-    `review` is told first what the older schema cannot hold, while nobody can change that any more;
-    where it raises, nothing is changed. Blocks and raises as `upgrade` does.
+    First `review` is called with the data that the older schema cannot store, after the tables
+    concerned are locked. If it raises, nothing is changed. Blocks and raises as `in_transaction`.
     """
 
     def work(connection: Connection) -> None:
-        be_alone(connection)
+        lock_out_other_migrators(connection)
         undone = _undone(connection, revision)
-        hold_still(connection, undone)
-        review(count_losses(connection, undone))
+        lock_dropped(connection, undone)
+        review(count_data_loss(connection, undone))
         command.downgrade(_config(connection), revision)
 
     in_transaction(database_url, work)
 
 
-def losses(database_url: str, revision: str) -> list[Loss]:
-    """What `downgrade` would lose if it ran now; keeps nobody waiting. Raises as `upgrade` does."""
+def data_loss(database_url: str, revision: str) -> list[DataLoss]:
+    """What `downgrade` would lose if it ran now. Locks nothing. Raises as `upgrade` does."""
     return in_transaction(
-        database_url, lambda connection: count_losses(connection, _undone(connection, revision))
+        database_url, lambda connection: count_data_loss(connection, _undone(connection, revision))
     )
 
 
 def current(database_url: str) -> str | None:
-    """The revision that the database is at, None before the first; does not wait for a migrator."""
+    """The revision of the database, None before the first. Does not wait for a migrator."""
     return in_transaction(database_url, _revision_of)
-
-
-def in_transaction(database_url: str, work: Callable[[Connection], T]) -> T:
-    """Run `work` in one transaction. Raises MigrationError if it could not, and nothing changed."""
-    try:
-        return asyncio.run(_in_transaction(database_url, work))
-    except (CommandError, RevisionError) as error:
-        raise MigrationError(str(error)) from error
-    except DBAPIError as error:
-        raise MigrationError(_sentence(error)) from error
-
-
-def _sentence(error: DBAPIError) -> str:
-    if error.connection_invalidated:
-        return _LOST
-    cause = error.orig.__cause__ if error.orig else None
-    if isinstance(cause, asyncpg.LockNotAvailableError):
-        return _BUSY
-    said = f"The database refused it: {error.orig}"
-    # Other details may quote rows, which do not belong into a log.
-    if isinstance(cause, asyncpg.DependentObjectsStillExistError):
-        said = f"{said}: {cause.detail}"
-    return said
-
-
-def be_alone(connection: Connection) -> None:
-    """Wait for any other migrator of this database, and keep others waiting until the commit."""
-    require_supported_server(connection)
-    for statement in _BE_ALONE:
-        connection.execute(text(statement))
-
-
-def require_supported_server(connection: Connection) -> None:
-    """Raise MigrationError on a PostgreSQL that is too old."""
-    version = connection.scalar(text("SELECT current_setting('server_version_num')::int"))
-    if version is None or version < _OLDEST_SERVER:
-        raise MigrationError("The database must be PostgreSQL 15 or newer.")
-
-
-async def _in_transaction(database_url: str, work: Callable[[Connection], T]) -> T:
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=partial(_connect, database_url), poolclass=NullPool
-    )
-    try:
-        async with engine.begin() as connection:
-            return await connection.run_sync(work)
-    finally:
-        await engine.dispose()
-
-
-async def _connect(database_url: str) -> "asyncpg.Connection[asyncpg.Record]":
-    # asyncpg parses the URL here as it does everywhere else, and its complaint about a malformed
-    # one may quote a piece of the password: such causes are cut off.
-    try:
-        return await asyncpg.connect(database_url, timeout=_CONNECT_SECONDS)
-    except asyncpg.PostgresError as error:
-        raise MigrationError(f"The database refused the connection: {error}") from None
-    except OSError:
-        raise MigrationError("The database cannot be reached.") from None
-    except (ValueError, asyncpg.InterfaceError):
-        raise MigrationError("The database URL is not valid.") from None
 
 
 def _revision_of(connection: Connection) -> str | None:
@@ -167,7 +69,7 @@ def _revision_of(connection: Connection) -> str | None:
 
 
 def _undone(connection: Connection, revision: str) -> list[Any]:
-    """The modules of the revisions that a downgrade to `revision` undoes, the newest first."""
+    """The modules of the revisions that a downgrade to `revision` undoes, newest first."""
     history = ScriptDirectory.from_config(_config(connection))
     undone = history.iterate_revisions(
         _revision_of(connection), revision, select_for_downgrade=True
@@ -177,6 +79,6 @@ def _undone(connection: Connection, revision: str) -> list[Any]:
 
 def _config(connection: Connection) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config

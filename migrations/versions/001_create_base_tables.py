@@ -1,6 +1,6 @@
-"""Create what agents and tasks stand on: users, projects, rooms, participants, API keys.
+"""Create users, projects, chat rooms, participants and API keys.
 
-`agent_id` refers to nothing yet: there is no table of agents.
+`agent_id` has no foreign key yet, because there is no table of agents.
 """
 
 from alembic import op
@@ -89,7 +89,7 @@ CREATE TABLE agent_api_keys (
 )
 """
 
-# In the order of their references.
+# Referenced tables come first.
 TABLES = ("users", "projects", "chat_rooms", "chat_participants", "agent_api_keys")
 
 DROPS = dict.fromkeys(TABLES, "true")

@@ -1,4 +1,4 @@
-"""Let an API key's creator be a user that exists, or nobody."""
+"""Make the creator of an API key a foreign key to users."""
 
 from alembic import op
 
@@ -9,7 +9,7 @@ down_revision = "001_create_base_tables"
 branch_labels = None
 depends_on = None
 
-# `tandem db doctor` counts by this, so that it says what happens here.
+# `tandem db doctor` uses this condition, too, to predict what happens here.
 WITHOUT_CREATOR = """
 created_by_id IS NOT NULL
 AND NOT EXISTS (SELECT FROM users WHERE users.id = agent_api_keys.created_by_id)
@@ -22,7 +22,7 @@ UPDATE agent_api_keys SET created_by_id = NULL WHERE {WITHOUT_CREATOR} RETURNING
 
 def upgrade() -> None:
     report_rows(
-        "API keys had a creator that is no user, and have none now", FORGET_MISSING_CREATORS
+        "API keys whose creator is not a user; now without a creator", FORGET_MISSING_CREATORS
     )
     op.create_foreign_key(
         "fk_agent_api_keys_created_by_id",

@@ -1,10 +1,10 @@
-"""Create agents and tasks, and make every `agent_id` refer to an agent that exists.
+"""Create agents and tasks, and make every `agent_id` a foreign key to agents.
 
-An `agent_id` that keys or participants hold already becomes a placeholder agent with that same
-id, in the project of the row. Where rows of several projects hold the same id, it goes to the
-project that was created first (of equals, the one with the smaller id); the rows of the others
-are given a placeholder of their own, with a new id, and are reported; its config says which id that
-was (`migrated_from`), because a report of 100,000 rows names only some of them.
+Each existing `agent_id` of keys and participants becomes a placeholder agent with that id, in the
+project of the row. If rows of several projects have the same id, it goes to the project that
+was created first, or to the one with the smaller id if they were created at the same time. Each
+other project gets a placeholder with a new id, and its rows are reported; the config of the
+placeholder has the old id (`migrated_from`), because a report of 100,000 rows names only the first.
 """
 
 from alembic import op
@@ -19,8 +19,8 @@ depends_on = None
 
 DROPS = {"agents": "true", "tasks": "true"}
 
-# What is scanned must still be true when the foreign keys are added.
-HOLD_STILL = """
+# No row may change between the scan and the creation of the foreign keys.
+LOCK_SCANNED = """
 LOCK TABLE projects, chat_rooms, chat_participants, agent_api_keys IN SHARE ROW EXCLUSIVE MODE
 """
 
@@ -81,9 +81,9 @@ TASK_INDEXES = (
     "CREATE INDEX idx_tasks_assigned_to ON tasks (assigned_to)",
 )
 
-# One row for each agent that each project's rows speak of, with the id that it will have.
-# `tandem db doctor` runs this, NAMED and DANGLING as they stand, so that it says what happens here.
-SPOKEN_OF = """
+# One row for each agent id in each project, with the id that its agent will have.
+# `tandem db doctor` runs this, NAMED and DANGLING, too, to predict what happens here.
+AGENT_IDS = """
 SELECT spoken_of.agent_id, spoken_of.project_id,
        CASE row_number() OVER (PARTITION BY agent_id ORDER BY projects.created_at, projects.id)
            WHEN 1 THEN agent_id ELSE gen_random_uuid() END AS placeholder_id
@@ -96,9 +96,9 @@ FROM (
 JOIN projects ON projects.id = spoken_of.project_id
 """
 
-PLACEHOLDERS = f"CREATE TEMPORARY TABLE placeholders AS {SPOKEN_OF}"
+PLACEHOLDERS = f"CREATE TEMPORARY TABLE placeholders AS {AGENT_IDS}"
 
-# Ids that were made in the same minute begin alike, so alike names are numbered.
+# Ids that were created in the same minute begin with the same digits, so names may need a number.
 NAMED = """
 SELECT placeholder_id, project_id,
        'Migrated Agent ' || short || CASE nth WHEN 1 THEN '' ELSE ' (' || nth || ')' END AS name,
@@ -131,7 +131,7 @@ WHERE room.id = moved.room_id
 RETURNING format('participant %s from %s to %s', moved.id, given.agent_id, placeholder_id)
 """
 
-# An agent of the wrong project dangles, too.
+# A reference to an agent of another project counts as dangling.
 DANGLING = """
 SELECT 'key ' || keys.id
 FROM agent_api_keys AS keys
@@ -149,25 +149,25 @@ WHERE projects.id IS NULL OR (participants.agent_id IS NOT NULL AND agents.id IS
 
 
 def upgrade() -> None:
-    op.execute(HOLD_STILL)
+    op.execute(LOCK_SCANNED)
     step(1, "create the table of agents")
     for statement in (AGENTS, *AGENT_INDEXES):
         op.execute(statement)
     step(2, "create the table of tasks")
     for statement in (TASKS, *TASK_INDEXES):
         op.execute(statement)
-    step(3, "find the agent ids that no agent has")
+    step(3, "find the agent ids")
     op.execute(PLACEHOLDERS)
     op.execute("ANALYZE placeholders")
-    step(4, "create placeholder agents for them")
+    step(4, "create placeholder agents")
     create_placeholders()
-    # Before 5., because a foreign key would refuse the first such row without naming the others.
+    # Before step 5, because a foreign key names only the first row that violates it.
     refuse_dangling()
-    step(5, "let participants refer to agents")
+    step(5, "add the foreign key from participants to agents")
     refer_to_agents("chat_participants")
-    step(6, "let API keys refer to agents")
+    step(6, "add the foreign key from API keys to agents")
     refer_to_agents("agent_api_keys")
-    step(7, "verify that no reference dangles")
+    step(7, "check that no reference dangles")
     refuse_dangling()
     op.execute("DROP TABLE placeholders")
 
@@ -179,9 +179,11 @@ def step(number: int, what: str) -> None:
 def create_placeholders() -> None:
     created = op.get_bind().execute(text(CREATE_PLACEHOLDERS)).rowcount
     if created:
-        log.warning("%d agents were created as placeholders for ids without one", created)
+        log.warning("Placeholder agents created, for ids without an agent: %d", created)
     for statement in (MOVE_KEYS, MOVE_PARTICIPANTS):
-        report_rows("rows held an agent id of an older project, and were moved", statement)
+        report_rows(
+            "Rows whose agent id went to an older project; now with another agent", statement
+        )
 
 
 def refer_to_agents(table: str) -> None:
@@ -192,7 +194,7 @@ def refer_to_agents(table: str) -> None:
 
 def refuse_dangling() -> None:
     refuse_rows(
-        "API keys or participants have no agent, room or project that exists",
+        "API keys or participants without an existing agent, room or project",
         DANGLING,
         "Delete them, or restore what they refer to.",
     )

@@ -1,4 +1,4 @@
-"""Let rows of one project refer only to rows of the same project, by composite foreign keys."""
+"""Restrict references to rows of the same project, by composite foreign keys."""
 
 from alembic import op
 
@@ -11,7 +11,7 @@ depends_on = None
 
 TARGETS = ("agents", "chat_rooms", "tasks")
 
-# table, column, what it refers to, what becomes of the row: the old action and the new one.
+# table, column, referenced table, ON DELETE action before and after
 REFERENCES = (
     ("chat_participants", "room_id", "chat_rooms", "CASCADE", "CASCADE"),
     ("chat_participants", "agent_id", "agents", "CASCADE", "CASCADE"),
@@ -31,7 +31,7 @@ WHERE chat_rooms.id = tasks.room_id AND chat_rooms.project_id <> tasks.project_i
 RETURNING tasks.id
 """
 
-# An API key or a participant is nothing without its agent, so a person has to decide.
+# An API key or a participant cannot exist without an agent, so these require manual action.
 FOREIGN_AGENTS = """
 SELECT 'key ' || keys.id
 FROM agent_api_keys AS keys JOIN agents ON agents.id = keys.agent_id
@@ -47,17 +47,17 @@ def upgrade() -> None:
     op.execute("ALTER TABLE chat_participants ADD COLUMN project_id uuid")
     op.execute(FILL_PROJECTS)
     op.execute("ALTER TABLE chat_participants ALTER COLUMN project_id SET NOT NULL")
-    settle_foreign_references()
+    resolve_references_to_other_projects()
     for table in TARGETS:
         op.create_unique_constraint(f"uq_{table}_project_id_id", table, ["project_id", "id"])
     for table, column, target, _, ondelete in REFERENCES:
         refer(table, column, target, ["project_id"], ondelete)
 
 
-def settle_foreign_references() -> None:
-    report_rows("tasks were in a room of another project, and are in none now", LEAVE_FOREIGN_ROOMS)
+def resolve_references_to_other_projects() -> None:
+    report_rows("Tasks in a room of another project; now in no room", LEAVE_FOREIGN_ROOMS)
     refuse_rows(
-        "API keys or participants have an agent of another project",
+        "API keys or participants with an agent of another project",
         FOREIGN_AGENTS,
         "Delete them, or give them an agent of their own project.",
     )

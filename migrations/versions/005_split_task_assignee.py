@@ -1,6 +1,6 @@
-"""Assign tasks by two real references, so that no deletion leaves an assignee that is gone.
+"""Replace the assignee of a task by two foreign keys, to agents and to users.
 
-Readers still find `assigned_to` and `assigned_to_type`, which are computed from them.
+`assigned_to` and `assigned_to_type` become generated columns, computed from them.
 """
 
 from alembic import op
@@ -33,7 +33,7 @@ SELECT id FROM tasks
 WHERE assigned_to IS NOT NULL AND num_nonnulls(assigned_agent_id, assigned_user_id) = 0
 """
 
-COMPUTE_READERS_COLUMNS = (
+GENERATE_ASSIGNED_TO = (
     "ALTER TABLE tasks DROP COLUMN assigned_to, DROP COLUMN assigned_to_type",
     """
     ALTER TABLE tasks
@@ -57,7 +57,7 @@ ALTER TABLE tasks
         ON DELETE SET NULL (assigned_agent_id)
 """
 
-# The computed columns become plain ones and keep what was computed.
+# The generated columns become ordinary ones and keep their values.
 DOWNGRADE = (
     """
     ALTER TABLE tasks
@@ -75,8 +75,8 @@ DOWNGRADE = (
 def upgrade() -> None:
     for statement in (ADD_REFERENCES, FILL_AGENTS, FILL_USERS):
         op.execute(statement)
-    report_rows("tasks had an assignee that does not exist, and have none now", UNASSIGNED)
-    for statement in (*COMPUTE_READERS_COLUMNS, CONSTRAINTS):
+    report_rows("Tasks whose assignee does not exist; now unassigned", UNASSIGNED)
+    for statement in (*GENERATE_ASSIGNED_TO, CONSTRAINTS):
         op.execute(statement)
 
 

@@ -1,4 +1,4 @@
-"""Keep what a task depends on as edges between tasks that exist, beside the JSON list."""
+"""Store dependencies of tasks as rows with foreign keys, in addition to the JSON list."""
 
 from alembic import op
 
@@ -9,7 +9,7 @@ down_revision = "005_split_task_assignee"
 branch_labels = None
 depends_on = None
 
-# Which task depends on which is in the JSON lists, too; since when is not.
+# The JSON lists have the dependencies, too, but not the time at which each was added.
 DROPS = {"task_dependencies.created_at": "true"}
 
 TASK_DEPENDENCIES = """
@@ -22,7 +22,7 @@ CREATE TABLE task_dependencies (
 )
 """
 
-# The lists may hold anything: what is no id of another task of the project finds no partner.
+# The lists may contain anything. Whatever is not the id of another task of the project is ignored.
 FILL_EDGES = """
 INSERT INTO task_dependencies (project_id, task_id, depends_on_id)
 SELECT DISTINCT tasks.project_id, tasks.id, needed.id
@@ -34,7 +34,8 @@ JOIN tasks AS needed ON needed.id::text = lower(listed.id)
     AND needed.project_id = tasks.project_id AND needed.id <> tasks.id
 """
 
-# Of a list that says more than its edges, what the edges confirm stays, in its order.
+# A list that differs from its edges is reduced to those that have an edge, in the order of the
+# list.
 CLEAN_LISTS = """
 WITH edges AS (
     SELECT task_id, jsonb_agg(depends_on_id ORDER BY position(depends_on_id::text IN
@@ -68,7 +69,7 @@ def upgrade() -> None:
     op.execute(FILL_EDGES)
     op.execute("ANALYZE task_dependencies")
     report_rows(
-        "tasks listed dependencies that do not exist or twice, and list less now", CLEAN_LISTS
+        "Tasks that listed missing or repeated dependencies; the list was reduced", CLEAN_LISTS
     )
     op.execute(CONSTRAINTS)
     op.execute(INDEX)

@@ -1,4 +1,4 @@
-"""Count the changes of every row that the API shows, so that a caller can refuse to overwrite."""
+"""Add a revision to every resource, so that an update can detect changes by others."""
 
 from alembic import op
 from sqlalchemy import BigInteger, Column, text

@@ -1,4 +1,4 @@
-"""Remember the first answer to a mutation with a request id."""
+"""Store the response to each write with a request id, so that a retry receives it again."""
 
 from alembic import op
 
@@ -24,7 +24,7 @@ CREATE TABLE request_ids (
 
 def upgrade() -> None:
     op.execute(REQUEST_IDS)
-    # What is older than a day is found by this, and swept.
+    # Finds the rows that are older than a day, to delete them.
     op.execute("CREATE INDEX idx_request_ids_created_at ON request_ids (created_at)")
 
 

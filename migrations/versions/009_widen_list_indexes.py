@@ -1,4 +1,4 @@
-"""Serve pages and foreign keys from indexes: the filter first, then the order, then the id."""
+"""Extend the indexes for lists and foreign keys: filter columns, sort column, id."""
 
 from alembic import op
 
@@ -7,7 +7,7 @@ down_revision = "008_add_request_ids"
 branch_labels = None
 depends_on = None
 
-# name, table, columns before, columns now
+# name, table, columns before, columns after
 WIDENED = (
     ("idx_agents_project_id", "agents", "project_id", "project_id, created_at, id"),
     ("idx_agents_status", "agents", "status", "project_id, status, created_at, id"),

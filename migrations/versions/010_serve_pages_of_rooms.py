@@ -1,4 +1,4 @@
-"""Serve every order of rooms, and of the participants of a room, from an index."""
+"""Add indexes for every order of rooms, and of the participants of a room."""
 
 from alembic import op
 

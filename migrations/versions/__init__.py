@@ -1,1 +1,1 @@
-"""Alembic finds the revisions here by their file names, in their own order."""
+"""The revisions. Alembic loads them from their files; their names begin with their numbers."""

@@ -7,7 +7,7 @@ import pytest
 
 from cli import schema
 from cli.doctor import as_text
-from migrations.doctor import look
+from migrations.doctor.examine import examine
 from tests.cli.conftest import Tandem
 from tests.migrations.database import Database
 from tests.migrations.legacy import Mix, make_legacy
@@ -27,7 +27,7 @@ def doctor(tandem: Tandem, legacy: Database) -> Tandem:
 def test_a_sound_database_is_clean(tandem: Tandem) -> None:
     assert tandem.says("db", "doctor").splitlines() == [
         f"The database is at {schema.newest()}, the newest revision.",
-        "Nothing is wrong with it.",
+        "No problems were found.",
     ]
 
 
@@ -37,10 +37,10 @@ def test_what_an_upgrade_takes_care_of_is_3(doctor: Tandem, legacy: Database) ->
     assert result.exit_code == 3
     lines = result.stdout.splitlines()
     assert "The database is at 002_add_agent_api_key_user_fk" in lines[0]
-    assert lines[-1] == "`tandem db upgrade` takes care of it; nothing is in its way."
-    (ids,) = [line for line in lines if "agent ids are in API keys" in line]
+    assert lines[-1] == "Run `tandem db upgrade`; nothing blocks it."
+    (ids,) = [line for line in lines if "agent ids in API keys" in line]
     assert ids.split()[0] == "4"
-    assert "have no project or room" not in result.stdout
+    assert "without a project or room" not in result.stdout
     doctor.says("db", "upgrade")
     doctor.says("db", "doctor")
 
@@ -49,7 +49,7 @@ def test_what_a_person_has_to_decide_is_4(doctor: Tandem, legacy: Database) -> N
     make_legacy(legacy, Mix(in_keys=3, without_project=2))
     result = doctor("db", "doctor")
     assert result.exit_code == 4
-    (lost,) = [line for line in result.stdout.splitlines() if "no project or room" in line]
+    (lost,) = [line for line in result.stdout.splitlines() if "without a project or room" in line]
     assert lost.split()[:2] == ["!", "2"]
     assert doctor("db", "upgrade").exit_code == 1
 
@@ -68,7 +68,7 @@ def test_nothing_is_cut_off_on_a_narrow_terminal(legacy: Database) -> None:
     make_legacy(legacy, Mix(in_keys=1), versioned=False)
     legacy.rows("ALTER TABLE users RENAME CONSTRAINT pk_users TO a_name_that_fills_a_line_and_more")
     (agent_id,) = legacy.values("SELECT agent_id::text FROM agent_api_keys")
-    lines = as_text(look(legacy.url), width=80).splitlines()
+    lines = as_text(examine(legacy.url), width=80).splitlines()
     assert "a_name_that_fills_a_line_and_more" in re.sub(r"\s", "", "".join(lines))
     assert any(line.endswith(agent_id) for line in lines)
     assert all(line == line.rstrip() and len(line) <= 80 for line in lines)
@@ -79,7 +79,7 @@ def test_another_program_s_database_is_4(doctor: Tandem, legacy: Database) -> No
     legacy.rows("INSERT INTO alembic_version VALUES ('4f1c')")
     result = doctor("db", "doctor")
     assert result.exit_code == 4
-    assert "The database belongs to something else." in result.stdout
+    assert "The database belongs to another program." in result.stdout
     assert "'4f1c'" in result.stdout
 
 
@@ -108,7 +108,7 @@ def test_programs_get_one_document(doctor: Tandem, legacy: Database) -> None:
             {
                 "table": "users",
                 "part": "pk_users",
-                "expected": "this name",
+                "expected": "the name pk_users",
                 "found": "the name users_pkey",
                 "repair": "ALTER TABLE users RENAME CONSTRAINT users_pkey TO pk_users",
                 "rows": 0,
@@ -135,7 +135,7 @@ def test_programs_get_every_finding_by_its_code(doctor: Tandem, legacy: Database
     assert findings["placeholders"]["count"] == 4
     assert len(findings["placeholders"]["first"]) == 4
     assert findings["rows_lost"] == {
-        "what": "API keys or participants have no project or room",
+        "what": "API keys or participants without a project or room",
         "blocks": True,
         "count": 0,
         "first": [],

@@ -11,16 +11,23 @@ from dataclasses import dataclass
 import pytest
 
 from cli import schema
+from migrations.history import BASE_WITH_CREATORS
 from tests.cli.conftest import Tandem
 from tests.migrations.database import Database
-from tests.migrations.legacy import BEFORE
 from tests.schema.rows import add_project
 
 LIST = (
-    "1 rows of agents are dropped: the older schema cannot hold them.",
-    "1 rows of tasks are dropped: the older schema cannot hold them.",
+    "agents: 1 row will be lost.",
+    "tasks: 1 row will be lost.",
 )
-COMMAND = (sys.executable, "-c", "from cli.main import app; app()", "db", "downgrade", BEFORE)
+COMMAND = (
+    sys.executable,
+    "-c",
+    "from cli.main import app; app()",
+    "db",
+    "downgrade",
+    BASE_WITH_CREATORS,
+)
 
 
 @pytest.fixture
@@ -31,19 +38,19 @@ def filled(database_url: str) -> Database:
 
 
 def test_without_a_terminal_it_lists_and_refuses(tandem: Tandem, filled: Database) -> None:
-    said = tandem.refuses("db", "downgrade", BEFORE)
-    assert said.splitlines() == [*LIST, "Nothing was changed: say --yes to lose that."]
+    said = tandem.refuses("db", "downgrade", BASE_WITH_CREATORS)
+    assert said.splitlines() == [*LIST, "Nothing was changed. Add --yes to accept the loss."]
     assert_unchanged(filled)
 
 
 def test_with_yes_it_lists_before_it_does_it(tandem: Tandem, filled: Database) -> None:
-    result = tandem("db", "downgrade", BEFORE, "--yes")
+    result = tandem("db", "downgrade", BASE_WITH_CREATORS, "--yes")
     assert result.exit_code == 0
     lines = result.stderr.splitlines()
     assert tuple(lines[:2]) == LIST
     assert lines[2].endswith(f"Undo {schema.newest()}")
-    assert lines[-1] == f"The database is at {BEFORE}."
-    assert filled.current() == BEFORE
+    assert lines[-1] == f"The database is at {BASE_WITH_CREATORS}."
+    assert filled.current() == BASE_WITH_CREATORS
 
 
 def test_on_a_terminal_a_no_changes_nothing(tandem: Tandem, filled: Database) -> None:
@@ -57,8 +64,8 @@ def test_on_a_terminal_a_no_changes_nothing(tandem: Tandem, filled: Database) ->
 def test_on_a_terminal_a_yes_is_enough(tandem: Tandem, filled: Database) -> None:
     with on_a_terminal(tandem) as run:
         assert run.answer("y") == 0
-        assert f"The database is at {BEFORE}." in run.read()
-    assert filled.current() == BEFORE
+        assert f"The database is at {BASE_WITH_CREATORS}." in run.read()
+    assert filled.current() == BASE_WITH_CREATORS
 
 
 def test_who_agreed_to_less_has_not_agreed(tandem: Tandem, filled: Database) -> None:
@@ -66,7 +73,7 @@ def test_who_agreed_to_less_has_not_agreed(tandem: Tandem, filled: Database) -> 
     with on_a_terminal(tandem) as run:
         filled.make(add_project)
         assert run.answer("y") == 1
-        assert "nothing was changed" in run.read()
+        assert "Nothing was changed" in run.read()
     assert_unchanged(filled)
 
 

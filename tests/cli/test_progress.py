@@ -34,7 +34,7 @@ def test_without_a_terminal_each_step_is_a_line_with_its_time(legacy: Tandem) ->
     ]
     others = [line for line, step in zip(lines, steps, strict=True) if not step]
     assert others == [
-        "1 agents were created as placeholders for ids without one",
+        "Placeholder agents created, for ids without an agent: 1",
         AT_THE_END,
     ]
 
@@ -43,7 +43,7 @@ def test_on_a_terminal_one_line_stays_current_and_then_goes(legacy: Tandem) -> N
     said = on_a_terminal({**os.environ, **legacy.environment, "TERM": "xterm"})
     assert "Waiting for the database" in said
     assert re.search(r"0:00:\d\d.* Upgrade to|0:00:\d\d.* Step \d of 7", said)
-    assert "1 agents were created as placeholders" in said
+    assert "Placeholder agents created" in said
     assert said.rstrip().endswith(AT_THE_END)
     left = re.split(r"\x1b\[2K", said)[-1]
     assert "Upgrade to" not in left

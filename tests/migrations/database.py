@@ -1,4 +1,4 @@
-"""A database that a test moves from revision to revision, looking at it in between."""
+"""A database that a test migrates, with a view of its structure and its rows."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ SELECT format('%s.%s %s null:%s default:%s generated:%s', table_name, column_nam
 FROM information_schema.columns WHERE table_schema = 'public'
 """
 
-# PostgreSQL 18 keeps NOT NULL as a constraint ('n'); the columns tell it already.
+# NOT NULL, which PostgreSQL 18 stores as a constraint ('n'), is among the columns.
 CONSTRAINTS = """
 SELECT format('%s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
 FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'

@@ -1,11 +1,12 @@
-"""Base tables as another program would make them: without Tandem's names, defaults and checks."""
+"""Base tables as another program would create them: without Tandem's names, defaults and checks."""
 
 from uuid import UUID, uuid4
 
 import pytest
 
-from migrations.doctor import Verdict, look
-from migrations.run import MigrationError
+from migrations.doctor.diagnosis import Verdict
+from migrations.doctor.examine import examine
+from migrations.transaction import MigrationError
 from tests.migrations.database import Database
 from tests.schema.rows import Connection, add
 
@@ -81,9 +82,9 @@ def make_tables(database: Database) -> None:
 
 
 def refusal(database: Database) -> str:
-    """What an upgrade says that is refused as the doctor foresees, and that changes nothing."""
+    """The message of an upgrade that is refused, as the doctor predicts, and changes nothing."""
     before = database.everything()
-    assert look(database.url).verdict is Verdict.BLOCKED
+    assert examine(database.url).verdict is Verdict.BLOCKED
     with pytest.raises(MigrationError) as refused:
         database.upgrade()
     assert database.everything() == before
@@ -91,9 +92,9 @@ def refusal(database: Database) -> str:
 
 
 def fill(database: Database) -> dict[str, UUID]:
-    """One row in every table; the participant and the key are of one agent, the key's creator gone.
+    """Add a row to every table and return the ids, by table, with that of the "agent".
 
-    Their ids, by table, and that of the agent.
+    The participant and the key have the same agent. The creator of the key does not exist.
     """
     return database.make(_fill)
 

@@ -1,43 +1,41 @@
-"""Databases from before there were agents: the base tables, and any mix of agent ids in them."""
+"""Databases from before 003: the base tables, with any mix of agent ids in them."""
 
 from dataclasses import dataclass
 from hashlib import md5
 from uuid import UUID
 
+from migrations.history import BASE_WITH_CREATORS
 from tests.migrations.database import Database
 from tests.schema.rows import Connection
-
-BEFORE = "002_add_agent_api_key_user_fk"
-WITH_AGENTS = "003_create_agent_and_task_tables"
 
 
 @dataclass(frozen=True)
 class Mix:
     """How many agent ids of each kind; no agent exists for any of them.
 
-    Ids go round the projects; project 0 is the oldest, and each next one a day younger.
+    Ids are dealt to the projects in turn; project 0 is the oldest, each next one a day younger.
     """
 
     in_keys: int = 0
     in_participants: int = 0
     in_both: int = 0
     in_two_projects: int = 0
-    """Of keys and participants of a project and of the one after it."""
+    """In keys and participants of a project and of the next one."""
     alike: int = 0
-    """Of keys of project 0, all with the same first eight digits."""
+    """In keys of project 0, all with the same first eight digits."""
     without_project: int = 0
-    """Of keys, and the project is gone: 003 refuses them."""
+    """In keys whose project does not exist: 003 refuses them."""
     without_room: int = 0
-    """Of participants, and the room is gone: 003 refuses them."""
+    """In participants whose room does not exist: 003 refuses them."""
     users: int = 0
-    """Users who take part in project 0, which is nothing to repair."""
+    """Users who take part in project 0, and need no repair."""
     projects: int = 3
     rows: int = 1
-    """How many keys, and how many participants, hold each id in each of its projects."""
+    """How many keys, and how many participants, have each id in each of its projects."""
 
     @property
     def agents(self) -> int:
-        """How many placeholders 003 makes."""
+        """How many placeholders 003 creates."""
         once = self.in_keys + self.in_participants + self.in_both + self.alike
         return once + 2 * self.in_two_projects
 
@@ -48,11 +46,11 @@ class Mix:
 
 
 def named(name: str) -> UUID:
-    """The id of what `fill` calls by this name, such as `project 0`, `in_both 7`, `room 0 1`."""
+    """The id of an object that `fill` adds, such as `project 0`, `in_both 7` or `room 0 1`."""
     return UUID(md5(name.encode()).hexdigest())  # noqa: S324
 
 
-# One line for each agent id in each of its projects, and which tables hold it.
+# One row for each agent id in each of its projects, and the tables that have it.
 MENTIONS = """
 CREATE TEMPORARY TABLE mentions ON COMMIT DROP AS
 SELECT kind, n, in_keys, in_participants, (n + shift) % $1::int AS project,
@@ -118,16 +116,16 @@ SELECT gen_random_uuid(), md5('room 0 0')::uuid, id FROM people
 
 
 def make_legacy(database: Database, mix: Mix, *, versioned: bool = True) -> None:
-    """Bring an empty database to revision 002 with this mix in it; unversioned, alembic unknown."""
-    database.upgrade(BEFORE)
+    """Fill an empty database with this mix, at revision 002, or with no table of revisions."""
+    database.upgrade(BASE_WITH_CREATORS)
     database.make(lambda connection: fill(connection, mix))
     if not versioned:
         database.rows("DROP TABLE alembic_version")
 
 
 async def fill(connection: Connection, mix: Mix) -> None:
-    """Add this mix to the base tables, once, in the transaction that is open."""
-    # As a restored dump does: what dangles is there although the foreign keys are, too.
+    """Add this mix to the base tables, once, in the current transaction."""
+    # Dangling rows can exist in spite of foreign keys, for example after a restore.
     await connection.execute("SET LOCAL session_replication_role = replica")
     await connection.execute(OWNER)
     await connection.execute(PROJECTS, mix.projects)

@@ -2,36 +2,32 @@
 
 import asyncio
 import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import asyncpg
 import pytest
 
 from local.embedded_postgres import Server, start
-from migrations.run import current
+from migrations.history import NEWEST
 from tests.local.embedded_postgres.folders import reachable_folder, remove
 from tests.migrations.database import COLUMNS, CONSTRAINTS, INDEXES, Database
 from tests.migrations.legacy import Mix, make_legacy
-from tests.migrations.stopping_migrator import COMMIT, LOCK
-from tests.migrations.test_drift import REVISIONS
+from tests.migrations.migrators import COMMIT, LOCK, Migrator, migrator
 from tests.schema.rows import Connection
 
 MIX = Mix(in_keys=3, in_participants=3, in_both=3, in_two_projects=3, alike=3, users=1)
-PATIENCE_SECONDS = 20
-EVERY = int(os.environ.get("TANDEM_TEST_EVERY", "3"))  # statement; `make interruptions` says 1
-EVERY_OF_POSTGRESQL = (
-    19  # starting PostgreSQL again takes a second, so not every statement has its turn
-)
+PATIENCE_SECONDS = 60
+EVERY = int(os.environ.get("TANDEM_TEST_EVERY", "3"))  # statement; `make interruptions` sets 1
+EVERY_OF_POSTGRESQL = 19  # statement; a restart of PostgreSQL takes seconds
 WAITING = """
 SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
 WHERE locktype = 'advisory' AND objid = $1 AND NOT granted AND datname = current_database()
 """
 ALIVE = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+
+State = dict[str, list[str]]
 
 
 def from_nothing(_: Database) -> None:
@@ -40,50 +36,6 @@ def from_nothing(_: Database) -> None:
 
 def from_legacy(database: Database) -> None:
     make_legacy(database, MIX)
-
-
-class Migrator:
-    """Migrators, one after the other, each of which stops at a statement."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdin
-        assert process.stdout
-        self._orders, self._answers = process.stdin, process.stdout
-
-    async def begin(self, statement: int) -> None:
-        """Start one that stops in front of this statement."""
-        self._orders.write(f"{statement}\n".encode())
-        self.pid = int(await self._answers.readline())
-        self.ended = asyncio.ensure_future(self._answers.readline())
-
-    async def stopped_backend(self, connection: Connection) -> int | None:
-        """Wait until it has stopped: the process that serves it, None where it came to its end."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not self.ended.done():
-                if found := await connection.fetchval(WAITING, LOCK):
-                    return int(found)
-                await asyncio.sleep(0.005)
-        assert await self.ended == b"ended 0\n"
-        return None
-
-    async def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
-        assert await self.ended == b"ended -9\n"
-
-
-@asynccontextmanager
-async def migrator(url: str) -> AsyncIterator[Migrator]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.migrations.stopping_migrator", url),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-    )
-    try:
-        yield Migrator(process)
-    finally:
-        process.kill()
-        await process.wait()
 
 
 @asynccontextmanager
@@ -95,12 +47,29 @@ async def connected(url: str) -> AsyncIterator[Connection]:
         connection.terminate()
 
 
-async def state(connection: Connection) -> dict[str, list[str]]:
-    """Everything there is: structure and rows, the revision among them."""
+async def state(connection: Connection) -> State:
+    """Everything in the database: structure and rows, the revision among them."""
     described = {sql: await connection.fetch(sql) for sql in (COLUMNS, CONSTRAINTS, INDEXES)}
     for (table,) in await connection.fetch(TABLES):
         described[table] = await connection.fetch(f"SELECT t::text FROM {table} AS t")  # noqa: S608
     return {name: sorted(row[0] for row in rows) for name, rows in described.items()}
+
+
+async def stopped_backend(connection: Connection, migrator: Migrator) -> int | None:
+    """Wait until the migrator has stopped and return its backend; None if it has succeeded."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not migrator.has_ended():
+            if found := await connection.fetchval(WAITING, LOCK):
+                return int(found)
+            await asyncio.sleep(0.005)
+    assert migrator.wait() == ""
+    return None
+
+
+async def has_gone(connection: Connection, backend: int) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await connection.fetchval(ALIVE, backend):  # noqa: ASYNC110 - there is no event
+            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("prepare", [from_nothing, from_legacy])
@@ -110,67 +79,84 @@ def test_killed_at_any_statement_it_has_changed_nothing(
     prepare(database)
     kills = asyncio.run(kill_at_every_statement(database.url))
     assert kills > 50 / EVERY
-    assert database.current() == REVISIONS[-1]
+    assert database.current() == NEWEST
 
 
 async def kill_at_every_statement(url: str) -> int:
-    """Kill a migrator at its COMMIT, others at their first statement, their second and so on, until
-    one gets through; how many were killed.
+    """Kill a migrator at its COMMIT, others at their first statement, and so on, until one
+    succeeds; the number of those that were killed.
     """
-    async with migrator(url) as runs, connected(url) as connection:
+    async with connected(url) as connection:
         before = await state(connection)
         for kills, statement in enumerate((COMMIT, *range(1, 1000, EVERY))):
             await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
-            await runs.begin(statement)
-            backend = await runs.stopped_backend(connection)
-            if backend is None:
-                return kills
-            await runs.kill()
-            # PostgreSQL notices at the end of a statement that nobody is there for its answer.
+            with migrator(url, statement) as run:
+                backend = await stopped_backend(connection, run)
+                if backend is None:
+                    return kills
+                run.kill()
+            # PostgreSQL notices the missing client when the statement ends.
             await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
             await has_gone(connection, backend)
             assert await state(connection) == before, statement
-    raise AssertionError("no migrator came to its end")
-
-
-async def has_gone(connection: Connection, backend: int) -> None:
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while await connection.fetchval(ALIVE, backend):  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.005)
+    raise AssertionError("no migrator succeeded")
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A PostgreSQL of the test's own, to be killed."""
+    """A PostgreSQL that the test may kill."""
     folder = reachable_folder()
     yield start(folder / "data")
     remove(folder / "data")
     folder.rmdir()
 
 
-@pytest.mark.parametrize("prepare", [from_nothing, from_legacy])
-def test_if_postgresql_is_killed_at_a_statement_nothing_has_changed(
-    server: Server, prepare: Callable[[Database], None], capfd: pytest.CaptureFixture[str]
-) -> None:
-    prepare(Database(server.url))
-    kills = asyncio.run(kill_postgresql_at_some_statements(server))
-    assert kills > 3
-    assert current(server.url) == REVISIONS[-1]
-    assert capfd.readouterr().err.count("The connection to the database was lost.") == kills
+def test_if_postgresql_is_killed_at_a_statement_nothing_has_changed(server: Server) -> None:
+    """Of an empty database and a legacy one; each start of PostgreSQL serves both."""
+    empty, legacy = Database(server.url), Database(f"{server.url}_legacy")
+    asyncio.run(create_database(empty.url, legacy.name))
+    from_legacy(legacy)
+    kills = asyncio.run(kill_postgresql_at_some_statements(server, [empty.url, legacy.url]))
+    assert min(kills.values()) > 3
+    assert {empty.current(), legacy.current()} == {NEWEST}
 
 
-async def kill_postgresql_at_some_statements(server: Server) -> int:
-    async with connected(server.url) as connection:
-        before = await state(connection)
-    async with migrator(server.url) as runs:
-        for kills in range(100):
-            async with connected(server.url) as connection:
-                assert await state(connection) == before
-                await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
-                await runs.begin(2 + kills * EVERY_OF_POSTGRESQL)
-                if await runs.stopped_backend(connection) is None:
-                    return kills
-                server.process.kill()
-                assert await runs.ended == b"ended 1\n"
-            server = start(server.home.data_dir)
-    raise AssertionError("no migrator came to its end")
+async def create_database(url: str, name: str) -> None:
+    async with connected(url) as connection:
+        await connection.execute(f"CREATE DATABASE {name}")
+
+
+async def kill_postgresql_at_some_statements(server: Server, urls: list[str]) -> dict[str, int]:
+    """How often each database's migrator was stopped by it, until it succeeded."""
+    kills = dict.fromkeys(urls, 0)
+    before = {url: await state_of(url) for url in urls}
+    for statement in range(2, 1000, EVERY_OF_POSTGRESQL):
+        urls = await kill_postgresql(server, urls, statement)
+        if not urls:
+            return kills
+        server = start(server.home.data_dir)
+        for url in urls:
+            kills[url] += 1
+            assert await state_of(url) == before[url], statement
+    raise AssertionError("no migrator succeeded")
+
+
+async def kill_postgresql(server: Server, urls: list[str], statement: int) -> list[str]:
+    """Kill it while migrators wait at a statement; the databases whose migrator did not succeed."""
+    async with AsyncExitStack() as stack:
+        runs: dict[str, tuple[Connection, Migrator]] = {}
+        for url in urls:
+            connection = await stack.enter_async_context(connected(url))
+            await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+            runs[url] = connection, stack.enter_context(migrator(url, statement))
+        stopped = [url for url, run in runs.items() if await stopped_backend(*run)]
+        if stopped:
+            server.process.kill()
+        for url in stopped:
+            assert runs[url][1].wait().startswith("The connection to the database was lost.")
+    return stopped
+
+
+async def state_of(url: str) -> State:
+    async with connected(url) as connection:
+        return await state(connection)

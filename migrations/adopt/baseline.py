@@ -1,9 +1,9 @@
-"""The tables that 002 leaves and 003 builds upon. Frozen as they are.
+"""The tables that 002 leaves and 003 builds upon. Frozen, like the migrations themselves.
 
-A database that something else made is held against this before it is adopted.
+Tables that another program created are compared with these before they are adopted.
 """
 
-from migrations.catalog import Column, Constraint
+from migrations.inspect.catalog import Column, Constraint
 
 UUID = Column("uuid")
 CLOCK = Column("timestamp with time zone", default="now()")
@@ -92,7 +92,7 @@ def _refers(table: str, column: str, target: str, ondelete: str) -> Constraint:
 # What 002 adds to 001.
 CREATOR = _refers("agent_api_keys", "created_by_id", "users", "SET NULL")
 
-# Keys before what refers to them.
+# Keys come before the foreign keys that refer to them.
 CONSTRAINTS = (
     *(Constraint(table, f"pk_{table}", "p", "PRIMARY KEY (id)", ("id",)) for table in COLUMNS),
     _unique("users", "username"),

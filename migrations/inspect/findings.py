@@ -1,19 +1,19 @@
-"""What there is to say about rows: counted by PostgreSQL, and only the first of them named."""
+"""Rows that a query finds: PostgreSQL counts them, and only the first are transferred."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-# One looks at some rows; a million lines would help nobody.
+# Enough to see what the rows have in common.
 NAMED = 20
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Something that may be true of rows: `code` for programs, `what` for people.
+    """What a query looks for: `code` identifies it to programs, `what` describes it to people.
 
-    `blocks`: a person has to decide before the database can be migrated or used.
+    `blocks`: rows of this kind require manual action before the database can be migrated or used.
     """
 
     code: str
@@ -23,7 +23,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Finding:
-    """How many rows a kind is true of; `first` are at most 20 of them, in their order."""
+    """The number of rows of a kind; `first` has at most 20 of them, sorted."""
 
     kind: Kind
     count: int
@@ -31,9 +31,9 @@ class Finding:
 
 
 def count(connection: Connection, kind: Kind, lines: str, tables: str = "") -> Finding:
-    """Find what `lines`, a SELECT of one column, finds.
+    """Run `lines`, a SELECT of one column that describes each row.
 
-    `tables` are expressions to put before it in WITH, each followed by a comma.
+    `tables` holds common table expressions for `lines` to read, each followed by a comma.
     """
     return Finding(kind, *first_of(connection, lines, tables=tables))
 
@@ -41,9 +41,9 @@ def count(connection: Connection, kind: Kind, lines: str, tables: str = "") -> F
 def first_of(
     connection: Connection, lines: str, limit: int = NAMED, tables: str = ""
 ) -> tuple[int, list[str]]:
-    """How many rows a statement finds, or changes and returns, and the first of them.
+    """The number of rows that a statement selects, or changes and returns, and the first of them.
 
-    It has one column. PostgreSQL counts, so that a million rows take no memory of ours.
+    The statement has one column. PostgreSQL counts, so memory does not grow with the rows.
     """
     statement = f"""
     WITH {tables} found (line) AS ({lines})
@@ -55,6 +55,6 @@ def first_of(
 
 
 def listed(kind: Kind, lines: Iterable[str]) -> Finding:
-    """The finding that `kind` is true of what `lines` names."""
+    """The finding for rows that are described by `lines` already."""
     names = sorted(lines)
     return Finding(kind, len(names), names[:NAMED])

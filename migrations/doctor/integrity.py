@@ -1,42 +1,41 @@
-"""Whether a database at the newest revision is what the schema says, and no reference dangles."""
+"""Checks that a database at the newest revision has the whole schema and no dangling reference."""
 
 from collections.abc import Iterator, Mapping
 
 from sqlalchemy import Connection, ForeignKeyConstraint, text
 
-from migrations.catalog import HERE, Catalog, read
-from migrations.findings import Finding, Kind, count, listed
+from migrations.inspect.catalog import HERE, Catalog, read
+from migrations.inspect.findings import Finding, Kind, count, listed
 from shared.schema import metadata
 
-MISSING = Kind("missing", "tables, columns, constraints or indexes are missing", blocks=True)
-INVALID = Kind("invalid", "constraints or indexes are not valid", blocks=True)
-DANGLING = Kind("dangling", "references lead nowhere", blocks=True)
+MISSING = Kind("missing", "missing tables, columns, constraints or indexes", blocks=True)
+INVALID = Kind("invalid", "constraints or indexes that are not valid", blocks=True)
+DANGLING = Kind("dangling", "references to rows that do not exist", blocks=True)
 
-INDEXES = f"""
+_INDEXES = f"""
 SELECT relname, indisvalid AND indisready FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
 WHERE relnamespace = {HERE}
 """  # noqa: S608
 
+# The end of the definition of a constraint that existing rows, or all rows, may violate.
+_NOT_GUARANTEED = ("NOT VALID", "NOT ENFORCED")
 
-# How the definition of a constraint ends that old rows, or all rows, may break.
-UNKEPT = ("NOT VALID", "NOT ENFORCED")
-
-# The rows that refer to a row that is not there, although a foreign key may say so.
-LOST = """
+# Rows that refer to a missing row, which is possible in spite of a valid foreign key.
+_DANGLING_ROWS = """
 SELECT '{name}: ' || concat_ws(' ', {row}) FROM {table} AS child
 WHERE num_nulls({columns}) = 0 AND NOT EXISTS (SELECT FROM {target} AS parent WHERE {same})
 """
 
 
-def examine(connection: Connection) -> list[Finding]:
+def check_integrity(connection: Connection) -> list[Finding]:
     """What is missing, not valid or dangling in the newest schema."""
     catalog = read(connection, metadata.tables)
-    indexes = {str(name): bool(valid) for name, valid in connection.execute(text(INDEXES))}
+    indexes = {str(name): bool(valid) for name, valid in connection.execute(text(_INDEXES))}
     missing = list(_missing(catalog, indexes))
     findings = [listed(MISSING, missing), listed(INVALID, _invalid(catalog, indexes))]
     if not missing:
-        lost = " UNION ALL ".join(map(_lost, _references()))
-        findings.append(count(connection, DANGLING, lost))
+        dangling = " UNION ALL ".join(map(_dangling_rows, _foreign_keys()))
+        findings.append(count(connection, DANGLING, dangling))
     return findings
 
 
@@ -56,25 +55,25 @@ def _missing(catalog: Catalog, indexes: Mapping[str, bool]) -> Iterator[str]:
 
 def _invalid(catalog: Catalog, indexes: Mapping[str, bool]) -> Iterator[str]:
     for constraint in catalog.constraints:
-        if constraint.definition.endswith(UNKEPT):
+        if constraint.definition.endswith(_NOT_GUARANTEED):
             yield f"constraint {constraint.name}"
     for name, valid in indexes.items():
         if not valid:
             yield f"index {name}"
 
 
-def _references() -> Iterator[ForeignKeyConstraint]:
+def _foreign_keys() -> Iterator[ForeignKeyConstraint]:
     for table in metadata.tables.values():
         yield from table.foreign_key_constraints
 
 
-def _lost(reference: ForeignKeyConstraint) -> str:
-    pairs = [(key.parent.name, key.column.name) for key in reference.elements]
-    return LOST.format(
-        name=reference.name,
-        row=", ".join(f"child.{column.name}" for column in reference.table.primary_key),
-        table=reference.table.name,
+def _dangling_rows(key: ForeignKeyConstraint) -> str:
+    pairs = [(element.parent.name, element.column.name) for element in key.elements]
+    return _DANGLING_ROWS.format(
+        name=key.name,
+        row=", ".join(f"child.{column.name}" for column in key.table.primary_key),
+        table=key.table.name,
         columns=", ".join(f"child.{column}" for column, _ in pairs),
-        target=reference.referred_table.name,
+        target=key.referred_table.name,
         same=" AND ".join(f"parent.{parent} = child.{child}" for child, parent in pairs),
     )

@@ -1,12 +1,15 @@
-"""Tables that do not fit are refused, with a list of all that differs, and left as they are."""
+"""Tables that do not match are refused, with a list of all differences, and are not changed."""
 
 import pytest
 
+from migrations.adopt.baseline import COLUMNS
+from migrations.history import NEWEST
 from tests.migrations import foreign
 from tests.migrations.database import Database
 from tests.migrations.foreign import refusal
+from tests.migrations.legacy import Mix, make_legacy
 
-MISFITS = (
+MISMATCHES = (
     (
         "ALTER TABLE users ALTER COLUMN username TYPE varchar(50)",
         "users.username: expected character varying(100) NOT NULL; "
@@ -42,11 +45,11 @@ MISFITS = (
     ),
     (
         "ALTER TABLE users ADD COLUMN tenant integer NOT NULL",
-        "users.tenant: expected no column that a new row has to fill; found integer NOT NULL",
+        "users.tenant: expected no other column that requires a value; found integer NOT NULL",
     ),
     (
         "ALTER TABLE projects ADD COLUMN revision bigint",
-        "projects.revision: expected no such column, which a migration adds; found bigint",
+        "projects.revision: expected no such column, because a migration adds it; found bigint",
     ),
     (
         "ALTER TABLE chat_rooms ADD CONSTRAINT lively UNIQUE (project_id, name)",
@@ -73,37 +76,38 @@ MISFITS = (
     ),
     (
         "CREATE INDEX idx_chat_rooms_project_id ON chat_rooms (project_id)",
-        "idx_chat_rooms_project_id: expected nothing of this name, which a migration makes; "
-        "found an index",
+        "idx_chat_rooms_project_id: expected no object of this name, "
+        "because a migration creates it; found an index",
     ),
     (
         "CREATE TABLE agents (id uuid)",
-        "agents: expected nothing of this name, which a migration makes; found a table",
+        "agents: expected no object of this name, because a migration creates it; found a table",
     ),
     (
         "CREATE TABLE other (id integer); CREATE INDEX pk_users ON other (id)",
-        "users.pk_users: expected nothing else of this name; found an index",
+        "users.pk_users: expected no other object of this name; found an index",
     ),
     (
         "ALTER INDEX ix_users_username RENAME TO uq_users_email",
-        "users.uq_users_email: expected nothing else of this name; found unique index",
+        "users.uq_users_email: expected no other object of this name; found unique index",
     ),
     (
         "ALTER TABLE projects "
         "ADD COLUMN size integer CONSTRAINT ck_projects_status CHECK (size > 0)",
-        "projects.ck_projects_status: expected nothing else of this name; found CHECK ((size > 0))",
+        "projects.ck_projects_status: expected no other object of this name; "
+        "found CHECK ((size > 0))",
     ),
     (
         "ALTER TABLE agent_api_keys "
         "ADD COLUMN org uuid CONSTRAINT fk_agent_api_keys_agent_id REFERENCES users",
-        "agent_api_keys.fk_agent_api_keys_agent_id: expected nothing of this name, "
-        "which a migration makes; found FOREIGN KEY (org) REFERENCES users(id)",
+        "agent_api_keys.fk_agent_api_keys_agent_id: expected no object of this name, "
+        "because a migration creates it; found FOREIGN KEY (org) REFERENCES users(id)",
     ),
     (
         "ALTER TABLE agent_api_keys "
         "ADD COLUMN org uuid CONSTRAINT fk_agent_api_keys_created_by_id REFERENCES users",
-        "agent_api_keys.fk_agent_api_keys_created_by_id: expected nothing of this name, "
-        "which a migration makes; found FOREIGN KEY (org) REFERENCES users(id)",
+        "agent_api_keys.fk_agent_api_keys_created_by_id: expected no object of this name, "
+        "because a migration creates it; found FOREIGN KEY (org) REFERENCES users(id)",
     ),
     ("ALTER TABLE chat_participants SET UNLOGGED", "expected a table; found an unlogged table"),
     ("DROP TABLE chat_participants", "chat_participants: expected a table; found none"),
@@ -114,21 +118,19 @@ MISFITS = (
 )
 
 
-@pytest.mark.parametrize(("change", "line"), MISFITS, ids=[line[:40] for _, line in MISFITS])
-def test_what_does_not_fit_is_refused_by_name(
-    unversioned: Database, change: str, line: str
-) -> None:
+@pytest.mark.parametrize(("change", "line"), MISMATCHES, ids=[line[:40] for _, line in MISMATCHES])
+def test_a_mismatch_is_refused_by_name(unversioned: Database, change: str, line: str) -> None:
     unversioned.make(lambda connection: connection.execute(change))
     assert line in refusal(unversioned)
 
 
-def test_a_refusal_lists_everything_that_differs(unversioned: Database) -> None:
+def test_a_refusal_lists_every_difference(unversioned: Database) -> None:
     unversioned.rows("DROP TABLE agent_api_keys")
     unversioned.rows("ALTER TABLE users ALTER COLUMN full_name TYPE integer USING 1")
     unversioned.rows("ALTER TABLE chat_rooms ADD UNIQUE (name)")
     lines = refusal(unversioned).splitlines()
     assert lines == [
-        "The tables that are there are not those that Tandem builds upon.",
+        "The existing tables are not the tables that Tandem's migrations build upon.",
         "  agent_api_keys: expected a table; found none",
         "  users.full_name: expected character varying(255); found integer",
         "  chat_rooms.chat_rooms_name_key: expected no such constraint; found UNIQUE (name)",
@@ -136,7 +138,7 @@ def test_a_refusal_lists_everything_that_differs(unversioned: Database) -> None:
     ]
 
 
-BREACHES = (
+VIOLATIONS = (
     (
         "UPDATE agent_api_keys SET status = 'paused' RETURNING id",
         "agent_api_keys.ck_agent_api_keys_status",
@@ -160,18 +162,18 @@ BREACHES = (
 )
 
 
-@pytest.mark.parametrize(("change", "constraint"), BREACHES, ids=[where for _, where in BREACHES])
-def test_rows_that_break_a_rule_are_counted_and_named(
+@pytest.mark.parametrize(("change", "constraint"), VIOLATIONS, ids=[name for _, name in VIOLATIONS])
+def test_rows_that_violate_a_constraint_are_counted_and_named(
     unversioned: Database, change: str, constraint: str
 ) -> None:
     foreign.fill(unversioned)
     (row,) = unversioned.values(change)
     said = refusal(unversioned)
     assert f"\n  {constraint}: expected " in said
-    assert f"found none, and 1 rows that break it (such as {row})" in said
+    assert f"found none, and rows that violate it: 1 (such as {row})" in said
 
 
-def test_keys_that_are_there_twice_are_counted(unversioned: Database) -> None:
+def test_duplicate_keys_are_counted(unversioned: Database) -> None:
     unversioned.rows("ALTER TABLE agent_api_keys DROP CONSTRAINT agent_api_keys_key_id_key")
     foreign.fill(unversioned)
     (twice,) = unversioned.values(
@@ -182,4 +184,36 @@ def test_keys_that_are_there_twice_are_counted(unversioned: Database) -> None:
         FROM agent_api_keys RETURNING id
         """
     )
-    assert f"found none, and 1 rows that break it (such as {twice})" in refusal(unversioned)
+    assert f"found none, and rows that violate it: 1 (such as {twice})" in refusal(unversioned)
+
+
+def test_a_violation_at_a_known_revision_is_refused(database: Database) -> None:
+    make_legacy(database, Mix(in_keys=1))
+    database.rows("ALTER TABLE agent_api_keys DROP CONSTRAINT ck_agent_api_keys_status")
+    database.rows("UPDATE agent_api_keys SET status = 'paused'")
+    assert "rows that violate it: 1" in refusal(database)
+
+
+def test_a_database_of_another_program_is_not_changed(database: Database) -> None:
+    database.rows("CREATE TABLE users (id serial PRIMARY KEY, name text NOT NULL)")
+    said = refusal(database)
+    assert "users.id: expected uuid NOT NULL; found integer NOT NULL" in said
+    assert "projects: expected a table; found none" in said
+    assert "users.name: expected no other column that requires a value; found text NOT NULL" in said
+
+
+def test_tables_of_another_owner_are_refused(unversioned: Database, stranger: Database) -> None:
+    unversioned.rows(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {stranger.role}")
+    said = refusal(stranger)
+    for table in COLUMNS:
+        assert f"{table}: expected the current role as owner; found another owner" in said
+
+
+def test_rows_that_may_be_hidden_are_refused(unversioned: Database, stranger: Database) -> None:
+    for table in COLUMNS:
+        unversioned.rows(f"ALTER TABLE {table} OWNER TO {stranger.role}")
+    unversioned.rows("ALTER TABLE users ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    assert "users: expected all rows visible; found row-level security" in refusal(stranger)
+    unversioned.rows("ALTER TABLE users NO FORCE ROW LEVEL SECURITY")
+    stranger.upgrade()
+    assert stranger.current() == NEWEST

@@ -1,4 +1,4 @@
-"""003 on every mix of agent ids that a database from before agents may hold."""
+"""003 on every mix of agent ids that a database from before 003 may have."""
 
 import asyncio
 from typing import Any
@@ -7,10 +7,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, Engine, event
 
-from migrations.run import MigrationError
+from migrations.history import BASE_WITH_CREATORS, WITH_AGENTS
+from migrations.transaction import MigrationError
 from tests.locks import under_way
 from tests.migrations.database import Database
-from tests.migrations.legacy import BEFORE, WITH_AGENTS, Mix, make_legacy, named
+from tests.migrations.legacy import Mix, make_legacy, named
 
 EVERYTHING = Mix(
     in_keys=5, in_participants=6, in_both=7, in_two_projects=8, alike=9, users=2, rows=2
@@ -27,7 +28,7 @@ MIXES = {
     "everything": EVERYTHING,
 }
 
-# An agent of the wrong project would dangle, too.
+# A reference to an agent of another project counts as dangling.
 DANGLING = """
 SELECT id FROM agent_api_keys AS keys
 WHERE NOT EXISTS (SELECT FROM agents WHERE agents.id = keys.agent_id
@@ -39,7 +40,7 @@ WHERE agent_id IS NOT NULL
                                        AND agents.project_id = chat_rooms.project_id)
 """
 
-HELD = (
+AGENT_IDS = (
     "SELECT id, agent_id FROM agent_api_keys UNION ALL SELECT id, agent_id FROM chat_participants"
 )
 
@@ -52,15 +53,15 @@ UNION ALL SELECT to_jsonb(t) - 'agent_id' FROM chat_participants AS t
 @pytest.mark.parametrize("mix", MIXES.values(), ids=MIXES)
 def test_every_id_gets_its_agent_and_no_row_is_lost(database: Database, mix: Mix) -> None:
     make_legacy(database, mix)
-    held, others = dict(database.rows(HELD)), sorted(database.values(OTHERS))
+    agent_ids, others = dict(database.rows(AGENT_IDS)), sorted(database.values(OTHERS))
     database.upgrade(WITH_AGENTS)
     assert database.rows(DANGLING) == []
     assert database.values("SELECT count(*) FROM agents") == [mix.agents]
     assert sorted(database.values(OTHERS)) == others
-    now = dict(database.rows(HELD))
-    assert len([row for row in held if now[row] != held[row]]) == mix.moved
+    now = dict(database.rows(AGENT_IDS))
+    assert len([row for row in agent_ids if now[row] != agent_ids[row]]) == mix.moved
     database.upgrade()
-    assert dict(database.rows(HELD)) == now
+    assert dict(database.rows(AGENT_IDS)) == now
 
 
 def test_a_thousand_alike_names_are_numbered(database: Database) -> None:
@@ -72,7 +73,7 @@ def test_a_thousand_alike_names_are_numbered(database: Database) -> None:
     }
 
 
-def test_a_placeholder_with_another_id_says_whose_it_was(database: Database) -> None:
+def test_a_placeholder_with_a_new_id_records_the_old_one(database: Database) -> None:
     make_legacy(database, Mix(in_both=1, in_two_projects=2))
     database.upgrade()
     origins = "SELECT project_id, config FROM agents WHERE config IS NOT NULL ORDER BY name"
@@ -89,28 +90,28 @@ def test_a_placeholder_with_another_id_says_whose_it_was(database: Database) -> 
         (Mix(without_room=30, rows=2, in_both=1), "participant"),
     ],
 )
-def test_rows_whose_project_or_room_is_gone_fail_the_run_whole(
+def test_rows_without_a_project_or_room_fail_the_whole_run(
     database: Database, mix: Mix, first: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_legacy(database, mix)
-    held, structure = sorted(database.rows(HELD)), database.structure()
-    with pytest.raises(MigrationError, match=f"^60 API keys .*the first: {first} .*changed"):
+    agent_ids, structure = sorted(database.rows(AGENT_IDS)), database.structure()
+    with pytest.raises(MigrationError, match=f"^API keys .*: 60 .first: {first} .*changed"):
         database.upgrade()
     assert caplog.messages[-1].endswith(" and 40 more")
-    assert (sorted(database.rows(HELD)), database.structure()) == (held, structure)
-    assert database.current() == BEFORE
+    assert (sorted(database.rows(AGENT_IDS)), database.structure()) == (agent_ids, structure)
+    assert database.current() == BASE_WITH_CREATORS
     database.rows(f"DELETE FROM {'agent_api_keys' if first == 'key' else 'chat_participants'}")  # noqa: S608
     database.upgrade()
 
 
-def test_a_report_of_many_rows_counts_all_and_brings_few_over(
+def test_a_report_counts_all_rows_and_transfers_few(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    brought: list[int] = []
+    transferred: list[int] = []
 
     def note(_: Connection, cursor: Any, *__: object) -> None:
         if cursor.description:
-            brought.append(cursor.rowcount)
+            transferred.append(cursor.rowcount)
 
     make_legacy(database, Mix(in_two_projects=500))
     event.listen(Engine, "after_cursor_execute", note)
@@ -118,10 +119,11 @@ def test_a_report_of_many_rows_counts_all_and_brings_few_over(
         database.upgrade(WITH_AGENTS)
     finally:
         event.remove(Engine, "after_cursor_execute", note)
-    moved = [line for line in caplog.messages if "were moved" in line]
-    assert [line.partition(" ")[0] for line in moved] == ["500", "500"]
-    assert all(line.endswith(" and 480 more") and line.count("from") == 20 for line in moved)
-    assert max(brought) < 100  # columns, when the tables are held against what 002 leaves
+    moved = [line for line in caplog.messages if "now with another agent" in line]
+    assert all(line.splitlines()[0].endswith(": 500") for line in moved)
+    assert len(moved) == 2
+    assert all(line.endswith(" and 480 more") and line.count(" from ") == 20 for line in moved)
+    assert max(transferred) < 100  # the columns of the baseline, for the comparison
 
 
 def test_each_of_the_seven_steps_is_announced(
@@ -140,7 +142,7 @@ SELECT gen_random_uuid(), project_id, $1, 'late', 'late', 'tdm_late' FROM agent_
 """
 
 
-async def test_a_key_that_is_made_meanwhile_gets_its_agent_too(database: Database) -> None:
+async def test_a_key_that_is_created_meanwhile_gets_its_agent_too(database: Database) -> None:
     await asyncio.to_thread(make_legacy, database, Mix(in_keys=1))
     agent = uuid4()
     async with under_way(database.url, LATE, agent) as blocked:

@@ -1,4 +1,4 @@
-"""What PostgreSQL itself says about the tables in the schema where Tandem's tables are."""
+"""Reads PostgreSQL's catalog: tables, columns and constraints of the current schema."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ WHERE relnamespace = {HERE} AND relname = ANY(:names)
 ORDER BY relname, attnum
 """  # noqa: S608
 
-# NOT NULL, a constraint ('n') since PostgreSQL 18, is told by the columns. A unique index is
-# special where no constraint could stand on it: partial, on expressions, half built and the like.
+# NOT NULL, which PostgreSQL 18 stores as a constraint ('n'), is read from the columns. A unique
+# index is special if no constraint could use it, for example because it is partial or not valid.
 CONSTRAINTS = f"""
 SELECT relname, quote_ident(conname), contype::text, pg_get_constraintdef(pg_constraint.oid),
        ARRAY(SELECT attname FROM unnest(conkey) AS k JOIN pg_attribute
@@ -54,7 +54,8 @@ ORDER BY 1, 2
 class Table:
     """A relation of any kind.
 
-    `kind` is a pg_class.relkind, or `unlogged`; `secured`: row security may hide rows from us.
+    `kind` is a pg_class.relkind, or `unlogged`. `owned`: the current role has the privileges of the
+    owner. `secured`: row-level security may hide rows from the current role.
     """
 
     name: str
@@ -65,7 +66,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Column:
-    """`type` and `default` as PostgreSQL writes them; `computed`: generated or identity."""
+    """`type` and `default` as PostgreSQL prints them; `computed`: generated or identity."""
 
     type: str
     null: bool = False
@@ -75,9 +76,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Constraint:
-    """`kind` is a pg_constraint.contype, or `i`: a unique index that is no constraint.
+    """`kind` is a pg_constraint.contype, or `i`: a unique index without a constraint.
 
-    `name` is quoted where SQL needs it, `columns` are sorted, and `target` is the table that a
+    `name` is quoted if SQL requires it, `columns` are sorted, and `target` is the table that a
     foreign key refers to.
     """
 
@@ -89,7 +90,7 @@ class Constraint:
     target: str | None = None
 
     def stands_for(self, other: "Constraint") -> bool:
-        """Whether both are about the same; a unique index about what a constraint is."""
+        """Whether both restrict the same columns; a unique index counts as a unique constraint."""
         return (self.table, self.kind.replace("i", "u"), self.columns, self.target) == (
             other.table,
             other.kind,
@@ -100,7 +101,7 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The tables of some names, where they are."""
+    """The tables that exist among the names that were asked for, by name."""
 
     tables: dict[str, Table]
     columns: dict[str, dict[str, Column]]
@@ -108,7 +109,7 @@ class Catalog:
 
 
 def read(connection: Connection, names: Iterable[str]) -> Catalog:
-    """What there is of these tables in the schema that new tables are created in."""
+    """Read the tables with these names from the schema in which new tables are created."""
     parameters = {"names": list(names)}
     tables = [Table(*row) for row in connection.execute(text(TABLES), parameters)]
     columns: dict[str, dict[str, Column]] = {table.name: {} for table in tables}

@@ -1,4 +1,4 @@
-"""What a downgrade drops is listed first, all of it, and cannot change between list and deed."""
+"""Everything that a downgrade drops is listed first, and cannot change between list and deed."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -7,14 +7,14 @@ import asyncpg
 import pytest
 
 from migrations import run
-from migrations.losses import Loss
-from migrations.run import MigrationError
+from migrations.data_loss import DataLoss
+from migrations.history import BASE_WITH_CREATORS, NEWEST, REVISIONS
+from migrations.transaction import MigrationError
 from tests.migrations.database import Database
-from tests.migrations.test_drift import REVISIONS
-from tests.migrations.test_round_trip import contents, fill
+from tests.migrations.filled import contents, fill, make_filled
 
-# Dropped, but the older schema says the same elsewhere: tests/migrations/test_round_trip.py.
-KEPT_OTHERWISE = {
+# Dropped, but the older schema stores the same elsewhere: tests/migrations/test_round_trip.py.
+STORED_ELSEWHERE = {
     "chat_participants.project_id",  # its room's
     "tasks.assigned_agent_id",  # assigned_to
     "tasks.assigned_user_id",
@@ -31,43 +31,45 @@ WHERE table_schema = 'public'
 
 @pytest.fixture
 def filled(database_url: str) -> Database:
-    """A row and more in every table, none of them as it was made."""
-    database = Database(database_url)
-    database.make(fill)
-    tables = contents(database)
-    assert all(tables.values())
-    for table in (name for name, rows in tables.items() if '"revision": 1' in rows[0]):
+    """A row and more in every table, each of them changed since it was created."""
+    database = make_filled(Database(database_url))
+    for table in (name for name, rows in contents(database).items() if '"revision": 1' in rows[0]):
         database.rows(f"UPDATE {table} SET revision = 2")  # noqa: S608
     return database
 
 
-def test_whatever_a_downgrade_drops_is_listed(filled: Database) -> None:
-    for older in [*reversed(REVISIONS[:-1]), "base"]:
-        listed = {loss.what for loss in run.losses(filled.url, older)}
+def test_everything_that_a_downgrade_drops_is_listed(filled: Database) -> None:
+    for newer, older in zip(reversed(REVISIONS), [*reversed(REVISIONS[:-1]), "base"], strict=True):
+        listed = {loss.what for loss in run.data_loss(filled.url, older)}
         before = set(filled.values(PARTS))
         filled.downgrade("-1")
         dropped = before - set(filled.values(PARTS))
         of_tables_that_stay = {part for part in dropped if part.partition(".")[0] not in dropped}
-        whole = {part for part in dropped if "." not in part}
-        assert (whole | of_tables_that_stay) - KEPT_OTHERWISE <= listed, older
-        assert listed <= dropped, older
+        tables = {part for part in dropped if "." not in part}
+        missing = (tables | of_tables_that_stay) - STORED_ELSEWHERE - listed
+        assert not missing, (
+            f"The downgrade of {newer} drops {missing}, but does not list it: declare it in DROPS "
+            "of the migration, and give it a value in fill() of tests/migrations/filled.py."
+        )
+        assert listed <= dropped, f"DROPS of {newer} names what its downgrade does not drop."
 
 
 def test_the_list_counts_every_row_once(filled: Database) -> None:
     counted = {table: len(rows) for table, rows in contents(filled).items()}
     edges = counted.pop("task_dependencies")
-    losses = {loss.what: loss.count for loss in run.losses(filled.url, "base")}
+    losses = {loss.what: loss.count for loss in run.data_loss(filled.url, "base")}
     assert losses == {**counted, "task_dependencies.created_at": edges}
 
 
-def test_what_is_as_the_older_schema_makes_it_is_no_loss(database_url: str) -> None:
+def test_a_first_revision_is_no_loss(database_url: str) -> None:
+    """Every row has revision 1 again after an upgrade."""
     database = Database(database_url)
     database.make(fill)
-    database.rows("DELETE FROM request_ids")
-    assert run.losses(database.url, "006_add_task_dependency_edges") == []
+    losses = run.data_loss(database.url, "006_add_task_dependency_edges")
+    assert [loss for loss in losses if loss.what.endswith(".revision")] == []
 
 
-def test_nobody_changes_what_is_lost_after_it_was_listed(filled: Database) -> None:
+def test_no_other_session_changes_what_was_listed(filled: Database) -> None:
     async def interfere() -> None:
         connection = await asyncpg.connect(filled.url)
         try:
@@ -76,17 +78,17 @@ def test_nobody_changes_what_is_lost_after_it_was_listed(filled: Database) -> No
         finally:
             await connection.close()
 
-    def review(listed: list[Loss]) -> None:
+    def review(listed: list[DataLoss]) -> None:
         assert listed
         with ThreadPoolExecutor(1) as elsewhere, pytest.raises(asyncpg.LockNotAvailableError):
             elsewhere.submit(asyncio.run, interfere()).result()
 
-    run.downgrade(filled.url, "002_add_agent_api_key_user_fk", review)
-    assert filled.current() == "002_add_agent_api_key_user_fk"
+    run.downgrade(filled.url, BASE_WITH_CREATORS, review)
+    assert filled.current() == BASE_WITH_CREATORS
 
 
 def test_a_review_that_refuses_changes_nothing(filled: Database) -> None:
-    def review(_: list[Loss]) -> None:
+    def review(_: list[DataLoss]) -> None:
         raise MigrationError("No.")
 
     before = (filled.structure(), contents(filled))
@@ -96,15 +98,15 @@ def test_a_review_that_refuses_changes_nothing(filled: Database) -> None:
 
 
 @pytest.mark.parametrize("revision", ["999_nothing", "-99", "+1"])
-def test_a_revision_that_is_not_below_is_refused(filled: Database, revision: str) -> None:
+def test_a_revision_that_is_not_older_is_refused(filled: Database, revision: str) -> None:
     with pytest.raises(MigrationError):
-        run.losses(filled.url, revision)
+        run.data_loss(filled.url, revision)
     with pytest.raises(MigrationError):
         filled.downgrade(revision)
-    assert filled.current() == REVISIONS[-1]
+    assert filled.current() == NEWEST
 
 
-def test_an_empty_database_has_nothing_to_lose(database: Database) -> None:
-    assert run.losses(database.url, "base") == []
+def test_an_empty_database_loses_nothing(database: Database) -> None:
+    assert run.data_loss(database.url, "base") == []
     database.downgrade("base")
     assert database.current() is None

@@ -1,4 +1,4 @@
-"""003 gives every agent id that keys and participants hold an agent, or changes nothing."""
+"""003 creates an agent for every agent id of keys and participants, or changes nothing."""
 
 import logging
 from datetime import UTC, datetime
@@ -6,19 +6,17 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from migrations.run import MigrationError
+from migrations.history import BASE_WITH_CREATORS, WITH_AGENTS
+from migrations.transaction import MigrationError
 from tests.migrations.database import Database
 from tests.schema.rows import Connection, add, add_key, add_user
-
-BEFORE = "002_add_agent_api_key_user_fk"
-WITH_AGENTS = "003_create_agent_and_task_tables"
 
 AGENTS = "SELECT id, project_id, name, agent_type, status, is_active FROM agents ORDER BY name"
 
 
 @pytest.fixture
 def legacy(database: Database) -> Database:
-    database.upgrade(BEFORE)
+    database.upgrade(BASE_WITH_CREATORS)
     return database
 
 
@@ -74,7 +72,7 @@ def test_one_agent_is_enough_for_all_rows_of_a_project(legacy: Database) -> None
     assert legacy.values("SELECT id FROM agents") == [agent]
 
 
-def test_users_who_take_part_are_no_orphans(legacy: Database) -> None:
+def test_participants_who_are_users_are_no_orphans(legacy: Database) -> None:
     async def work(connection: Connection) -> None:
         room = await add(connection, "chat_rooms", project_id=project, name="r")
         await add(connection, "chat_participants", room_id=room, user_id=await add_user(connection))
@@ -87,7 +85,7 @@ def test_users_who_take_part_are_no_orphans(legacy: Database) -> None:
 
 
 def test_alike_names_are_numbered(legacy: Database) -> None:
-    """Ids made within the same minute begin with the same eight digits."""
+    """Ids that were created in the same minute begin with the same eight digits."""
     project = make_project(legacy)
     for last in (1, 2, 3):
         make_key(legacy, project, UUID(int=(7 << 96) + last))
@@ -101,7 +99,7 @@ def test_alike_names_are_numbered(legacy: Database) -> None:
     ]
 
 
-def test_an_id_in_two_projects_goes_to_the_older(
+def test_an_id_in_two_projects_goes_to_the_older_project(
     legacy: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     agent, younger, older = uuid4(), make_project(legacy, 2021), make_project(legacy, 2020)
@@ -117,7 +115,7 @@ def test_an_id_in_two_projects_goes_to_the_older(
     assert f"participant {seat} from {agent} to {own}" in caplog.text
 
 
-def test_of_projects_of_the_same_age_the_smaller_id_decides(legacy: Database) -> None:
+def test_between_projects_of_the_same_age_the_smaller_id_decides(legacy: Database) -> None:
     agent, projects = uuid4(), [make_project(legacy) for _ in range(5)]
     for project in projects:
         make_key(legacy, project, agent)
@@ -126,33 +124,33 @@ def test_of_projects_of_the_same_age_the_smaller_id_decides(legacy: Database) ->
     assert legacy.values("SELECT count(*) FROM agents") == [5]
 
 
-def test_rows_whose_project_is_gone_fail_the_run_whole(
+def test_a_row_without_a_project_fails_the_whole_run(
     legacy: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     legacy.rows("ALTER TABLE agent_api_keys DROP CONSTRAINT fk_agent_api_keys_project_id")
     kept, lost = make_key(legacy, make_project(legacy), uuid4()), make_key(legacy, uuid4(), uuid4())
-    with pytest.raises(MigrationError, match=f"1 API keys .*the first: key {lost}"):
+    with pytest.raises(MigrationError, match=f"API keys .*: 1 .first: key {lost}"):
         legacy.upgrade()
     assert_untouched(legacy)
     assert sorted(legacy.values("SELECT id FROM agent_api_keys")) == sorted([kept, lost])
     assert f"key {lost}" in caplog.text
 
 
-def test_rows_whose_room_is_gone_fail_the_run_whole(legacy: Database) -> None:
+def test_a_row_without_a_room_fails_the_whole_run(legacy: Database) -> None:
     legacy.rows("ALTER TABLE chat_participants DROP CONSTRAINT fk_chat_participants_room_id")
     seat = make_participant(legacy, make_project(legacy), uuid4())
     legacy.rows("DELETE FROM chat_rooms")
-    with pytest.raises(MigrationError, match=f"the first: participant {seat}"):
+    with pytest.raises(MigrationError, match=f"first: participant {seat}"):
         legacy.upgrade()
     assert_untouched(legacy)
 
 
 def assert_untouched(database: Database) -> None:
-    assert database.current() == BEFORE
+    assert database.current() == BASE_WITH_CREATORS
     assert database.values("SELECT to_regclass('agents')") == [None]
 
 
-def test_many_orphans_are_a_matter_of_seconds(legacy: Database) -> None:
+def test_many_orphans_get_an_agent_each(legacy: Database) -> None:
     project = make_project(legacy)
     legacy.rows(
         """
@@ -166,13 +164,11 @@ def test_many_orphans_are_a_matter_of_seconds(legacy: Database) -> None:
     assert legacy.values("SELECT count(*) FROM agents") == [20000]
 
 
-def test_downgrade_says_what_it_cannot_keep(
-    legacy: Database, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_downgrade_lists_what_is_lost(legacy: Database, caplog: pytest.LogCaptureFixture) -> None:
     key = make_key(legacy, make_project(legacy), agent := uuid4())
     legacy.upgrade(WITH_AGENTS)
-    legacy.downgrade(BEFORE)
-    assert "1 rows of agents are dropped" in caplog.text
+    legacy.downgrade(BASE_WITH_CREATORS)
+    assert "agents: 1 row will be lost" in caplog.text
     assert agent_of(legacy, "agent_api_keys", key) == agent
     legacy.upgrade(WITH_AGENTS)
     assert legacy.values("SELECT id FROM agents") == [agent]

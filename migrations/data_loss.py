@@ -1,7 +1,7 @@
-"""What a downgrade cannot keep, counted before anything is dropped.
+"""Data that a downgrade cannot keep, counted before anything is dropped.
 
-Each revision says in DROPS what its downgrade drops for good: a table or a `table.column`, and the
-condition under which a row loses something by it.
+Each revision declares in DROPS what its downgrade drops for good: a table or a `table.column`, and
+the condition under which a row loses data by it.
 """
 
 import logging
@@ -15,40 +15,41 @@ log = logging.getLogger("tandem.migrations")
 
 
 class Revision(Protocol):
-    """A module of `versions/`, as far as this file is concerned."""
+    """The part of a module of `versions` that this module reads."""
 
     DROPS: Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Loss:
-    """Rows of a table, or values of a `table.column`, that the older schema has no place for."""
+class DataLoss:
+    """Rows of a table, or values of a `table.column`, that the older schema cannot store."""
 
     what: str
     count: int
 
     def __str__(self) -> str:
-        kind = "values" if "." in self.what else "rows"
-        return f"{self.count} {kind} of {self.what} are dropped: the older schema cannot hold them."
+        kind = "value" if "." in self.what else "row"
+        plural = "" if self.count == 1 else "s"
+        return f"{self.what}: {self.count} {kind}{plural} will be lost."
 
 
-def log_losses(losses: Iterable[Loss]) -> None:
-    """Warn of each."""
+def log_data_loss(losses: Iterable[DataLoss]) -> None:
+    """Log a warning for each."""
     for loss in losses:
         log.warning("%s", loss)
 
 
-def hold_still(connection: Connection, revisions: Iterable[Revision]) -> None:
-    """Keep everybody from what is about to be dropped, so that what is counted is what goes."""
+def lock_dropped(connection: Connection, revisions: Iterable[Revision]) -> None:
+    """Lock the tables that lose data, so that nothing else is lost than what is counted."""
     if tables := ", ".join(sorted({_table(what) for what in _drops(revisions)})):
         connection.execute(text(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE"))
 
 
-def count_losses(connection: Connection, revisions: Iterable[Revision]) -> list[Loss]:
-    """What the downgrades of `revisions` lose, in their order; empty where they lose nothing."""
+def count_data_loss(connection: Connection, revisions: Iterable[Revision]) -> list[DataLoss]:
+    """What the downgrades of `revisions` lose, in their order; empty if they lose nothing."""
     drops = _drops(revisions)
     counted = [
-        Loss(what, _count(connection, _table(what), condition))
+        DataLoss(what, _count(connection, _table(what), condition))
         for what, condition in drops.items()
         if what == _table(what) or _table(what) not in drops
     ]

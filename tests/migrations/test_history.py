@@ -1,0 +1,44 @@
+"""The revisions form one line, and each of them can be undone."""
+
+from pathlib import Path
+
+import pytest
+from alembic.script import ScriptDirectory
+
+import migrations
+from migrations.history import REVISIONS
+from tests.migrations.database import Database
+
+FOLDER = Path(migrations.__file__).parent
+
+
+def test_the_history_is_that_of_alembic() -> None:
+    scripts = ScriptDirectory(str(FOLDER)).walk_revisions()
+    assert [script.revision for script in scripts] == [*reversed(REVISIONS)]
+
+
+@pytest.mark.parametrize("position", range(len(REVISIONS)), ids=REVISIONS)
+def test_each_revision_goes_up_down_and_up_again(database: Database, position: int) -> None:
+    if position:
+        database.upgrade(REVISIONS[position - 1])
+    before = database.structure()
+    database.upgrade(REVISIONS[position])
+    after = database.structure()
+    database.downgrade("-1")
+    assert database.structure() == before != after
+    database.upgrade(REVISIONS[position])
+    assert database.structure() == after
+
+
+def test_the_first_revisions_keep_their_names() -> None:
+    assert REVISIONS[:3] == (
+        "001_create_base_tables",
+        "002_add_agent_api_key_user_fk",
+        "003_create_agent_and_task_tables",
+    )
+
+
+def test_revisions_never_import_the_schema() -> None:
+    sources = list((FOLDER / "versions").glob("[0-9]*.py"))
+    assert len(sources) == len(REVISIONS)
+    assert not [source.name for source in sources if "shared.schema" in source.read_text()]
