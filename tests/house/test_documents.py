@@ -1,4 +1,4 @@
-"""What the documents point at exists: files, places in them, and the tests that they name."""
+"""The documents are complete, and what they refer to exists: files, headings, tests, settings."""
 
 import ast
 import re
@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from shared.settings import PREFIX, Settings
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("benchmarks/*.md")])
 SECURITY = ROOT / "docs" / "security.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
+DECISIONS = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -41,6 +45,30 @@ def test_every_threat_names_a_test_that_exists() -> None:
         named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", proofs)
         assert named, f"no test: {threat}"
         assert [f"{file}::{name}" for file, name in named if name not in known_in(file)] == []
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_is_documented_with_its_default(name: str) -> None:
+    default = Settings.model_fields[name].default
+    row = re.search(
+        rf"^\| `{PREFIX}{name.upper()}` \| (.*?) \| .+ \|$", OPERATIONS.read_text(), re.MULTILINE
+    )
+    assert row
+    assert default is None or row[1] == f"`{default}`"
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.name)
+def test_every_decision_is_in_the_index_and_has_its_parts(page: Path) -> None:
+    text = page.read_text()
+    title = re.match(rf"# {page.name[:4]}: (.+)\n", text)
+    assert title
+    assert f"[{page.name[:4]}]({page.name})" in (page.parent / "README.md").read_text()
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert headings == ["Context", "Decision", "Consequences", "Alternatives"]
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    assert [int(page.name[:4]) for page in DECISIONS] == list(range(1, len(DECISIONS) + 1))
 
 
 def test_no_message_in_a_sequence_diagram_is_cut() -> None:
