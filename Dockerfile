@@ -9,6 +9,7 @@ RUN python -m venv /opt/bootstrap && /opt/bootstrap/bin/pip install --no-cache-d
         --require-hashes --only-binary :all: --requirement requirements/runtime.txt
 COPY . .
 RUN /opt/bootstrap/bin/hatchling build --target wheel \
+    && (cd clients/python && /opt/bootstrap/bin/hatchling build --target wheel -d ../../dist) \
     && /opt/bootstrap/bin/uv pip install --no-cache --python /opt/tandem/bin/python --no-deps \
         dist/*.whl
 

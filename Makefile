@@ -14,8 +14,8 @@ RUNTIME := .venv/.runtime
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: run test check lint format types secrets hooks protos docs drift proto-lint proto-breaking coverage \
-	races interruptions bench bench-exchange bench-migration migrate lock clean help
+.PHONY: run test check lint format types secrets hooks protos client docs drift proto-lint proto-breaking \
+	coverage races interruptions bench bench-exchange bench-migration migrate lock clean help
 
 run: $(RUNTIME) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
 	@exec .venv/bin/tandem up
@@ -45,6 +45,9 @@ hooks: $(DEV) ## Check style, types, protos and secrets at every commit
 
 protos: $(DEV) ## Generate the Python of tandem/ from protos/
 	@$(PYTHON_IN) -m scripts.generate_protos
+
+client: $(BOOTSTRAP) ## Build tandem-client, the package for programs that call Tandem, in clients/python/dist
+	@cd clients/python && ../../.venv/bin/hatchling build --target sdist --target wheel
 
 docs: $(DEV) ## Write what docs/ says about the protos and the schema
 	@$(PYTHON_IN) -m scripts.generate_docs
@@ -89,7 +92,7 @@ lock: $(BOOTSTRAP) ## Pin dependencies anew after a change in pyproject.toml (UP
 		--output-file requirements/dev.txt
 
 clean: ## Remove .venv and everything else that can be made again; your data in .data stays
-	@rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	@rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist clients/python/dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## Show this list
@@ -99,9 +102,9 @@ $(BOOTSTRAP): requirements/bootstrap.txt
 	@PYTHON="$(PYTHON)" scripts/make_venv.sh
 	@touch $@
 
-$(RUNTIME): $(BOOTSTRAP) requirements/runtime.txt pyproject.toml
+$(RUNTIME): $(BOOTSTRAP) requirements/runtime.txt pyproject.toml clients/python/pyproject.toml
 	@$(INSTALL) --require-hashes --requirement requirements/runtime.txt
-	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(INSTALL) --no-deps --no-build-isolation --editable . --editable clients/python
 	@touch $@
 
 $(DEV): $(RUNTIME) requirements/dev.txt

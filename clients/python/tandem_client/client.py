@@ -1,0 +1,114 @@
+"""The asynchronous client."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+
+from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceStub
+from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
+from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceStub
+from tandem.agent.v1.room_service_pb2_grpc import RoomServiceStub
+from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
+from tandem_client import options as defaults
+from tandem_client.calls import Calls, Metadata
+from tandem_client.pages import Pages
+from tandem_client.retries import Retries
+from tandem_client.runtime import ASYNCIO
+from tandem_client.tokens import Credentials, GivenTokens, Tokens, tokens_for
+
+
+class Tandem:
+    """The methods of both services, as `await tandem.tasks.GetTask(request)`.
+
+    Each takes `timeout`, in seconds, and `metadata`, which goes along (`x-request-id`,
+    `traceparent`), and raises TandemError. What a method does, its manual says: docs/api.md.
+    """
+
+    pages = Pages
+
+    def __init__(
+        self, agents: grpc.aio.Channel, tasks: grpc.aio.Channel, *others: grpc.aio.Channel
+    ):
+        self._channels = (agents, tasks, *others)
+        self.agents = AgentServiceStub(agents)
+        self.projects = ProjectServiceStub(agents)
+        self.rooms = RoomServiceStub(agents)
+        self.auth = AuthServiceStub(agents)
+        self.tasks = TaskServiceStub(tasks)
+
+    async def close(self) -> None:
+        """Close the connections. Calls under way are cancelled."""
+        await asyncio.gather(*(channel.close() for channel in self._channels))
+
+    async def __aenter__(self) -> "Tandem":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def connect(
+    *,
+    agent_address: str = defaults.AGENT_ADDRESS,
+    task_address: str = defaults.TASK_ADDRESS,
+    credentials: Credentials = None,
+    tls: grpc.ChannelCredentials | None = None,
+    timeout: float = defaults.TIMEOUT_SECONDS,
+    retries: Retries = defaults.RETRIES,
+    options: Sequence[tuple[str, Any]] = (),
+) -> Tandem:
+    """A client of both services: `async with connect(credentials=ApiKey("tdm_…")) as tandem:`.
+
+    Connections are made when they are needed, and made again when they are lost, so this does not
+    wait and does not fail. Without `async with`, call `close` at the end.
+
+    agent_address, task_address: "host:port". Default: this machine, as `make run` serves them.
+    credentials: a Token or an ApiKey. Default: none, which few methods accept.
+    tls: `grpc.ssl_channel_credentials()`, or with a certificate of your own. Default: no TLS, so
+        tokens and keys are sent readably; for this machine and for networks that encrypt.
+    timeout: seconds for a call that brings no `timeout`, all its attempts together. Default 30.
+    retries: see Retries.
+    options: gRPC channel options, on top of those in options.py.
+    """
+
+    def channel(address: str, tokens: Tokens) -> grpc.aio.Channel:
+        calls = Calls(ASYNCIO, tokens, retries, timeout)
+        arguments = (defaults.merged(options), None, [_Interceptor(calls)])
+        if tls is None:
+            return grpc.aio.insecure_channel(address, *arguments)
+        return grpc.aio.secure_channel(address, tls, *arguments)
+
+    keyless = channel(agent_address, GivenTokens())
+    exchange = AuthServiceStub(keyless).ExchangeApiKey
+    tokens = tokens_for(
+        credentials, ASYNCIO, lambda request, seconds: exchange(request, timeout=seconds)
+    )
+    return Tandem(channel(agent_address, tokens), channel(task_address, tokens), keyless)
+
+
+class _Interceptor(grpc.aio.UnaryUnaryClientInterceptor):
+    """Sends every call of a channel through Calls."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def intercept_unary_unary(
+        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
+    ) -> Any:
+        details = client_call_details
+
+        async def send(request: Any, metadata: Metadata, seconds: float) -> Any:
+            attempt = grpc.aio.ClientCallDetails(
+                details.method,
+                seconds,
+                grpc.aio.Metadata(*metadata),
+                details.credentials,
+                details.wait_for_ready,
+            )
+            call = await continuation(attempt, request)
+            await call
+            return call
+
+        return await self._calls.call(send, request, details.timeout, details.metadata)

@@ -1,0 +1,115 @@
+"""The client for threads: the same as the asynchronous one, without `await`.
+
+Many threads may use one client. What is decided is decided by the same code as there; only the
+channels and the way to wait are others.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import grpc
+
+from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceStub
+from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
+from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceStub
+from tandem.agent.v1.room_service_pb2_grpc import RoomServiceStub
+from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
+from tandem_client import options as defaults
+from tandem_client.calls import Calls, Metadata
+from tandem_client.pages import Pages
+from tandem_client.retries import Retries
+from tandem_client.runtime import THREADS, Runtime, run
+from tandem_client.tokens import Credentials, GivenTokens, Tokens, tokens_for
+
+
+class Tandem:
+    """The methods of both services: `tandem.tasks.GetTask(request)`. See tandem_client.Tandem."""
+
+    pages = Pages
+
+    def __init__(
+        self,
+        agents: grpc.Channel,
+        tasks: grpc.Channel,
+        credentials: Credentials = None,
+        timeout: float = defaults.TIMEOUT_SECONDS,
+        retries: Retries = defaults.RETRIES,
+        runtime: Runtime = THREADS,
+    ) -> None:
+        """A client over channels of your own, which it closes at the end; else see `connect`."""
+        self._channels = (agents, tasks)
+
+        def intercepted(channel: grpc.Channel, tokens: Tokens) -> grpc.Channel:
+            calls = Calls(runtime, tokens, retries, timeout)
+            return grpc.intercept_channel(channel, _Interceptor(calls))
+
+        keyless = AuthServiceStub(intercepted(agents, GivenTokens()))
+
+        async def exchange(request: Any, seconds: float) -> Any:
+            return keyless.ExchangeApiKey(request, timeout=seconds)
+
+        tokens = tokens_for(credentials, runtime, exchange)
+        agents, tasks = intercepted(agents, tokens), intercepted(tasks, tokens)
+        self.agents = AgentServiceStub(agents)
+        self.projects = ProjectServiceStub(agents)
+        self.rooms = RoomServiceStub(agents)
+        self.auth = AuthServiceStub(agents)
+        self.tasks = TaskServiceStub(tasks)
+
+    def close(self) -> None:
+        """Close the connections. Calls under way are cancelled."""
+        for channel in self._channels:
+            channel.close()
+
+    def __enter__(self) -> "Tandem":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def connect(
+    *,
+    agent_address: str = defaults.AGENT_ADDRESS,
+    task_address: str = defaults.TASK_ADDRESS,
+    credentials: Credentials = None,
+    tls: grpc.ChannelCredentials | None = None,
+    timeout: float = defaults.TIMEOUT_SECONDS,
+    retries: Retries = defaults.RETRIES,
+    options: Sequence[tuple[str, Any]] = (),
+) -> Tandem:
+    """A client of both services: see tandem_client.connect."""
+
+    def channel(address: str) -> grpc.Channel:
+        if tls is None:
+            return grpc.insecure_channel(address, defaults.merged(options))
+        return grpc.secure_channel(address, tls, defaults.merged(options))
+
+    return Tandem(channel(agent_address), channel(task_address), credentials, timeout, retries)
+
+
+class _Attempt(NamedTuple):
+    """What is other than in the call; gRPC takes the rest from there."""
+
+    timeout: float
+    metadata: Metadata
+
+
+class _Interceptor(grpc.UnaryUnaryClientInterceptor):
+    """Sends every call of a channel through Calls. So `.future` waits for the answer, too."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def intercept_unary_unary(
+        self, continuation: Any, client_call_details: grpc.ClientCallDetails, request: Any
+    ) -> Any:
+        async def send(request: Any, metadata: Metadata, seconds: float) -> Any:
+            call = continuation(_Attempt(seconds, metadata), request)
+            if isinstance(call, grpc.RpcError):
+                raise call
+            call.result()
+            return call
+
+        details = client_call_details
+        return run(self._calls.call(send, request, details.timeout, details.metadata))
