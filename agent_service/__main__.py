@@ -8,7 +8,7 @@ import structlog
 from agent_service.access import ACCESS
 from agent_service.agents.rules import AgentRules
 from agent_service.agents.servicer import AgentServicer
-from agent_service.api_keys.last_used import Uses
+from agent_service.api_keys.last_used import LastUsedWriter
 from agent_service.api_keys.rules import NO_PRIVATE_KEY, ApiKeyRules
 from agent_service.api_keys.servicer import AuthServicer
 from agent_service.projects.rules import ProjectRules
@@ -17,7 +17,7 @@ from agent_service.rooms.rules import RoomRules
 from agent_service.rooms.servicer import RoomServicer
 from shared import service as process
 from shared.auth.authenticator import Authenticator
-from shared.auth.encryption import Sealer
+from shared.auth.encryption import Encryptor
 from shared.auth.key_sources import key_ring, page_key
 from shared.auth.keys import signing_key
 from shared.auth.signing import sign_agent_token
@@ -33,8 +33,8 @@ from tandem.agent.v1.room_service_pb2_grpc import add_RoomServiceServicer_to_ser
 
 log = structlog.get_logger()
 
-# What the answers that have the secret of an API key are sealed for.
-SEALED = b"tandem answers to CreateApiKey and RotateApiKey"
+# The purpose for which responses with the secret of an API key are encrypted.
+ENCRYPTED = b"tandem answers to CreateApiKey and RotateApiKey"
 
 
 def build(database: Database, settings: Settings) -> Server:
@@ -44,11 +44,13 @@ def build(database: Database, settings: Settings) -> Server:
     agents = AgentServicer(AgentRules(database), pager)
     projects = ProjectServicer(ProjectRules(database), pager)
     rooms = RoomServicer(RoomRules(database), pager)
-    signing, uses = signing_key(settings), Uses(database)
+    signing, last_used = signing_key(settings), LastUsedWriter(database)
     issue = partial(sign_agent_token, settings, signing) if signing else None
     if issue is None:
         log.warning("no API keys", why=NO_PRIVATE_KEY)
-    auth = AuthServicer(ApiKeyRules(database, uses, issue), pager, Sealer(signing, SEALED))
+    auth = AuthServicer(
+        ApiKeyRules(database, last_used, issue), pager, Encryptor(signing, ENCRYPTED)
+    )
     services = [
         Service("tandem.agent.v1.AgentService", agents, add_AgentServiceServicer_to_server),
         Service("tandem.agent.v1.ProjectService", projects, add_ProjectServiceServicer_to_server),
@@ -56,7 +58,7 @@ def build(database: Database, settings: Settings) -> Server:
         Service("tandem.agent.v1.AuthService", auth, add_AuthServiceServicer_to_server),
     ]
     authenticator = Authenticator(database, Verifier(settings, keys))
-    return Server(services, authenticator, ACCESS, closers=[uses.close, keys.close])
+    return Server(services, authenticator, ACCESS, closers=[last_used.close, keys.close])
 
 
 if __name__ == "__main__":

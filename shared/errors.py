@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from uuid import UUID
 
+RETRY_AFTER_SECONDS = 1.0
+
 
 class Code(IntEnum):
     """The canonical status codes (google.rpc.Code) that a refusal can have."""
@@ -150,6 +152,12 @@ def revision_mismatch(given: int, found: int) -> Refusal:
     """The row was changed since the caller read it."""
     message = f"The revision given is {given}, but it is {found} now; read it again."
     return Refusal(Reason.REVISION_MISMATCH, message, metadata={"revision": str(found)})
+
+
+def conflict() -> Refusal:
+    """Concurrent changes prevented this one; nothing was changed."""
+    message = "Concurrent changes got in each other's way; try again."
+    return Refusal(Reason.CONFLICT, message, retry_after=RETRY_AFTER_SECONDS)
 
 
 def invalid_transition(found: str, wanted: str, allowed: Iterable[str]) -> Refusal:

@@ -62,7 +62,7 @@ class Assignee:
 
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> "Assignee":
-        """Whom a task with these columns is assigned to; it has to be somebody."""
+        """The assignee of a task with these columns; it has to have one."""
         agent_id = columns["assigned_agent_id"]
         return cls(agent_id, "agent") if agent_id else cls(columns["assigned_user_id"], "user")
 

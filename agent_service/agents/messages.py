@@ -1,6 +1,8 @@
 """Agents between the wire and the rules."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +12,14 @@ from shared.database.pool import Record
 from shared.errors import Reason, Refusal
 from shared.resources.listing import Listing, Query
 from shared.resources.pagination import PAGE_BYTES, Pager, instant
-from shared.resources.validation import KIB, struct, validate, validate_changes, validate_new
+from shared.resources.validation import (
+    KIB,
+    optional,
+    struct,
+    validate,
+    validate_changes,
+    validate_new,
+)
 from tandem.agent.v1 import agent_service_pb2 as pb
 
 CONFIG_BYTES = 64 * KIB
@@ -62,7 +71,9 @@ def batch(rows: Iterable[Record]) -> pb.BatchGetAgentsResponse:
 def listing(found: Listing, pager: Pager) -> pb.ListAgentsResponse:
     """A page of rows."""
     query = found.query
-    agents, token = pager.fit(query.page, query.filters, found.rows, agent, cut=found.cut)
+    agents, token = pager.fit(
+        query.page, query.filters, found.rows, agent, truncated=found.truncated
+    )
     return pb.ListAgentsResponse(agents=agents, next_page_token=token, total_size=found.total)
 
 
@@ -72,8 +83,10 @@ def deleted(_nothing: None) -> Empty:
 
 
 def access(row: Record) -> pb.VerifyAgentAccessResponse:
-    """What whoever may see the agent may do with it."""
-    return pb.VerifyAgentAccessResponse(can_view=True, can_change=row["project_status"] == "active")
+    """What a caller that may see the agent may do with it."""
+    return pb.VerifyAgentAccessResponse(
+        can_view=True, can_change=row["found_project_status"] == "active"
+    )
 
 
 def new_agent(request: pb.CreateAgentRequest) -> dict[str, Any]:
@@ -138,10 +151,10 @@ def query(request: pb.ListAgentsRequest, pager: Pager) -> Query:
 
 # What a client may set and change. Each is read by itself: what is not changed is not looked at.
 COLUMNS: dict[str, Callable[[pb.Agent], Any]] = {
-    "name": lambda agent: agent.name,
-    "nickname": lambda agent: agent.nickname if agent.HasField("nickname") else None,
+    "name": attrgetter("name"),
+    "nickname": partial(optional, name="nickname"),
     "agent_type": lambda agent: agent.agent_type or DEFAULT_TYPE,
     "capabilities": lambda agent: list(agent.capabilities),
-    "config": lambda agent: struct(agent, "config", "agent.config", CONFIG_BYTES),
+    "config": partial(struct, name="config", path="agent.config", limit=CONFIG_BYTES),
     "is_active": lambda agent: agent.is_active if agent.HasField("is_active") else True,
 }

@@ -1,8 +1,6 @@
 """What may happen to agents: one method, one use case, one transaction."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -10,18 +8,16 @@ from uuid_utils.compat import uuid7
 from agent_service.agents import queries
 from agent_service.agents.lifecycle import MOVES, sources
 from agent_service.agents.queries import AGENTS
-from shared.auth.access import as_uuid, require_project, require_reach
+from shared.auth.access import require_reach
 from shared.auth.caller import Caller
 from shared.database.pool import Connection, Record
-from shared.database.transaction import Database, translate_violations
+from shared.database.transaction import Database
 from shared.errors import Reason, Refusal, invalid_transition, not_found
-from shared.resources.idempotency import M, Mutation
+from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.listing import Listing, Query
-from shared.resources.project_scoped import created, require_revision
-from shared.resources.validation import read_after_access
+from shared.resources.project_scoped import PROJECTS, Refusals, Values
+from shared.resources.validation import Parsed
 from shared.schema import FK_AGENTS_PROJECT, UQ_AGENT_PROJECT_NAME
-
-Values = dict[str, Any]
 
 
 class AgentRules:
@@ -30,23 +26,15 @@ class AgentRules:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, call: Mutation[M], project_id: str, read: Callable[[], Values]) -> M:
+    async def create(self, call: IdempotentCall[M], project_id: str, agent: Parsed[Values]) -> M:
         """Create an agent, offline. The unique constraint decides who gets a name."""
 
-        async def work(connection: Connection) -> Record:
-            access = partial(require_project, connection, call.caller, project_id)
-            values = await read_after_access(read, access)
-            refusals = {
-                UQ_AGENT_PROJECT_NAME: _name_taken(values),
-                FK_AGENTS_PROJECT: not_found(Reason.PROJECT_NOT_FOUND, project_id),
-            }
-            with translate_violations(refusals):
-                row = await queries.CREATE.row(
-                    connection, **call.caller.rights, id=uuid7(), **values
-                )
-            return created(row, call.caller, values["project_id"])
+        async def unit_of_work(connection: Connection) -> Record:
+            values = await PROJECTS.content(connection, call.caller, project_id, agent)
+            values = {"id": uuid7(), **values}
+            return await AGENTS.insert(connection, call.caller, values, REFUSALS)
 
-        return await call.single(self._database, work)
+        return await call.single(self._database, unit_of_work)
 
     async def get(self, caller: Caller, agent_id: UUID) -> Record:
         """One agent."""
@@ -62,94 +50,77 @@ class AgentRules:
             require_reach(caller, found[agent_id]["owner_id"])
         return [found[agent_id] for agent_id in agent_ids]
 
-    async def list(self, caller: Caller, project_id: str, read: Callable[[], Query]) -> Listing:
+    async def list(self, caller: Caller, project_id: str, query: Parsed[Query]) -> Listing:
         """A page of agents."""
-        access = partial(require_project, caller=caller, project_id=project_id)
-        return await queries.LIST.page(self._database, caller, read, access)
+        return await self._database.read(
+            lambda c: queries.LIST.page(c, caller, PROJECTS, project_id, query)
+        )
 
     async def update(
-        self, call: Mutation[M], agent_id: str, revision: int, read: Callable[[], Values]
+        self, call: IdempotentCall[M], agent_id: str, revision: int, changes: Parsed[Values]
     ) -> M:
         """Change some fields of an agent."""
 
-        async def work(connection: Connection) -> Record:
-            access = partial(self._require_agent, connection, call.caller, agent_id)
-            values = await read_after_access(read, access)
-            with translate_violations({UQ_AGENT_PROJECT_NAME: _name_taken(values)}):
-                row = await queries.update_fields(frozenset(values)).row(
-                    connection,
-                    **call.caller.rights,
-                    id=UUID(agent_id),
-                    revision=revision,
-                    **{f"new_{name}": value for name, value in values.items()},
-                )
-            return AGENTS.written(row, call.caller, UUID(agent_id), revision)
+        async def unit_of_work(connection: Connection) -> Record:
+            return await AGENTS.update(
+                connection, call.caller, agent_id, revision, changes, REFUSALS
+            )
 
-        return await call.single(self._database, work)
+        return await call.single(self._database, unit_of_work)
 
-    async def delete(self, call: Mutation[M], agent_id: str, read: Callable[[], int]) -> M:
+    async def delete(self, call: IdempotentCall[M], agent_id: str, revision: Parsed[int]) -> M:
         """Delete an agent with its API keys and participants, and unassign its tasks.
 
-        The agent is locked first: whoever assigns a task to it either has committed before, and the
-        task is unassigned here, or waits and then finds no agent.
+        The agent is locked first: a call that assigns a task to it either has committed before, and
+        the task is unassigned here, or waits and then finds no agent.
         """
 
-        async def work(connection: Connection) -> None:
-            access = partial(self._require_agent, connection, call.caller, agent_id)
-            revision = await read_after_access(read, access)
-            agent = await AGENTS.lock(connection, call.caller, UUID(agent_id))
-            require_revision(revision, agent["revision"])
-            await queries.UNASSIGN.run(
-                connection, of_project=agent["project_id"], of_agent=agent["id"]
+        async def unit_of_work(connection: Connection) -> None:
+            agent = await AGENTS.lock_to_delete(connection, call.caller, agent_id, revision)
+            await queries.DETACH_TASKS.run(
+                connection, of_project=agent["project_id"], row_id=agent["id"]
             )
-            await queries.DELETE.run(connection, id=agent["id"])
+            await AGENTS.delete_by_id.run(connection, id=agent["id"])
 
-        return await call.transaction(self._database, work)
+        return await call.transaction(self._database, unit_of_work)
 
-    async def set_status(self, call: Mutation[M], agent_id: str, read: Callable[[], str]) -> M:
+    async def set_status(self, call: IdempotentCall[M], agent_id: str, status: Parsed[str]) -> M:
         """Move an agent to another status, or leave it where it is already."""
 
-        async def work(connection: Connection) -> Record:
-            access = partial(self._require_agent, connection, call.caller, agent_id)
-            status = await read_after_access(read, access)
-            answer = await queries.SET_STATUS.row(
+        async def unit_of_work(connection: Connection) -> Record:
+            wanted = await AGENTS.content(connection, call.caller, agent_id, status)
+            outcome = await AGENTS.decide(
                 connection,
-                **call.caller.rights,
-                id=UUID(agent_id),
+                call.caller,
+                queries.SET_STATUS,
+                UUID(agent_id),
                 revision=0,
-                new_status=status,
-                sources=sources(status),
+                new_status=wanted,
+                sources=sources(wanted),
             )
-            row = AGENTS.written(answer, call.caller, UUID(agent_id))
-            if row["id"] is None:
-                found = row["found_status"]
-                raise invalid_transition(found, status, MOVES[found])
-            return row
+            if outcome.row is None:
+                found = outcome.found["found_status"]
+                raise invalid_transition(found, wanted, MOVES[found])
+            return outcome.row
 
-        return await call.single(self._database, work)
+        return await call.single(self._database, unit_of_work)
 
     async def validate_assignee(
-        self, caller: Caller, project_id: str, read: Callable[[], tuple[UUID, str]]
+        self, caller: Caller, project_id: str, assignee: Parsed[tuple[UUID, str]]
     ) -> None:
-        """Refuse an assignee who does not exist, is not of the project, or is not active."""
+        """Refuse an assignee that does not exist, is not of the project, or is not active."""
 
-        async def work(connection: Connection) -> Record:
-            access = partial(require_project, connection, caller, project_id)
-            assignee_id, kind = await read_after_access(read, access)
+        async def unit_of_work(connection: Connection) -> None:
+            assignee_id, kind = await PROJECTS.content(connection, caller, project_id, assignee)
+            known = UUID(project_id)
             statement = queries.AGENT_ASSIGNEE if kind == "agent" else queries.USER_ASSIGNEE
-            row = await statement.row(connection, id=UUID(project_id), assignee_id=assignee_id)
+            row = await statement.row(connection, id=known, assignee_id=assignee_id)
             if row is None:
-                raise not_found(Reason.PROJECT_NOT_FOUND, project_id)
-            require_reach(caller, row["owner_id"], project_id=UUID(project_id))
-            _require_assignable(row, UUID(project_id), assignee_id, kind)
-            return row
+                raise not_found(Reason.PROJECT_NOT_FOUND, known)
+            require_reach(caller, row["owner_id"], project_id=known)
+            _require_assignable(row, known, assignee_id, kind)
 
-        await self._database.read(work)
-
-    async def _require_agent(self, connection: Connection, caller: Caller, agent_id: str) -> None:
-        known = as_uuid(agent_id)
-        if known is not None:
-            await AGENTS.get(connection, caller, known)
+        await self._database.read(unit_of_work)
 
 
 def _name_taken(values: Values) -> Refusal:
@@ -174,3 +145,9 @@ def _require_assignable(row: Record, project_id: UUID, assignee_id: UUID, kind: 
     if not row["is_active"]:
         message = f"The {kind} {assignee_id} is not active."
         raise Refusal(Reason.ASSIGNEE_INACTIVE, message, metadata)
+
+
+REFUSALS: Refusals = {
+    UQ_AGENT_PROJECT_NAME: _name_taken,
+    FK_AGENTS_PROJECT: lambda agent: not_found(Reason.PROJECT_NOT_FOUND, agent["project_id"]),
+}

@@ -1,15 +1,14 @@
 """AgentService: messages in, messages out."""
 
-from functools import partial
-
 from google.protobuf.empty_pb2 import Empty
 
 from agent_service.agents import messages
 from agent_service.agents.rules import AgentRules
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
-from shared.resources.idempotency import mutation
+from shared.resources.idempotency import idempotent_call
 from shared.resources.pagination import Pager
+from shared.resources.validation import parse
 from tandem.agent.v1 import agent_service_pb2 as pb
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceServicer
 
@@ -23,9 +22,9 @@ class AgentServicer(AgentServiceServicer):
 
     async def CreateAgent(self, request: pb.CreateAgentRequest, context: Context) -> pb.Agent:
         return await self._rules.create(
-            mutation(request, messages.agent, pb.Agent),
+            idempotent_call(request, messages.agent, pb.Agent),
             request.agent.project_id,
-            partial(messages.new_agent, request),
+            parse(messages.new_agent, request),
         )
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: Context) -> pb.Agent:
@@ -39,30 +38,30 @@ class AgentServicer(AgentServiceServicer):
     async def ListAgents(
         self, request: pb.ListAgentsRequest, context: Context
     ) -> pb.ListAgentsResponse:
-        read = partial(messages.query, request, self._pager)
-        listing = await self._rules.list(caller(), request.project_id, read)
+        query = parse(messages.query, request, self._pager)
+        listing = await self._rules.list(caller(), request.project_id, query)
         return messages.listing(listing, self._pager)
 
     async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Context) -> pb.Agent:
         return await self._rules.update(
-            mutation(request, messages.agent, pb.Agent),
+            idempotent_call(request, messages.agent, pb.Agent),
             request.agent.id,
             request.agent.revision,
-            partial(messages.changes, request),
+            parse(messages.changes, request),
         )
 
     async def DeleteAgent(self, request: pb.DeleteAgentRequest, context: Context) -> Empty:
         return await self._rules.delete(
-            mutation(request, messages.deleted, Empty),
+            idempotent_call(request, messages.deleted, Empty),
             request.agent_id,
-            partial(messages.revision, request),
+            parse(messages.revision, request),
         )
 
     async def SetAgentStatus(self, request: pb.SetAgentStatusRequest, context: Context) -> pb.Agent:
         return await self._rules.set_status(
-            mutation(request, messages.agent, pb.Agent),
+            idempotent_call(request, messages.agent, pb.Agent),
             request.agent_id,
-            partial(messages.new_status, request),
+            parse(messages.new_status, request),
         )
 
     async def VerifyAgentAccess(
@@ -74,6 +73,6 @@ class AgentServicer(AgentServiceServicer):
         self, request: pb.ValidateAssigneeRequest, context: Context
     ) -> pb.ValidateAssigneeResponse:
         await self._rules.validate_assignee(
-            caller(), request.project_id, partial(messages.assignee, request)
+            caller(), request.project_id, parse(messages.assignee, request)
         )
         return pb.ValidateAssigneeResponse()

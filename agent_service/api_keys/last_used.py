@@ -18,12 +18,12 @@ from shared.errors import Refusal
 log = structlog.get_logger()
 
 FLUSH_SECONDS = 1.0
-# Beyond them, keys that were used while the database takes nothing are not remembered.
+# Keys beyond these, used while the database takes nothing, are not remembered.
 KEYS = 100_000
 
 
-class Uses:
-    """The uses that are not written yet."""
+class LastUsedWriter:
+    """The uses that are not written yet, and the task that writes them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -38,7 +38,7 @@ class Uses:
             self._flusher = asyncio.create_task(self._flush_while_any())
 
     async def close(self) -> None:
-        """Write what is left, where the database takes it."""
+        """Write what is left, if the database takes it."""
         self._closing.set()
         if self._flusher is not None:
             await self._flusher
@@ -61,7 +61,9 @@ class Uses:
         written, self._latest = self._latest, {}
         ids, times = list(written), list(written.values())
         try:
-            await self._database.single(lambda c: queries.NOTE_USES.run(c, ids=ids, times=times))
+            await self._database.single(
+                lambda c: queries.WRITE_LAST_USED.run(c, ids=ids, times=times)
+            )
         except (Refusal, asyncpg.PostgresError) as error:
             log.warning("uses of API keys not written yet", keys=len(ids), cause=repr(error))
             for api_key_id, at in written.items():

@@ -94,7 +94,9 @@ def granted(token: str, expires_at: int) -> pb.ExchangeApiKeyResponse:
 def listing(found: Listing, pager: Pager) -> pb.ListApiKeysResponse:
     """A page of rows."""
     query = found.query
-    keys, token = pager.fit(query.page, query.filters, found.rows, api_key, cut=found.cut)
+    keys, token = pager.fit(
+        query.page, query.filters, found.rows, api_key, truncated=found.truncated
+    )
     return pb.ListApiKeysResponse(api_keys=keys, next_page_token=token, total_size=found.total)
 
 
@@ -102,7 +104,6 @@ def new_api_key(request: pb.CreateApiKeyRequest) -> dict[str, Any]:
     """The columns of a key that is to be created, as far as its agent's owner says them."""
     validate_new(request, "api_key")
     return {
-        "of_agent": UUID(request.api_key.agent_id),
         "capabilities": _capabilities(request.api_key),
         "expires_at": _expires_at(request.api_key),
     }

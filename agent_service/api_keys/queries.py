@@ -12,76 +12,62 @@ from sqlalchemy import (
     case,
     column,
     func,
-    insert,
     select,
-    true,
     update,
 )
 
-from shared.auth.access import usable, writable
+from shared.auth.access import usable, visible
 from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.listing import Lister
-from shared.resources.project_scoped import Owned, found
+from shared.resources.project_scoped import ProjectScopedTable
 from shared.schema import agent_api_keys, agents, projects
 
 # Of rows with up to some KiB each.
-PORTION = 251
+BATCH_SIZE = 251
 
 # No agent reaches API keys, not even its own.
-AGENTS = Owned(agents, Reason.AGENT_NOT_FOUND)
-KEYS = Owned(agent_api_keys, Reason.API_KEY_NOT_FOUND)
+AGENTS = ProjectScopedTable(agents, Reason.AGENT_NOT_FOUND)
+KEYS = ProjectScopedTable(agent_api_keys, Reason.API_KEY_NOT_FOUND)
 
 _keys = agent_api_keys.c
+_by_id = _keys.id == bindparam("id", type_=Uuid)
 _status = case((and_(_keys.status == "active", ~usable()), "expired"), else_=_keys.status)
-# What is shown of a key: never its hash. One whose time is over is expired, whatever its row says.
+# What is shown of a key: never its hash. An expired key is shown so, whatever its row says.
 SHOWN = (
     *(shown for shown in _keys if shown.name not in ("api_key_hash", "status")),
     _status.label("status"),
 )
 
-_agent = AGENTS.parent("of_agent")
-_given = (
-    "id",
-    "key_id",
-    "api_key_hash",
-    "key_prefix",
-    "capabilities",
-    "expires_at",
-    "created_by_id",
-)
-_created = (
-    insert(agent_api_keys)
-    .from_select(
-        ["project_id", "agent_id", *_given],
-        select(
-            _agent.c.project_id,
-            _agent.c.id,
-            *(bindparam(name, type_=_keys[name].type) for name in _given),
-        ).where(writable(_agent.c.owner_id, _agent.c.project_status)),
-    )
-    .returning(*SHOWN)
-    .cte("created")
-)
-# Creates a key of the agent `of_agent`, where the caller may. Answers as Owned.update does.
-CREATE = Statement(
-    select(*found(_agent), *_created.c).select_from(_agent.outerjoin(_created, true()))
+CREATE = AGENTS.creating_below(
+    "Creates an API key of an agent.",
+    _keys.agent_id,
+    (
+        "id",
+        "key_id",
+        "api_key_hash",
+        "key_prefix",
+        "capabilities",
+        "expires_at",
+        "created_by_id",
+    ),
+    SHOWN,
 )
 
-# Holds the project and the agent of a key against deletion, in the order in which a deletion locks:
-# a rotation needs them for the new key, and would have locked the old one by then.
-HOLD = Statement(
+LOCK_PARENTS = Statement(
+    "Locks the project and the agent of a key against deletion, in the order in which a deletion "
+    "locks: a rotation needs them for the new key, and would have locked the old one by then.",
     select(_keys.id)
     .select_from(KEYS.with_project.join(agents, agents.c.id == _keys.agent_id))
-    .where(_keys.id == bindparam("id", type_=Uuid))
-    .with_for_update(read=True, key_share=True, of=(projects, agents))
+    .where(_by_id, visible(projects.c.owner_id))
+    .with_for_update(read=True, key_share=True, of=(projects, agents)),
 )
 
-# Lets a key that is usable be so for `grace` only, and answers whether it was. It is usable or not
-# when the row is locked, which may be long after the transaction began.
 END_SOON = Statement(
+    "Lets a usable key be so for `grace` only, and answers whether it was. That is decided when "
+    "the row is locked, which may be long after the transaction began.",
     update(agent_api_keys)
-    .where(_keys.id == bindparam("id", type_=Uuid), usable(func.clock_timestamp()))
+    .where(_by_id, usable(func.clock_timestamp()))
     .values(
         expires_at=func.least(
             _keys.expires_at, func.clock_timestamp() + bindparam("grace", type_=Interval)
@@ -89,26 +75,26 @@ END_SOON = Statement(
         revision=_keys.revision + 1,
         updated_at=func.now(),
     )
-    .returning(_keys.id)
+    .returning(_keys.id),
 )
 
-_news = _keys.status != "revoked"
-# Ends a key for good, or leaves it as it is where it has ended so already.
+_differs = _keys.status != "revoked"
 REVOKE = Statement(
+    "Ends a key for good, or leaves it as it is if it has ended so already.",
     update(agent_api_keys)
-    .where(_keys.id == bindparam("id", type_=Uuid))
+    .where(_by_id)
     .values(
         status="revoked",
-        revision=_keys.revision + case((_news, 1), else_=0),
-        updated_at=case((_news, func.now()), else_=_keys.updated_at),
+        revision=_keys.revision + case((_differs, 1), else_=0),
+        updated_at=case((_differs, func.now()), else_=_keys.updated_at),
     )
-    .returning(*SHOWN)
+    .returning(*SHOWN),
 )
 
 _asked = select(bindparam("key_id", type_=String).label("key_id")).subquery("asked")
-# The key with a key id, whether it can prove now who its agent is, and the database's time. It
-# answers a row also where there is no such key, so that this takes about as long.
 FIND = Statement(
+    "The key with a key id, whether it can prove now who its agent is, and the database's time. "
+    "It answers a row also if there is no such key, so that this takes about as long.",
     select(
         _keys.id,
         _keys.agent_id,
@@ -122,7 +108,7 @@ FIND = Statement(
         _asked.outerjoin(agent_api_keys, _keys.key_id == _asked.c.key_id).outerjoin(
             agents, agents.c.id == _keys.agent_id
         )
-    )
+    ),
 )
 
 _uses = (
@@ -141,11 +127,11 @@ _used = (
     .with_for_update(key_share=True, of=agent_api_keys)
     .cte("used")
 )
-# Writes when keys were last used, where nothing later is known. It is no change of the key.
-NOTE_USES = Statement(
+WRITE_LAST_USED = Statement(
+    "Writes when keys were last used, unless a later use is known. It is no change of the key.",
     update(agent_api_keys)
     .where(_keys.id == _used.c.id)
-    .values(last_used_at=func.greatest(_keys.last_used_at, _used.c.at))
+    .values(last_used_at=func.greatest(_keys.last_used_at, _used.c.at)),
 )
 
 _project_of_agent = (
@@ -164,6 +150,6 @@ LIST = Lister(
         )
     },
     orders={"created_at": _keys.created_at},
-    weight=lambda row: len(orjson.dumps(row["capabilities"])),
-    portion=PORTION,
+    row_bytes=lambda row: len(orjson.dumps(row["capabilities"])),
+    batch_size=BATCH_SIZE,
 )

@@ -1,6 +1,8 @@
 """Projects between the wire and the rules."""
 
 from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -9,11 +11,17 @@ from google.protobuf.empty_pb2 import Empty
 from shared.database.pool import Record
 from shared.resources.listing import Listing, Query
 from shared.resources.pagination import Pager, instant
-from shared.resources.validation import KIB, struct, validate, validate_changes, validate_new
+from shared.resources.validation import (
+    KIB,
+    optional,
+    struct,
+    validate,
+    validate_changes,
+    validate_new,
+)
 from tandem.agent.v1 import project_service_pb2 as pb
 
 SETTINGS_BYTES = 64 * KIB
-CREATED = ("slug", "name", "description", "settings")
 ORDERS = ("created_at", "updated_at", "name")
 TIMES = {"created_at": instant, "updated_at": instant}
 
@@ -44,7 +52,9 @@ def project(row: Record) -> pb.Project:
 def listing(found: Listing, pager: Pager) -> pb.ListProjectsResponse:
     """A page of rows."""
     query = found.query
-    projects, token = pager.fit(query.page, query.filters, found.rows, project, cut=found.cut)
+    projects, token = pager.fit(
+        query.page, query.filters, found.rows, project, truncated=found.truncated
+    )
     return pb.ListProjectsResponse(projects=projects, next_page_token=token, total_size=found.total)
 
 
@@ -56,7 +66,8 @@ def deleted(_nothing: None) -> Empty:
 def new_project(request: pb.CreateProjectRequest) -> dict[str, Any]:
     """The columns of a project that is to be created."""
     validate_new(request, "project")
-    return {name: COLUMNS[name](request.project) for name in CREATED}
+    # Every project is active at first.
+    return {name: read(request.project) for name, read in COLUMNS.items() if name != "status"}
 
 
 def changes(request: pb.UpdateProjectRequest) -> dict[str, Any]:
@@ -89,9 +100,9 @@ def query(request: pb.ListProjectsRequest, pager: Pager) -> Query:
 
 # What a client may set and change. Each is read by itself: what is not changed is not looked at.
 COLUMNS: dict[str, Callable[[pb.Project], Any]] = {
-    "slug": lambda project: project.slug,
-    "name": lambda project: project.name,
-    "description": lambda p: p.description if p.HasField("description") else None,
+    "slug": attrgetter("slug"),
+    "name": attrgetter("name"),
+    "description": partial(optional, name="description"),
     "status": lambda project: FROM_STATUS.get(project.status, "active"),
-    "settings": lambda project: struct(project, "settings", "project.settings", SETTINGS_BYTES),
+    "settings": partial(struct, name="settings", path="project.settings", limit=SETTINGS_BYTES),
 }

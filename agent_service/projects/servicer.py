@@ -1,15 +1,14 @@
 """ProjectService: messages in, messages out."""
 
-from functools import partial
-
 from google.protobuf.empty_pb2 import Empty
 
 from agent_service.projects import messages
 from agent_service.projects.rules import ProjectRules
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
-from shared.resources.idempotency import mutation
+from shared.resources.idempotency import idempotent_call
 from shared.resources.pagination import Pager
+from shared.resources.validation import parse
 from tandem.agent.v1 import project_service_pb2 as pb
 from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceServicer
 
@@ -22,8 +21,10 @@ class ProjectServicer(ProjectServiceServicer):
         self._pager = pager
 
     async def CreateProject(self, request: pb.CreateProjectRequest, context: Context) -> pb.Project:
-        values = messages.new_project(request)
-        return await self._rules.create(mutation(request, messages.project, pb.Project), values)
+        return await self._rules.create(
+            idempotent_call(request, messages.project, pb.Project),
+            parse(messages.new_project, request),
+        )
 
     async def GetProject(self, request: pb.GetProjectRequest, context: Context) -> pb.Project:
         return messages.project(await self._rules.get(caller(), messages.project_id(request)))
@@ -36,15 +37,15 @@ class ProjectServicer(ProjectServiceServicer):
 
     async def UpdateProject(self, request: pb.UpdateProjectRequest, context: Context) -> pb.Project:
         return await self._rules.update(
-            mutation(request, messages.project, pb.Project),
+            idempotent_call(request, messages.project, pb.Project),
             request.project.id,
             request.project.revision,
-            partial(messages.changes, request),
+            parse(messages.changes, request),
         )
 
     async def DeleteProject(self, request: pb.DeleteProjectRequest, context: Context) -> Empty:
         return await self._rules.delete(
-            mutation(request, messages.deleted, Empty),
+            idempotent_call(request, messages.deleted, Empty),
             request.project_id,
-            partial(messages.revision, request),
+            parse(messages.revision, request),
         )

@@ -1,6 +1,8 @@
 """Rooms and participants between the wire and the rules."""
 
 from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +11,7 @@ from google.protobuf.empty_pb2 import Empty
 from shared.database.pool import Record
 from shared.resources.listing import Listing, Query
 from shared.resources.pagination import Pager, instant
-from shared.resources.validation import validate, validate_changes, validate_new
+from shared.resources.validation import optional, validate, validate_changes, validate_new
 from tandem.agent.v1 import room_service_pb2 as pb
 
 ORDERS = ("created_at", "updated_at", "name")
@@ -44,14 +46,16 @@ def participant(row: Record) -> pb.Participant:
 def listing(found: Listing, pager: Pager) -> pb.ListRoomsResponse:
     """A page of rows."""
     query = found.query
-    rooms, token = pager.fit(query.page, query.filters, found.rows, room, cut=found.cut)
+    rooms, token = pager.fit(query.page, query.filters, found.rows, room, truncated=found.truncated)
     return pb.ListRoomsResponse(rooms=rooms, next_page_token=token, total_size=found.total)
 
 
 def participants(found: Listing, pager: Pager) -> pb.ListParticipantsResponse:
     """A page of participants."""
     query = found.query
-    page, token = pager.fit(query.page, query.filters, found.rows, participant, cut=found.cut)
+    page, token = pager.fit(
+        query.page, query.filters, found.rows, participant, truncated=found.truncated
+    )
     return pb.ListParticipantsResponse(
         participants=page, next_page_token=token, total_size=found.total
     )
@@ -116,6 +120,6 @@ def query_of_participants(request: pb.ListParticipantsRequest, pager: Pager) -> 
 
 # What a client may set and change. Each is read by itself: what is not changed is not looked at.
 COLUMNS: dict[str, Callable[[pb.Room], Any]] = {
-    "name": lambda room: room.name,
-    "description": lambda room: room.description if room.HasField("description") else None,
+    "name": attrgetter("name"),
+    "description": partial(optional, name="description"),
 }

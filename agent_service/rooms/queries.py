@@ -1,88 +1,45 @@
 """Every statement on rooms and their participants."""
 
-from functools import lru_cache
+from sqlalchemy import String, Uuid, bindparam, delete, exists, func, or_, select
 
-from sqlalchemy import (
-    String,
-    Uuid,
-    bindparam,
-    delete,
-    exists,
-    func,
-    insert,
-    or_,
-    select,
-    true,
-)
-
-from agent_service.queries import clear
-from shared.auth.access import writable
+from agent_service.queries import detach_tasks
 from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.listing import Lister
 from shared.resources.pagination import MAXIMUM_PAGE_SIZE
-from shared.resources.project_scoped import Owned, found, new_values
+from shared.resources.project_scoped import ProjectScopedTable
 from shared.schema import chat_participants, chat_rooms, projects, tasks, users
 
 # Of rows with up to 64 KiB each.
-PORTION = 251
+BATCH_SIZE = 251
 PARTICIPANT_BYTES = 200
 
-ROOMS = Owned(chat_rooms, Reason.ROOM_NOT_FOUND)
+ROOMS = ProjectScopedTable(chat_rooms, Reason.ROOM_NOT_FOUND)
 
-_agent_id = bindparam("agent_id", type_=Uuid)
-_user_id = bindparam("user_id", type_=Uuid)
-_members = chat_participants.c
+_participants = chat_participants.c
+_new_user_id = bindparam("new_user_id", type_=Uuid)
 
-# Creates a room.
-CREATE = ROOMS.insert(("id", "project_id", "name", "description", "created_by"))
+DETACH_TASKS = detach_tasks("Takes the tasks of a room out of it.", tasks.c.room_id)
 
-
-@lru_cache(maxsize=8)
-def update_fields(names: frozenset[str]) -> Statement:
-    """Changes these columns."""
-    return ROOMS.update(new_values(chat_rooms, sorted(names)))
-
-
-# Takes the tasks of a room out of it.
-CLEAR_TASKS = clear(tasks.c.room_id, "of_room")
-
-# Deletes a room; its participants go with it by their foreign key.
-DELETE = Statement(delete(chat_rooms).where(chat_rooms.c.id == bindparam("id")))
-
-_room = ROOMS.parent("of_room")
-_added = (
-    insert(chat_participants)
-    .from_select(
-        ["id", "project_id", "room_id", "agent_id", "user_id"],
-        select(
-            bindparam("id", type_=Uuid),
-            _room.c.project_id,
-            _room.c.id,
-            _agent_id,
-            _user_id,
-        ).where(
-            writable(_room.c.owner_id, _room.c.project_status),
-            or_(_user_id.is_(None), exists().where(users.c.id == _user_id, users.c.is_active)),
-        ),
-    )
-    .returning(*_members)
-    .cte("added")
-)
-# Adds an agent or an active user to the room `of_room`, where the caller may. Answers as
-# Owned.update does; a participant without an id is a user who is not there or not active.
-ADD_PARTICIPANT = Statement(
-    select(*found(_room), *_added.c).select_from(_room.outerjoin(_added, true()))
+ADD_PARTICIPANT = ROOMS.creating_below(
+    "Adds an agent or an active user to a room.",
+    _participants.room_id,
+    ("id", "agent_id", "user_id"),
+    _participants,
+    or_(_new_user_id.is_(None), exists().where(users.c.id == _new_user_id, users.c.is_active)),
 )
 
-# Takes an agent or a user out of a room, and answers whether there was one.
 REMOVE_PARTICIPANT = Statement(
+    "Takes an agent or a user out of a room, and answers whether there was one.",
     delete(chat_participants)
     .where(
-        _members.room_id == bindparam("of_room"),
-        or_(_members.agent_id == _agent_id, _members.user_id == _user_id),
+        _participants.room_id == bindparam("of_room"),
+        or_(
+            _participants.agent_id == bindparam("agent_id", type_=Uuid),
+            _participants.user_id == bindparam("user_id", type_=Uuid),
+        ),
     )
-    .returning(_members.id)
+    .returning(_participants.id),
 )
 
 LIST = Lister(
@@ -97,17 +54,17 @@ LIST = Lister(
         "updated_at": chat_rooms.c.updated_at,
         "name": chat_rooms.c.name,
     },
-    weight=lambda row: len(row["description"] or ""),
-    portion=PORTION,
+    row_bytes=lambda row: len(row["description"] or ""),
+    batch_size=BATCH_SIZE,
 )
 
 LIST_PARTICIPANTS = Lister(
-    select(*_members).select_from(
-        chat_participants.join(projects, projects.c.id == _members.project_id)
+    select(*_participants).select_from(
+        chat_participants.join(projects, projects.c.id == _participants.project_id)
     ),
-    _members.id,
-    filters={"room_id": _members.room_id == bindparam("room_id")},
-    orders={"joined_at": _members.joined_at},
-    weight=lambda _row: PARTICIPANT_BYTES,
-    portion=MAXIMUM_PAGE_SIZE + 1,
+    _participants.id,
+    filters={"room_id": _participants.room_id == bindparam("room_id")},
+    orders={"joined_at": _participants.joined_at},
+    row_bytes=lambda _row: PARTICIPANT_BYTES,
+    batch_size=MAXIMUM_PAGE_SIZE + 1,
 )

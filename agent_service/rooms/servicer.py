@@ -1,15 +1,14 @@
 """RoomService: messages in, messages out."""
 
-from functools import partial
-
 from google.protobuf.empty_pb2 import Empty
 
 from agent_service.rooms import messages
 from agent_service.rooms.rules import RoomRules
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
-from shared.resources.idempotency import mutation
+from shared.resources.idempotency import idempotent_call
 from shared.resources.pagination import Pager
+from shared.resources.validation import parse
 from tandem.agent.v1 import room_service_pb2 as pb
 from tandem.agent.v1.room_service_pb2_grpc import RoomServiceServicer
 
@@ -23,9 +22,9 @@ class RoomServicer(RoomServiceServicer):
 
     async def CreateRoom(self, request: pb.CreateRoomRequest, context: Context) -> pb.Room:
         return await self._rules.create(
-            mutation(request, messages.room, pb.Room),
+            idempotent_call(request, messages.room, pb.Room),
             request.room.project_id,
-            partial(messages.new_room, request),
+            parse(messages.new_room, request),
         )
 
     async def GetRoom(self, request: pb.GetRoomRequest, context: Context) -> pb.Room:
@@ -34,46 +33,46 @@ class RoomServicer(RoomServiceServicer):
     async def ListRooms(
         self, request: pb.ListRoomsRequest, context: Context
     ) -> pb.ListRoomsResponse:
-        read = partial(messages.query, request, self._pager)
-        listing = await self._rules.list(caller(), request.project_id, read)
+        query = parse(messages.query, request, self._pager)
+        listing = await self._rules.list(caller(), request.project_id, query)
         return messages.listing(listing, self._pager)
 
     async def UpdateRoom(self, request: pb.UpdateRoomRequest, context: Context) -> pb.Room:
         return await self._rules.update(
-            mutation(request, messages.room, pb.Room),
+            idempotent_call(request, messages.room, pb.Room),
             request.room.id,
             request.room.revision,
-            partial(messages.changes, request),
+            parse(messages.changes, request),
         )
 
     async def DeleteRoom(self, request: pb.DeleteRoomRequest, context: Context) -> Empty:
         return await self._rules.delete(
-            mutation(request, messages.deleted, Empty),
+            idempotent_call(request, messages.deleted, Empty),
             request.room_id,
-            partial(messages.revision, request),
+            parse(messages.revision, request),
         )
 
     async def AddParticipant(
         self, request: pb.AddParticipantRequest, context: Context
     ) -> pb.Participant:
         return await self._rules.add_participant(
-            mutation(request, messages.participant, pb.Participant),
+            idempotent_call(request, messages.participant, pb.Participant),
             request.room_id,
-            partial(messages.member, request),
+            parse(messages.member, request),
         )
 
     async def RemoveParticipant(
         self, request: pb.RemoveParticipantRequest, context: Context
     ) -> Empty:
         return await self._rules.remove_participant(
-            mutation(request, messages.deleted, Empty),
+            idempotent_call(request, messages.deleted, Empty),
             request.room_id,
-            partial(messages.member, request),
+            parse(messages.member, request),
         )
 
     async def ListParticipants(
         self, request: pb.ListParticipantsRequest, context: Context
     ) -> pb.ListParticipantsResponse:
-        read = partial(messages.query_of_participants, request, self._pager)
-        listing = await self._rules.list_participants(caller(), request.room_id, read)
+        query = parse(messages.query_of_participants, request, self._pager)
+        listing = await self._rules.list_participants(caller(), request.room_id, query)
         return messages.participants(listing, self._pager)

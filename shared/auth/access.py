@@ -1,48 +1,83 @@
-"""What a caller may reach: the projects that are theirs, for a superuser all, for an agent its own.
+"""What a caller may reach, said once: the same rules decide in SQL and in Python.
 
-An agent reaches in its project what is its own, and nothing else.
+A user reaches the projects that the user owns, a superuser all of them; an agent reaches in its
+project what is its own, and nothing else. A statement decides by these rules; Python says by the
+same ones why a statement has refused.
 """
 
+from collections.abc import Mapping
+from enum import Enum, auto
+from functools import reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, ColumnElement, Uuid, and_, bindparam, func, or_, select
+from sqlalchemy import Boolean, ColumnElement, Uuid, and_, bindparam, func
+from sqlalchemy import or_ as sql_or
 
 from shared.auth.caller import Agent, Caller, User
-from shared.database.pool import Connection
-from shared.database.statement import Statement
-from shared.errors import Reason, Refusal, not_allowed_for_agent, not_found
-from shared.schema import agent_api_keys, projects
+from shared.errors import Reason, Refusal, not_allowed_for_agent
+from shared.schema import agent_api_keys
 
-# Whose a project is, and whether it is active.
-PROJECT = Statement(
-    select(projects.c.owner_id, projects.c.status).where(projects.c.id == bindparam("id"))
-)
+ACTIVE = "active"
+# The parameters that a caller's rights offer to every statement; see Caller.rights.
+RIGHTS: Mapping[str, Any] = {
+    "superuser": bindparam("superuser", type_=Boolean),
+    "caller_id": bindparam("caller_id", type_=Uuid),
+    "caller_agent_id": bindparam("caller_agent_id", type_=Uuid),
+}
 
 
-async def require_project(connection: Connection, caller: Caller, project_id: str) -> None:
-    """Raise a Refusal unless the caller may look for something in the project.
+class Scope(Enum):
+    """Which rows a caller reaches: all, those of the caller's projects, or the agent's own."""
 
-    PROJECT_NOT_FOUND, NOT_PROJECT_OWNER or NOT_ALLOWED_FOR_AGENT. A malformed id is let through: it
-    is refused with the rest of the request's content.
+    ALL = auto()
+    PROJECTS = auto()
+    AGENT = auto()
+
+
+def scope(caller: Caller) -> Scope:
+    """The one scope through which a caller reaches rows."""
+    if isinstance(caller, User):
+        return Scope.ALL if caller.is_superuser else Scope.PROJECTS
+    return Scope.AGENT
+
+
+def reached_by(rights: Mapping[str, Any], owner_id: Any, agent_id: Any) -> dict[Scope, Any]:
+    """Whether a row is reached, by scope: the rule itself.
+
+    Takes columns and the parameters RIGHTS, and answers conditions; or takes values and a caller's
+    rights, and answers booleans. `owner_id` is the owner of the row's project; `agent_id` is the
+    agent that the row is, or is assigned to: None if it is of no agent.
     """
-    known = as_uuid(project_id)
-    if known is None:
-        return
-    row = await PROJECT.row(connection, id=known)
-    if row is None:
-        raise not_found(Reason.PROJECT_NOT_FOUND, known)
-    if not (isinstance(caller, Agent) and caller.project_id == known):
-        require_reach(caller, row["owner_id"], project_id=known)
+    reached = {Scope.ALL: rights["superuser"], Scope.PROJECTS: owner_id == rights["caller_id"]}
+    if agent_id is not None:
+        reached[Scope.AGENT] = agent_id == rights["caller_agent_id"]
+    return reached
 
 
-def as_uuid(text: str) -> UUID | None:
-    """The id, None where it is not one in the 36-character form."""
-    try:
-        known = UUID(text)
-    except ValueError:
-        return None
-    return known if str(known) == text.lower() else None
+def visible(
+    owner_id: ColumnElement[Any], agent_id: ColumnElement[Any] | None = None
+) -> ColumnElement[bool]:
+    """Whether the caller reaches a row, as a condition of a statement."""
+    return sql_or(*reached_by(RIGHTS, owner_id, agent_id).values())
+
+
+def reaches(caller: Caller, owner_id: UUID, agent_id: UUID | None = None) -> bool:
+    """Whether the caller reaches a row with these values."""
+    return bool(reduce(or_, reached_by(caller.rights, owner_id, agent_id).values()))
+
+
+def is_in_project(caller: Caller, project_id: UUID) -> bool:
+    """Whether the caller is an agent of the project: it may look in it for what is its own."""
+    return isinstance(caller, Agent) and caller.project_id == project_id
+
+
+def usable(at: ColumnElement[Any] | None = None) -> ColumnElement[bool]:
+    """Whether an API key can prove who an agent is, when the transaction began or `at` a time."""
+    keys = agent_api_keys.c
+    ends_later = keys.expires_at > (func.now() if at is None else at)
+    return and_(keys.status == "active", sql_or(keys.expires_at.is_(None), ends_later))
 
 
 def require_reach(
@@ -54,10 +89,9 @@ def require_reach(
 ) -> None:
     """Raise Refusal(NOT_PROJECT_OWNER or NOT_ALLOWED_FOR_AGENT) unless the caller reaches a row.
 
-    `owner_id` is the owner of its project, `agent_id` the agent that it is, or is assigned to.
-    `project_id` is repeated to the caller: only where the caller has named it.
+    `project_id` is repeated to the caller: give it only if the caller has named it.
     """
-    if _reaches(caller, owner_id, agent_id):
+    if reaches(caller, owner_id, agent_id):
         return
     if isinstance(caller, Agent):
         raise not_allowed_for_agent()
@@ -68,45 +102,9 @@ def require_reach(
 
 def require_active(project_id: UUID, status: str) -> None:
     """Raise Refusal(PROJECT_NOT_ACTIVE) unless what is in the project can be changed."""
-    if status != "active":
+    if status != ACTIVE:
         raise Refusal(
             Reason.PROJECT_NOT_ACTIVE,
             f"The project is {status}; what is in it cannot be changed.",
             metadata={"project_id": str(project_id), "status": status},
         )
-
-
-def _reaches(caller: Caller, owner_id: UUID, agent_id: UUID | None) -> bool:
-    """What shared.database.statement.visible says in SQL."""
-    if isinstance(caller, User):
-        return caller.is_superuser or owner_id == caller.id
-    return agent_id == caller.id
-
-
-def visible(
-    owner_id: ColumnElement[Any], agent_id: ColumnElement[Any] | None = None
-) -> ColumnElement[bool]:
-    """Whether the caller may see a row: see require_reach. `agent_id` None: of no agent."""
-    reached = [
-        bindparam("superuser", type_=Boolean),
-        owner_id == bindparam("caller_id", type_=Uuid),
-    ]
-    if agent_id is not None:
-        reached.append(agent_id == bindparam("caller_agent_id", type_=Uuid))
-    return or_(*reached)
-
-
-def writable(
-    owner_id: ColumnElement[Any],
-    status: ColumnElement[Any],
-    agent_id: ColumnElement[Any] | None = None,
-) -> ColumnElement[bool]:
-    """Whether the caller may change a row that is in a project with this owner and this status."""
-    return and_(visible(owner_id, agent_id), status == "active")
-
-
-def usable(at: ColumnElement[Any] | None = None) -> ColumnElement[bool]:
-    """Whether an API key can prove who an agent is, when the transaction began or `at` a time."""
-    keys = agent_api_keys.c
-    ends_later = keys.expires_at > (func.now() if at is None else at)
-    return and_(keys.status == "active", or_(keys.expires_at.is_(None), ends_later))

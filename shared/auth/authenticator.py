@@ -22,16 +22,17 @@ CACHED_CALLERS = 10_000
 CALLER_SECONDS = 1.0
 BEARER = "bearer "
 
-# The user whom a token names.
 USER = Statement(
+    "The active user that a token names.",
     select(users.c.username, users.c.email, users.c.full_name, users.c.is_superuser).where(
         users.c.id == bindparam("id"), users.c.is_active
-    )
+    ),
 )
 
 _key = bindparam("api_key_id", type_=Uuid)
-# The agent whom a token names, and what the API key is for that it was given for, where one was.
 AGENT = Statement(
+    "The active agent that a token names, with the capabilities of the API key, if there is one, "
+    "that the token was given for.",
     select(agents.c.project_id, agent_api_keys.c.capabilities)
     .select_from(
         agents.outerjoin(
@@ -39,7 +40,7 @@ AGENT = Statement(
             and_(agent_api_keys.c.id == _key, agent_api_keys.c.agent_id == agents.c.id),
         )
     )
-    .where(agents.c.id == bindparam("id"), agents.c.is_active, or_(_key.is_(None), usable()))
+    .where(agents.c.id == bindparam("id"), agents.c.is_active, or_(_key.is_(None), usable())),
 )
 
 

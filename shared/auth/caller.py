@@ -1,49 +1,50 @@
-"""Who calls."""
+"""Who calls, and the call that is being served."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Caller(ABC):
-    """Somebody active who has proved who they are: a User or an Agent. `name` is for the log."""
+    """An active user or agent that has proved its identity. `name` is for the log."""
 
     id: UUID
     name: str
 
     @property
     @abstractmethod
-    def rights(self) -> dict[str, Any]:
-        """The parameters of the statements that decide access."""
+    def rights(self) -> Mapping[str, Any]:
+        """What decides access: parameters that a statement takes if it names them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class User(Caller):
-    """A user, who reaches what is in their projects; a superuser, all."""
+    """A user, who reaches what is in the user's projects; a superuser reaches everything."""
 
     email: str
     full_name: str | None
     is_superuser: bool
 
-    @property
-    def rights(self) -> dict[str, Any]:
+    @cached_property
+    def rights(self) -> Mapping[str, Any]:
         return {"caller_id": self.id, "caller_agent_id": None, "superuser": self.is_superuser}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Agent(Caller):
-    """An agent of a project, who reaches itself and its tasks; what its API key is for."""
+    """An agent of a project, which reaches itself and its tasks, and what its API key is for."""
 
     project_id: UUID
     capabilities: list[str]
 
-    @property
-    def rights(self) -> dict[str, Any]:
-        # The id of an agent may be that of a user, too, where both came from an older system.
+    @cached_property
+    def rights(self) -> Mapping[str, Any]:
+        # The id of an agent may also be that of a user, if both came from an older system.
         return {"caller_id": None, "caller_agent_id": self.id, "superuser": False}
 
 

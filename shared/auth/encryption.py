@@ -1,4 +1,4 @@
-"""Sealing what is stored and must be read again, but by nobody who only reads the database."""
+"""Encryption of what is stored and read again, against readers of the database alone."""
 
 import secrets
 
@@ -14,11 +14,10 @@ KEY_BYTES = 32
 NONCE_BYTES = 12
 
 
-class Sealer:
+class Encryptor:
     """AES-256-GCM under a key that is derived from the one that tokens are signed with.
 
-    Without one it is random: what is sealed can be opened by nobody else, and lasts no longer than
-    the process.
+    Without one the key is random: then only this process can decrypt what it has encrypted.
     """
 
     def __init__(self, signing: SigningKey | None, purpose: bytes) -> None:
@@ -26,14 +25,14 @@ class Sealer:
         derived = HKDF(SHA256(), KEY_BYTES, salt=None, info=purpose).derive(secret)
         self._cipher = AESGCM(derived)
 
-    def seal(self, content: bytes, context: bytes) -> bytes:
-        """The content, to be opened with the same `context` only."""
+    def encrypt(self, content: bytes, context: bytes) -> bytes:
+        """The content; `decrypt` needs the same `context`."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, content, context)
 
-    def open(self, sealed: bytes, context: bytes) -> bytes | None:
-        """The content; None where it was sealed with another key or context, or was changed."""
-        nonce, rest = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+    def decrypt(self, encrypted: bytes, context: bytes) -> bytes | None:
+        """The content; None if it was encrypted with another key or context, or was changed."""
+        nonce, rest = encrypted[:NONCE_BYTES], encrypted[NONCE_BYTES:]
         try:
             return self._cipher.decrypt(nonce, rest, context)
         except (InvalidTag, ValueError):

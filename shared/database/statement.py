@@ -1,42 +1,90 @@
 """Statements: built by SQLAlchemy Core from `shared.schema`, run by asyncpg.
 
-Each is compiled once to the text that asyncpg prepares: running it costs what asyncpg costs.
+Each is compiled once, when it is first used, to the text that asyncpg prepares: running it costs
+what asyncpg costs.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
-from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
+from sqlalchemy.dialects.postgresql.asyncpg import PGCompiler_asyncpg, PGDialect_asyncpg
 from sqlalchemy.sql import ClauseElement
 
 from shared.database.pool import Connection, Record
 
-DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
+NOTHING: Mapping[str, Any] = {}
+
+
+class _Compiler(PGCompiler_asyncpg):
+    """Writes constants into the SQL, because the planner can match a literal with a partial index.
+
+    Only what is given by name at each run is a parameter.
+    """
+
+    def visit_bindparam(self, bindparam: Any, *arguments: Any, **options: Any) -> Any:
+        if not bindparam.required:
+            options["literal_binds"] = True
+        return super().visit_bindparam(bindparam, *arguments, **options)  # type: ignore[no-untyped-call]
+
+
+DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
+DIALECT.statement_compiler = _Compiler
 
 
 class Statement:
-    """SQL text and the order of its parameters, which are given by name at each run."""
+    """A statement with a sentence of purpose; its parameters are given by name at each run.
 
-    __slots__ = ("_constants", "_names", "sql")
+    Each run takes exactly the parameters of the statement. A mapping may offer more: of the
+    caller's rights, a statement takes those that it names.
+    """
 
-    def __init__(self, construct: ClauseElement) -> None:
-        compiled = construct.compile(dialect=DIALECT)
-        self.sql = str(compiled)
-        self._names: tuple[str, ...] = tuple(compiled.positiontup or ())  # type: ignore[attr-defined]
-        self._constants: Mapping[str, Any] = compiled.params
+    def __init__(self, purpose: str, construct: ClauseElement) -> None:
+        self.purpose = purpose
+        self._construct = construct
 
-    async def row(self, connection: Connection, **parameters: Any) -> Record | None:
+    @cached_property
+    def sql(self) -> str:
+        """The text, with $1, $2, … for the parameters."""
+        return str(self._compiled)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The parameters, in the order of their numbers."""
+        return tuple(self._compiled.positiontup or ())
+
+    async def row(
+        self, connection: Connection, offered: Mapping[str, Any] = NOTHING, **parameters: Any
+    ) -> Record | None:
         """The first row, or None."""
-        return await connection.fetchrow(self.sql, *self._arguments(parameters))
+        return await connection.fetchrow(self.sql, *self.arguments(offered, parameters))
 
-    async def rows(self, connection: Connection, **parameters: Any) -> list[Record]:
+    async def rows(
+        self, connection: Connection, offered: Mapping[str, Any] = NOTHING, **parameters: Any
+    ) -> list[Record]:
         """Every row: the statement itself has to bound them."""
-        return await connection.fetch(self.sql, *self._arguments(parameters))
+        return await connection.fetch(self.sql, *self.arguments(offered, parameters))
 
-    async def run(self, connection: Connection, **parameters: Any) -> None:
+    async def run(
+        self, connection: Connection, offered: Mapping[str, Any] = NOTHING, **parameters: Any
+    ) -> None:
         """Run it for its effect."""
-        await connection.execute(self.sql, *self._arguments(parameters))
+        await connection.execute(self.sql, *self.arguments(offered, parameters))
 
-    def _arguments(self, parameters: dict[str, Any]) -> list[Any]:
-        constants = self._constants
-        return [parameters[n] if n in parameters else constants[n] for n in self._names]
+    def arguments(self, offered: Mapping[str, Any], parameters: dict[str, Any]) -> list[Any]:
+        """The parameters in the order of their numbers. Raises TypeError."""
+        names = self.names
+        if not self._known.issuperset(parameters):
+            raise TypeError(f"The statement takes {names}, not {set(parameters) - self._known}.")
+        try:
+            return [parameters[n] if n in parameters else offered[n] for n in names]
+        except KeyError as missing:
+            raise TypeError(f"The statement needs the parameter {missing}.") from None
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.names)
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return self._construct.compile(dialect=DIALECT)

@@ -1,25 +1,25 @@
 """Units of work on the database: attempts, transactions, and what ends them early."""
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import asyncpg
 
 from shared.database.pool import UNIT_TIMEOUT_SECONDS, Connection, Pool, UnitOfWork
-from shared.errors import Reason, Refusal
+from shared.errors import RETRY_AFTER_SECONDS, Reason, Refusal, conflict
 
 T = TypeVar("T")
 
 ATTEMPTS = 4
-RETRY_AFTER_SECONDS = 1.0
 
 CONFLICTS = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
 )
+# Caught after the conflicts, some of which are kinds of these.
 OUTAGES = (
     OSError,
     TimeoutError,
@@ -33,8 +33,6 @@ OUTAGES = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InvalidCatalogNameError,
 )
-# Kinds of the above that say something else: what it is to be tried again, or corrected.
-NO_OUTAGES = (*CONFLICTS, asyncpg.ClientConfigurationError)
 
 
 class Database:
@@ -51,8 +49,12 @@ class Database:
         Raises Refusal(DATABASE_UNAVAILABLE), and ValueError if the URL makes no sense: its text
         may quote the password.
         """
-        with OUTAGE:
+        try:
             return cls(await Pool.connect(url, size, name))
+        except asyncpg.ClientConfigurationError:
+            raise
+        except OUTAGES as error:
+            raise unavailable() from error
 
     async def close(self) -> None:
         """Wait for the units of work under way, then close every connection."""
@@ -66,10 +68,11 @@ class Database:
         Raises Refusal(DATABASE_UNAVAILABLE), and Refusal(CONFLICT) if a migration is in the way.
         """
         try:
-            with OUTAGE:
-                return await self._pool.run(unit_of_work)
+            return await self._pool.run(unit_of_work)
         except CONFLICTS:
-            raise _conflict() from None
+            raise conflict() from None
+        except OUTAGES as error:
+            raise unavailable() from error
 
     async def single(self, unit_of_work: UnitOfWork[T]) -> T:
         """Run a unit of work that changes something by one statement only.
@@ -77,7 +80,7 @@ class Database:
         The statement is its own transaction, which spares BEGIN and COMMIT; otherwise as
         `transaction`.
         """
-        return await self._shielded(self._attempts(unit_of_work))
+        return await self._shielded(unit_of_work)
 
     async def transaction(self, unit_of_work: UnitOfWork[T]) -> T:
         """Run a unit of work that is committed when it returns and undone when it raises.
@@ -93,21 +96,22 @@ class Database:
             async with connection.transaction():
                 return await unit_of_work(connection)
 
-        return await self._shielded(self._attempts(within))
+        return await self._shielded(within)
 
     async def _attempts(self, unit_of_work: UnitOfWork[T]) -> T:
         for attempt in range(ATTEMPTS):
             try:
-                with OUTAGE:
-                    return await self._pool.run(unit_of_work)
+                return await self._pool.run(unit_of_work)
             except asyncpg.LockNotAvailableError:
                 break  # it has waited long enough, and others need the connection
             except CONFLICTS:
                 await asyncio.sleep(0.01 * 2**attempt)
-        raise _conflict()
+            except OUTAGES as error:
+                raise unavailable() from error
+        raise conflict()
 
-    async def _shielded(self, attempts: Awaitable[T]) -> T:
-        task = asyncio.ensure_future(attempts)
+    async def _shielded(self, unit_of_work: UnitOfWork[T]) -> T:
+        task = asyncio.ensure_future(self._attempts(unit_of_work))
         self._units.add(task)
         task.add_done_callback(self._finished)
         return await asyncio.shield(task)
@@ -118,36 +122,21 @@ class Database:
             task.exception()  # retrieved even if nobody waits for it any more
 
 
-def _conflict() -> Refusal:
-    message = "Concurrent changes got in each other's way; try again."
-    return Refusal(Reason.CONFLICT, message, retry_after=RETRY_AFTER_SECONDS)
-
-
 @contextmanager
-def translate_violations(refusals: Mapping[str, Refusal]) -> Iterator[None]:
-    """Turn the violation of a constraint, known by its name, into what it stands for."""
+def translate_violations(
+    refusals: Mapping[str, Callable[[T], Refusal]], values: T
+) -> Iterator[None]:
+    """Turn the violation of a constraint, known by its name, into the refusal for these values."""
     try:
         yield
     except asyncpg.IntegrityConstraintViolationError as error:
         refusal = refusals.get(error.constraint_name or "")
         if refusal is None:
             raise
-        raise refusal from None  # it is an answer like others: the log needs no cause
+        raise refusal(values) from None  # it is an answer like others: the log needs no cause
 
 
-class _Outage:
-    """Turns what asyncpg raises where the database is out of reach into a refusal."""
-
-    def __enter__(self) -> None:
-        """Nothing to prepare; a generator would cost more than the work around it."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, OUTAGES) and not isinstance(error, NO_OUTAGES):
-            raise Refusal(
-                Reason.DATABASE_UNAVAILABLE,
-                "The database does not answer; try again.",
-                retry_after=RETRY_AFTER_SECONDS,
-            ) from error
-
-
-OUTAGE = _Outage()
+def unavailable() -> Refusal:
+    """The database is out of reach."""
+    message = "The database does not answer; try again."
+    return Refusal(Reason.DATABASE_UNAVAILABLE, message, retry_after=RETRY_AFTER_SECONDS)

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServ
 
 from shared.auth.authenticator import Authenticator
 from shared.grpc_server.health import Health
-from shared.grpc_server.interceptor import Access, Interceptor
+from shared.grpc_server.interceptor import Access, Interceptor, Registrar
 
 log = structlog.get_logger()
 
@@ -64,40 +64,6 @@ class Service:
     register: Callable[[Any, Any], None]
 
 
-class _Handlers(grpc.GenericRpcHandler):
-    """A service's handlers behind the interceptor, each wrapped when it is first asked for."""
-
-    def __init__(self, handlers: grpc.GenericRpcHandler, interceptor: Interceptor) -> None:
-        self._handlers = handlers
-        self._interceptor = interceptor
-        self._wrapped: dict[str, Any] = {}
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        method = handler_call_details.method
-        if method not in self._wrapped:
-            handler = self._handlers.service(handler_call_details)
-            if handler is None:
-                return None
-            self._wrapped[method] = self._interceptor.wrap(method, handler)
-        return self._wrapped[method]
-
-
-class _Registrar:
-    """Takes what generated code registers, and adds it to the server behind the interceptor."""
-
-    def __init__(self, server: grpc.aio.Server, interceptor: Interceptor) -> None:
-        self._server = server
-        self._interceptor = interceptor
-
-    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        self._server.add_generic_rpc_handlers(
-            tuple(_Handlers(handler, self._interceptor) for handler in handlers)
-        )
-
-    def add_registered_method_handlers(self, _service: str, _handlers: Mapping[str, Any]) -> None:
-        """Left out: the lookup of registered methods is the slower one of the two."""
-
-
 class Server:
     """The services of one process on one address."""
 
@@ -119,7 +85,7 @@ class Server:
         self._health = Health()
         self._names = [service.name for service in services]
         self._interceptor = Interceptor(authenticator, access)
-        registrar: Any = _Registrar(self._server, self._interceptor)
+        registrar: Any = Registrar(self._server, self._interceptor)
         for service in services:
             service.register(service.servicer, registrar)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, registrar)

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -14,13 +15,13 @@ from google.protobuf.message import Message
 from sqlalchemy import Uuid, bindparam, delete, func, literal_column, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.auth.access import as_uuid
-from shared.auth.caller import Agent, Caller, caller, current_call
-from shared.auth.encryption import Sealer
+from shared.auth.caller import Agent, Caller, current_call
+from shared.auth.encryption import Encryptor
 from shared.database.pool import Connection, UnitOfWork
 from shared.database.statement import Statement
 from shared.database.transaction import Database
 from shared.errors import Reason, Refusal
+from shared.resources.validation import as_uuid
 from shared.schema import request_ids
 
 M = TypeVar("M", bound=Message)
@@ -42,9 +43,9 @@ _insert = insert(request_ids).values(
     request_id=bindparam("request_id"),
     payload_hash=bindparam("payload_hash"),
 )
-# Claims a request id: answers a row to whoever comes first. Who comes second waits here for the
-# first one's transaction to end.
 CLAIM = Statement(
+    "Claims a request id: answers a row to the call that comes first. A second one waits here for "
+    "the first one's transaction to end.",
     _insert.on_conflict_do_update(
         index_elements=["caller_id", "method", "request_id"],
         set_={
@@ -53,16 +54,18 @@ CLAIM = Statement(
             "created_at": func.now(),
         },
         where=_expired,
-    ).returning(literal_column("1"))
+    ).returning(literal_column("1")),
 )
-# What the first one sent and was answered.
 FIND = Statement(
-    select(request_ids.c.payload_hash, request_ids.c.answer).where(_this_one, ~_expired)
+    "What the first call with a request id has sent and what it was answered.",
+    select(request_ids.c.payload_hash, request_ids.c.answer).where(_this_one, ~_expired),
 )
-# Keeps the answer, in the transaction that claimed the request id.
-KEEP = Statement(update(request_ids).where(_this_one).values(answer=bindparam("kept_answer")))
-# Forgets a bounded number of those whose time is over; several services may do so at once.
+KEEP = Statement(
+    "Keeps the response, in the transaction that has claimed the request id.",
+    update(request_ids).where(_this_one).values(answer=bindparam("response")),
+)
 SWEEP = Statement(
+    "Forgets a bounded number of expired request ids; several services may do so at once.",
     delete(request_ids).where(
         tuple_(request_ids.c.caller_id, request_ids.c.method, request_ids.c.request_id).in_(
             select(request_ids.c.caller_id, request_ids.c.method, request_ids.c.request_id)
@@ -70,7 +73,7 @@ SWEEP = Statement(
             .limit(SWEEP_ROWS)
             .with_for_update(skip_locked=True)
         )
-    )
+    ),
 )
 
 
@@ -84,92 +87,89 @@ class MutationRequest(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Mutation(Generic[M]):
-    """A call that changes something: who makes it, what it says, and what its answer is made by.
+class IdempotentCall(Generic[M]):
+    """A call that changes something: who makes it, what it says, and what it is answered by.
 
-    An answer with a secret in it is kept as `sealer` seals it.
+    A call without a `request_id` is made as it is. One with an id that was used before is answered
+    as the first one was. A response with a secret in it is kept as `encryptor` encrypts it.
     """
 
     caller: Caller
     method: str
     request: MutationRequest
-    answer: Callable[[Any], M]
-    answer_type: type[M]
-    sealer: Sealer | None = None
+    to_response: Callable[[Any], M]
+    response_type: type[M]
+    encryptor: Encryptor | None = None
 
-    async def single(self, database: Database, work: UnitOfWork[Any]) -> M:
+    async def single(self, database: Database, unit_of_work: UnitOfWork[Any]) -> M:
         """Run a unit of work that changes something by one statement only; see Database.single.
 
         Raises Refusal(REQUEST_ID_REUSED) besides what the work and the database refuse.
         """
-        if self._request_id() is None:
-            return self.answer(await database.single(work))
-        return await self.transaction(database, work)
+        if self.request.request_id:
+            return await self.transaction(database, unit_of_work)
+        return self.to_response(await database.single(unit_of_work))
 
-    async def transaction(self, database: Database, work: UnitOfWork[Any]) -> M:
+    async def transaction(self, database: Database, unit_of_work: UnitOfWork[Any]) -> M:
         """Run a unit of work in a transaction; see Database.transaction.
 
         Raises Refusal(REQUEST_ID_REUSED) besides what the work and the database refuse.
         """
+        request_id = self._request_id()
+        if request_id is None:
+            return self.to_response(await database.transaction(unit_of_work))
+        key, payload_hash = self._key(request_id), self._payload_hash()
+        return await database.transaction(partial(self._once, key, payload_hash, unit_of_work))
 
-        async def once(connection: Connection) -> M:
-            request_id = self._request_id()
-            if request_id is None:
-                return self.answer(await work(connection))
-            return await self._once(connection, request_id, work)
-
-        return await database.transaction(once)
-
-    async def first_answer(self, connection: Connection) -> M | None:
-        """The answer of a call that was made before, where there was one."""
+    async def stored_response(self, connection: Connection) -> M | None:
+        """The response to a call with this request id that was made before; None if none was."""
         request_id = self._request_id()
         if request_id is None:
             return None
-        return await self._recall(connection, self._key(request_id), self._payload_hash())
+        return await self._replay(connection, self._key(request_id), self._payload_hash())
 
-    async def _once(self, connection: Connection, request_id: UUID, work: UnitOfWork[Any]) -> M:
-        key = self._key(request_id)
-        payload_hash = self._payload_hash()
+    async def _once(
+        self,
+        key: dict[str, Any],
+        payload_hash: bytes,
+        unit_of_work: UnitOfWork[Any],
+        connection: Connection,
+    ) -> M:
         if await CLAIM.row(connection, **key, payload_hash=payload_hash) is None:
-            answer = await self._recall(connection, key, payload_hash)
-            if answer is None:
+            stored = await self._replay(connection, key, payload_hash)
+            if stored is None:
                 raise Refusal(Reason.CONFLICT, "The first call with this request_id was undone.")
-            return answer
-        answer = self.answer(await work(connection))
-        await KEEP.run(connection, **key, kept_answer=self._closed(answer, key))
-        return answer
+            return stored
+        response = self.to_response(await unit_of_work(connection))
+        await KEEP.run(connection, **key, response=self._encrypt(response, key))
+        return response
 
-    async def _recall(
+    async def _replay(
         self, connection: Connection, key: dict[str, Any], payload_hash: bytes
     ) -> M | None:
         found = await FIND.row(connection, **key)
         if found is None or found["answer"] is None:
             return None
         if found["payload_hash"] != payload_hash:
-            raise Refusal(
-                Reason.REQUEST_ID_REUSED,
-                "This request_id was used before with another payload.",
-                metadata={"request_id": str(key["request_id"])},
-            )
-        return self.answer_type.FromString(self._opened(found["answer"], key))
+            raise _reused(key, "This request_id was used before with another payload.")
+        return self.response_type.FromString(self._decrypt(found["answer"], key))
 
-    def _closed(self, answer: M, key: dict[str, Any]) -> bytes:
-        content = answer.SerializeToString()
-        return self.sealer.seal(content, _context(key)) if self.sealer else content
+    def _encrypt(self, response: M, key: dict[str, Any]) -> bytes:
+        content = response.SerializeToString()
+        return self.encryptor.encrypt(content, _context(key)) if self.encryptor else content
 
-    def _opened(self, kept: bytes, key: dict[str, Any]) -> bytes:
-        content = self.sealer.open(kept, _context(key)) if self.sealer else kept
+    def _decrypt(self, stored: bytes, key: dict[str, Any]) -> bytes:
+        content = self.encryptor.decrypt(stored, _context(key)) if self.encryptor else stored
         if content is None:
-            raise Refusal(
-                Reason.REQUEST_ID_REUSED,
+            raise _reused(
+                key,
                 "This request_id was used before, and its answer can be read no more: the key "
                 "that the service signs with has changed.",
-                metadata={"request_id": str(key["request_id"])},
             )
         return content
 
     def _key(self, request_id: UUID) -> dict[str, Any]:
-        # The id of an agent may be that of a user, too, where both came from an older system.
+        # The id of an agent may also be that of a user, if both came from an older system.
         by = " by an agent" if isinstance(self.caller, Agent) else ""
         return {
             "caller_id": self.caller.id,
@@ -184,22 +184,29 @@ class Mutation(Generic[M]):
         return hashlib.sha256(payload.SerializeToString(deterministic=True)).digest()
 
     def _request_id(self) -> UUID | None:
-        """None also where it is malformed: the request's validation refuses that, after access."""
+        """None also if it is malformed: the request's content is refused for that, after access."""
         return as_uuid(self.request.request_id)
 
 
-def mutation(
+def idempotent_call(
     request: MutationRequest,
-    answer: Callable[[Any], M],
-    answer_type: type[M],
-    sealer: Sealer | None = None,
-) -> Mutation[M]:
-    """The mutation that is being served."""
-    return Mutation(caller(), current_call.get().method, request, answer, answer_type, sealer)
+    to_response: Callable[[Any], M],
+    response_type: type[M],
+    encryptor: Encryptor | None = None,
+) -> IdempotentCall[M]:
+    """The call that is being served."""
+    call = current_call.get()
+    assert call.caller is not None, "the interceptor has refused all others"
+    return IdempotentCall(call.caller, call.method, request, to_response, response_type, encryptor)
+
+
+def _reused(key: dict[str, Any], message: str) -> Refusal:
+    metadata = {"request_id": str(key["request_id"])}
+    return Refusal(Reason.REQUEST_ID_REUSED, message, metadata=metadata)
 
 
 def _context(key: dict[str, Any]) -> bytes:
-    """What an answer is the answer to: sealed, it cannot be passed off as another one's."""
+    """What a response is bound to: encrypted, it cannot be passed off as another call's."""
     return f"{key['caller_id']} {key['method']} {key['request_id']}".encode()
 
 

@@ -2,24 +2,35 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Select, Uuid, bindparam, false, func, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Uuid,
+    and_,
+    bindparam,
+    false,
+    func,
+    select,
+    true,
+    tuple_,
+)
 
-from shared.auth.caller import Caller, User
+from shared.auth.access import RIGHTS, Scope, reached_by, scope
+from shared.auth.caller import Caller
 from shared.database.pool import Connection, Record
 from shared.database.statement import Statement
-from shared.database.transaction import Database
 from shared.resources.pagination import PAGE_BYTES, Order, Page
-from shared.resources.validation import read_after_access
+from shared.resources.project_scoped import ProjectScopedTable
+from shared.resources.validation import Parsed
 from shared.schema import projects
 
-NO_AGENTS: ColumnElement[bool] = false()
 # Answers the rows behind a key and an id, up to a limit.
-Portion: TypeAlias = Callable[[tuple[Any, UUID] | None, int], Awaitable[list[Record]]]
+Batch: TypeAlias = Callable[[tuple[Any, UUID] | None, int], Awaitable[list[Record]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,34 +43,27 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a list has found: one row more than its page where more follow.
+    """What a list has found: one row more than its page if more follow.
 
-    `cut`: more follow, but no more were fetched, because these are more than a page holds.
+    `truncated`: more follow, but were not fetched, because these are more than a page holds.
     """
 
     query: Query
     rows: list[Record]
     total: int | None
-    cut: bool
-
-
-class Reach(Enum):
-    """Whose rows a list has."""
-
-    ALL = auto()
-    PROJECTS = auto()
-    AGENT = auto()
+    truncated: bool
 
 
 class Lister:
     """The lists of one table: `rows` joins it with its projects, each filter is a condition.
 
-    `agents_own` says of a row whether it is of the agent `caller_agent_id`; no agent sees others. A
-    filter's parameter has the filter's name. Orders map the name of a field to what it orders by,
-    and "<name> desc" where the other direction orders by something else.
+    A filter's parameter has the filter's name. Orders map the name of a field to what it orders by,
+    and "<name> desc" if the other direction orders by something else. `agent_id` is the column
+    with the agent whose row it is (None: an agent has no such list), and `agent_index` repeats
+    that condition in the words of an index.
 
-    `weight` says about how many bytes a row has. Rows are fetched in portions of `portion`, and no
-    more of them when they are more than a page holds: that bounds the memory of a list.
+    `row_bytes` says about how many bytes a row has. Rows are fetched in batches of `batch_size`,
+    and no more of them when they are more than a page holds: that bounds the memory of a list.
     """
 
     def __init__(
@@ -68,116 +72,115 @@ class Lister:
         row_id: ColumnElement[Any],
         filters: Mapping[str, ColumnElement[bool]],
         orders: Mapping[str, ColumnElement[Any]],
-        weight: Callable[[Record], int],
-        portion: int,
-        agents_own: ColumnElement[bool] = NO_AGENTS,
+        row_bytes: Callable[[Record], int],
+        batch_size: int,
+        agent_id: ColumnElement[Any] | None = None,
+        agent_index: ColumnElement[bool] | None = None,
     ) -> None:
         self._rows = rows
-        self._agents_own = agents_own
-        self._weight = weight
-        self._portion = portion
+        self._row_bytes = row_bytes
+        self._batch_size = batch_size
         self._row_id = row_id
         self._filters = filters
         self._orders = orders
-        self._page = lru_cache(maxsize=512)(self._build_page)
-        self._count = lru_cache(maxsize=128)(self._build_count)
+        self._scopes = _scopes(agent_id, agent_index)
+        self.page_statement = lru_cache(maxsize=512)(self._page_statement)
+        self.count_statement = lru_cache(maxsize=128)(self._count_statement)
 
     async def page(
         self,
-        database: Database,
+        connection: Connection,
         caller: Caller,
-        read: Callable[[], Query],
-        access: Callable[[Connection], Awaitable[object]],
+        parent: ProjectScopedTable,
+        parent_id: str,
+        query: Parsed[Query],
     ) -> Listing:
-        """What the request that `read` reads asks for.
+        """The page of the rows below one row of `parent`, or below all that the caller reaches.
 
-        `access` refuses a project, or whatever the rows are of, that is not the caller's. It is
-        asked only where nothing is found: the rows themselves are the caller's in any case.
+        Raises a Refusal if the caller does not reach the parent. That is asked only if the query is
+        refused or nothing is found: the rows themselves are the caller's in any case.
         """
-
-        async def work(connection: Connection) -> Listing:
-            check = partial(access, connection)
-            listing = await self.run(connection, caller, await read_after_access(read, check))
-            if not listing.rows:
-                await check()
-            return listing
-
-        return await database.read(work)
+        listing = await self.run(
+            connection, caller, await parent.content(connection, caller, parent_id, query)
+        )
+        if not listing.rows:
+            await parent.require(connection, caller, parent_id)
+        return listing
 
     async def run(self, connection: Connection, caller: Caller, query: Query) -> Listing:
-        """The rows that the filters let through and the caller may see."""
-        parameters = {k: v for k, v in query.filters.items() if v is not None}
-        names = frozenset(parameters)
-        parameters |= caller.rights
-        reach = _reach(caller)
+        """The rows that the filters let through and the caller reaches."""
+        given = {name: value for name, value in query.filters.items() if value is not None}
+        names, within = frozenset(given), scope(caller)
         total = None
         if query.page.include_total:
-            counted = await self._count(names, reach).row(connection, **parameters)
+            counted = await self.count_statement(names, within).row(
+                connection, caller.rights, **given
+            )
             total = counted[0] if counted else 0
 
-        async def portion(after: tuple[Any, UUID] | None, limit: int) -> list[Record]:
-            continued = after is not None
-            statement = self._page(names, query.page.order, continued, reach)
-            key, row_id = after or (None, None)
+        async def batch(after: tuple[Any, UUID] | None, limit: int) -> list[Record]:
+            statement = self.page_statement(names, query.page.order, after is not None, within)
+            behind = {"after_key": after[0], "after_id": after[1]} if after else {}
             return await statement.rows(
-                connection, **parameters, after_key=key, after_id=row_id, row_limit=limit
+                connection, caller.rights, **given, **behind, row_limit=limit
             )
 
-        rows, cut = await self._fetch(query.page, portion)
-        return Listing(query, rows, total, cut)
+        rows, truncated = await self._fetch(query.page, batch)
+        return Listing(query, rows, total, truncated)
 
-    async def _fetch(self, page: Page, portion: Portion) -> tuple[list[Record], bool]:
-        """The rows of a page and one more, or fewer that are heavier than a page: they are cut."""
+    async def _fetch(self, page: Page, batch: Batch) -> tuple[list[Record], bool]:
+        """The rows of a page and one more, or fewer that are more than a page: truncated."""
         rows: list[Record] = []
-        after, weight = page.after, 0
-        while weight <= PAGE_BYTES:
-            limit = min(page.size + 1 - len(rows), self._portion)
-            found = await portion(after, limit)
+        after, row_bytes = page.after, 0
+        while row_bytes <= PAGE_BYTES:
+            limit = min(page.size + 1 - len(rows), self._batch_size)
+            found = await batch(after, limit)
             rows += found
             if len(found) < limit or len(rows) > page.size:
                 return rows, False
             after = rows[-1]["page_key"], rows[-1]["id"]
-            weight += sum(map(self._weight, found))
+            row_bytes += sum(map(self._row_bytes, found))
         return rows, True
 
-    def _build_page(
-        self, filters: frozenset[str], order: Order, continued: bool, reach: Reach
+    def _page_statement(
+        self, filters: frozenset[str], order: Order, continued: bool, within: Scope
     ) -> Statement:
-        return Statement(
-            _page_of(
-                self._rows.where(*self._conditions(filters, reach)),
-                self._key(order),
-                self._row_id,
-                descending=order.descending,
-                continued=continued,
-            )
+        purpose = (
+            f"A page of rows by {order.field}{' desc' if order.descending else ''}"
+            f"{', continued' if continued else ''}."
         )
+        page = _page_of(
+            self._rows.where(*self._conditions(filters, within)),
+            self._key(order),
+            self._row_id,
+            descending=order.descending,
+            continued=continued,
+        )
+        return Statement(purpose, page)
 
     def _key(self, order: Order) -> ColumnElement[Any]:
         key = self._orders[order.field]
         return self._orders.get(f"{order.field} desc", key) if order.descending else key
 
-    def _build_count(self, filters: frozenset[str], reach: Reach) -> Statement:
-        found = self._rows.where(*self._conditions(filters, reach)).subquery()
-        return Statement(select(func.count()).select_from(found))
+    def _count_statement(self, filters: frozenset[str], within: Scope) -> Statement:
+        found = self._rows.where(*self._conditions(filters, within)).subquery()
+        return Statement("How many rows there are.", select(func.count()).select_from(found))
 
-    def _conditions(self, filters: frozenset[str], reach: Reach) -> list[ColumnElement[bool]]:
-        conditions = [self._filters[name] for name in sorted(filters)]
-        return conditions + self._reached(reach)
-
-    def _reached(self, reach: Reach) -> list[ColumnElement[bool]]:
-        """As `visible` says; one condition by itself can be served by an index."""
-        if reach is Reach.ALL:
-            return []
-        if reach is Reach.PROJECTS:
-            return [projects.c.owner_id == bindparam("caller_id", type_=Uuid)]
-        return [self._agents_own]
+    def _conditions(self, filters: frozenset[str], within: Scope) -> list[ColumnElement[bool]]:
+        return [*(self._filters[name] for name in sorted(filters)), self._scopes[within]]
 
 
-def _reach(caller: Caller) -> Reach:
-    if isinstance(caller, User):
-        return Reach.ALL if caller.is_superuser else Reach.PROJECTS
-    return Reach.AGENT
+def _scopes(
+    agent_id: ColumnElement[Any] | None, agent_index: ColumnElement[bool] | None
+) -> Mapping[Scope, ColumnElement[bool]]:
+    """The condition of each scope: one by itself can be served by an index."""
+    reached = reached_by(RIGHTS, projects.c.owner_id, agent_id)
+    agents = reached.get(Scope.AGENT, false())
+    return {
+        Scope.ALL: true(),
+        Scope.PROJECTS: reached[Scope.PROJECTS],
+        Scope.AGENT: agents if agent_index is None else and_(agents, agent_index),
+    }
 
 
 def _page_of(

@@ -76,7 +76,7 @@ class Pager:
     ) -> Page:
         """The page that a request asks for. `orders` are the fields to order by.
 
-        `parse` makes the key of an order out of its JSON, where that is not the key itself.
+        `parse` makes the key of an order out of its JSON, if that is not the key itself.
         Raises Refusal(INVALID_ORDER_BY) and Refusal(INVALID_PAGE_TOKEN).
         """
         name = type(request).__name__
@@ -101,11 +101,11 @@ class Pager:
         rows: list[Record],
         message: Callable[[Record], M],
         *,
-        cut: bool,
+        truncated: bool,
     ) -> tuple[list[M], str]:
-        """The messages of a page, and the token of the next, where there is one.
+        """The messages of a page, and the token of the next page, empty if there is none.
 
-        It is there where `rows` has one more than the page, or was `cut`.
+        There is one if `rows` has one more than the page, or was `truncated`.
         """
         messages: list[M] = []
         left = PAGE_BYTES
@@ -115,7 +115,7 @@ class Pager:
             if left < 0 and messages:
                 break
             messages.append(built)
-        if len(messages) == len(rows) and not cut:
+        if len(messages) == len(rows) and not truncated:
             return messages, ""
         return messages, self.token(page, filters, rows[len(messages) - 1])
 

@@ -1,10 +1,12 @@
 """Requests are checked against the rules that stand in the protos, in one place."""
 
-import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import Any, Generic, TypeVar, cast
+from uuid import UUID
 
 import protovalidate
 from google.api import field_behavior_pb2
@@ -29,6 +31,46 @@ RULES = validation_rules.DESCRIPTOR.extensions_by_name["field"]
 SET_BY_SERVICE = ("id", "status", "revision")
 
 
+def _itself(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed(Generic[T]):
+    """What a request says, or the refusal of it, which is raised when its turn comes.
+
+    A request is parsed before anything is done, but access comes before content: what a request
+    is refused for depends on what its caller may.
+    """
+
+    _value: T | None
+    refusal: Refusal | None
+
+    @property
+    def value(self) -> T:
+        """What the request says. Raises the refusal."""
+        if self.refusal is not None:
+            raise self.refusal
+        return cast(T, self._value)
+
+
+def parse(read: Callable[..., T], *arguments: Any) -> Parsed[T]:
+    """What `read` makes of its arguments, the first of which is a request."""
+    try:
+        return Parsed(read(*arguments), None)
+    except Refusal as refusal:
+        return Parsed(None, refusal)
+
+
+def as_uuid(text: str) -> UUID | None:
+    """The id, None if it is not one in the 36-character form."""
+    try:
+        known = UUID(text)
+    except ValueError:
+        return None
+    return known if str(known) == text.lower() else None
+
+
 def validate(request: Message) -> None:
     """Check a request. Raises Refusal(INVALID_FIELD) with one violation per bad field."""
     _refuse(_violations(request))
@@ -40,9 +82,9 @@ def validate_new(request: Message, resource: str) -> None:
     Raises Refusal(INVALID_FIELD).
     """
     created: Message = getattr(request, resource)
+    missing = _missing(created, resource, _required(created.DESCRIPTOR))
     ignored = {f"{resource}.{name}" for name in SET_BY_SERVICE}
-    wrong = (v for v in _violations(request) if v.subject not in ignored)
-    _refuse([*_missing(created, resource, _required(created)), *wrong])
+    _refuse([*missing, *(v for v in _violations(request) if v.subject not in ignored)])
 
 
 def validate_changes(request: Any, resource: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
@@ -55,22 +97,14 @@ def validate_changes(request: Any, resource: str, allowed: tuple[str, ...]) -> t
     looked_at = type(request)(
         request_id=request.request_id, **{resource: _only(given, (*names, "id", "revision"))}
     )
-    required = ["id", *(name for name in _required(given) if name in names)]
+    required = ["id", *(name for name in _required(given.DESCRIPTOR) if name in names)]
     _refuse([*_missing(given, resource, required), *_violations(looked_at)])
     return names
 
 
-async def read_after_access(read: Callable[[], T], access: Callable[[], Awaitable[object]]) -> T:
-    """Read what a request says; where that is refused, the refusal of access comes first.
-
-    Access is decided by the statement that does the work. Only a request that never gets that far
-    has to ask for it by itself.
-    """
-    try:
-        return read()
-    except Refusal:
-        await access()
-        raise
+def optional(message: Message, name: str, of: Callable[[Any], Any] = _itself) -> Any:
+    """What `of` makes of the optional field `name`, None if it is not set."""
+    return of(getattr(message, name)) if message.HasField(name) else None
 
 
 def struct(message: Message, name: str, path: str, limit: int) -> dict[str, Any] | None:
@@ -141,69 +175,61 @@ def _is_set(resource: Message, name: str) -> bool:
     return resource.HasField(name) if field.has_presence else bool(getattr(resource, name))
 
 
-def _required(resource: Message) -> list[str]:
-    return [f.name for f in resource.DESCRIPTOR.fields if REQUIRED in _behaviors(f)]
+@cache
+def _required(kind: Any) -> tuple[str, ...]:
+    options = ((f.name, f.GetOptions().Extensions) for f in kind.fields)
+    return tuple(name for name, of in options if REQUIRED in of[field_behavior_pb2.field_behavior])
 
 
-def _behaviors(field: Any) -> Iterable[int]:
-    behaviors: Iterable[int] = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
-    return behaviors
+def _missing(resource: Message, path: str, names: Iterable[str]) -> list[Violation]:
+    return [Violation(f"{path}.{n}", "is required") for n in names if not _is_set(resource, n)]
 
 
-def _missing(resource: Message, path: str, names: Iterable[str]) -> Iterator[Violation]:
-    return (
-        Violation(f"{path}.{name}", "is required") for name in names if not _is_set(resource, name)
-    )
-
-
-def _violations(request: Message) -> Iterator[Violation]:
-    if _can_be_large(request.DESCRIPTOR):
-        # protovalidate looks at each item of a list that is too long, which takes minutes and GiB.
-        if found := list(_too_long(request)):
-            return iter(found)
-        request = _without_structs(request)
+def _violations(request: Message) -> Iterable[Violation]:
+    kind = request.DESCRIPTOR
+    # protovalidate looks at each item of a list that is too long, which takes minutes and GiB.
+    too_long = [(path, limit) for path, items, limit in _lists(kind) if len(items(request)) > limit]
+    if too_long:
+        return [Violation(p, f"must contain no more than {limit} item(s)") for p, limit in too_long]
+    structs = [(of, name) for of, name in _structs(kind) if of(request).HasField(name)]
+    if structs:
+        # No rule speaks of what is in them, and a large one takes protovalidate seconds.
+        copy = type(request)()
+        copy.CopyFrom(request)
+        for of, name in structs:
+            of(copy).ClearField(name)
+        request = copy
     return map(_violation, protovalidate.collect_violations(request))
 
 
 @cache
-def _can_be_large(kind: Any) -> bool:
-    return any(
-        field.is_repeated
-        or field.message_type is Struct.DESCRIPTOR
-        or (field.message_type and _can_be_large(field.message_type))
-        for field in kind.fields
-    )
-
-
-def _without_structs(request: Message) -> Message:
-    # No rule speaks of what is in them, and a large one takes protovalidate seconds.
-    copy = type(request)()
-    copy.CopyFrom(request)
-    _clear_structs(copy)
-    return copy
-
-
-def _clear_structs(message: Message) -> None:
-    for field, value in message.ListFields():
-        if field.message_type is Struct.DESCRIPTOR:
-            message.ClearField(field.name)
-        elif field.message_type and not field.is_repeated:
-            _clear_structs(value)
-
-
-def _too_long(message: Message, path: str = "") -> Iterator[Violation]:
-    """The lists in a message that have too many items."""
-    for field, value in message.ListFields():
-        if field.is_repeated:
-            if len(value) > (limit := _maximum_items(field)):
-                yield Violation(path + field.name, f"must contain no more than {limit} item(s)")
-        elif field.message_type:
-            yield from _too_long(value, f"{path}{field.name}.")
+def _lists(kind: Any) -> tuple[tuple[str, Callable[[Any], Any], int], ...]:
+    """The lists in messages of a kind that have a limit: path, getter, limit."""
+    found = ((path, _maximum_items(field)) for path, field in _fields(kind) if field.is_repeated)
+    return tuple((path, attrgetter(path), limit) for path, limit in found if limit)
 
 
 @cache
-def _maximum_items(field: Any) -> float:
-    return field.GetOptions().Extensions[RULES].repeated.max_items or math.inf
+def _structs(kind: Any) -> tuple[tuple[Callable[[Any], Any], str], ...]:
+    """The Structs in messages of a kind: a getter of the message that has it, and its name."""
+    paths = [path for path, field in _fields(kind) if field.message_type is Struct.DESCRIPTOR]
+    split = (path.rpartition(".") for path in paths)
+    return tuple((attrgetter(of) if of else _itself, name) for of, _, name in split)
+
+
+def _fields(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each field of a kind of message and of the messages in it, by its path."""
+    for field in kind.fields:
+        path = prefix + field.name
+        yield path, field
+        nested = field.message_type
+        if nested and not field.is_repeated and nested is not Struct.DESCRIPTOR:
+            yield from _fields(nested, f"{path}.")
+
+
+def _maximum_items(field: Any) -> int:
+    limit: int = field.GetOptions().Extensions[RULES].repeated.max_items
+    return limit
 
 
 def _refuse(violations: Iterable[Violation]) -> None:

@@ -1,4 +1,4 @@
-"""The dependencies of a task in the database: held, checked, written."""
+"""The dependencies of a task in the database: locked, checked, written."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -11,12 +11,12 @@ from task_service.tasks.dependencies import Facts, require_possible
 from task_service.tasks.queries import TASKS
 
 
-async def hold(connection: Connection, caller: Caller, task_id: UUID) -> Record:
+async def lock(connection: Connection, caller: Caller, task_id: UUID) -> Record:
     """Lock the graph of a task's project, then the task, and answer it.
 
     Two changes of one graph wait for each other, so that they cannot close a circle together.
     """
-    await queries.LOCK_GRAPH.row(connection, id=task_id, **caller.rights)
+    await queries.LOCK_GRAPH.row(connection, caller.rights, id=task_id)
     return await TASKS.lock(connection, caller, task_id)
 
 
@@ -26,14 +26,14 @@ async def require(
     task_id: UUID | None,
     wanted: Sequence[UUID],
     *,
-    held: bool,
+    locked: bool,
 ) -> None:
-    """Raise Refusal(DEPENDENCY_…) where a task of the project cannot depend on these.
+    """Raise Refusal(DEPENDENCY_…) if a task of the project cannot depend on these.
 
-    `task_id` is None for a task that nothing can depend on yet. With `held` they cannot change
+    `task_id` is None for a task that nothing can depend on yet. With `locked` they cannot change
     until the end of the transaction.
     """
-    statement = queries.HELD_DEPENDENCIES if held else queries.DEPENDENCIES
+    statement = queries.LOCK_DEPENDENCIES if locked else queries.DEPENDENCIES
     rows = await statement.rows(connection, project_id=project_id, ids=wanted)
     statuses = {row["id"]: row["status"] for row in rows}
     elsewhere: set[UUID] = set()
@@ -48,14 +48,19 @@ async def require(
     require_possible(wanted, Facts(statuses, elsewhere, dependents))
 
 
-async def write(connection: Connection, task: Record) -> None:
-    """Make the edges of a task what the list says that was written in this transaction."""
-    ids = listed(task)
-    await queries.DROP_EDGES.run(connection, project_id=task["project_id"], id=task["id"], ids=ids)
-    await queries.ADD_EDGES.run(connection, project_id=task["project_id"], id=task["id"], ids=ids)
+async def write(connection: Connection, task: Record, *, is_new: bool) -> None:
+    """Make the edges of a task what the list says that was written in this transaction.
+
+    Raises Refusal(DEPENDENCY_…). Nothing can depend on a new task yet.
+    """
+    project_id, task_id = task["project_id"], task["id"]
+    ids = list(map(UUID, task["dependencies"]))
+    await require(connection, project_id, None if is_new else task_id, ids, locked=True)
+    await queries.DROP_EDGES.run(connection, project_id=project_id, id=task_id, ids=ids)
+    await queries.ADD_EDGES.run(connection, project_id=project_id, id=task_id, ids=ids)
 
 
-async def release(connection: Connection, task: Record, *, force: bool) -> None:
+async def detach(connection: Connection, task: Record, *, force: bool) -> None:
     """Let nothing depend on a task: with `force` by removing the edges, else by refusing.
 
     Raises Refusal(TASK_HAS_DEPENDENTS).
@@ -73,8 +78,3 @@ async def release(connection: Connection, task: Record, *, force: bool) -> None:
                 Violation(str(row["task_id"]), "depends on it", reason.name) for row in rows
             ],
         )
-
-
-def listed(task: Record) -> list[UUID]:
-    """The ids in a task's list of dependencies."""
-    return list(map(UUID, task["dependencies"]))

@@ -1,6 +1,8 @@
 """Tasks between the wire and the rules."""
 
 from collections.abc import Callable
+from functools import partial
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +14,7 @@ from shared.resources.listing import Listing, Query
 from shared.resources.pagination import Pager, instant
 from shared.resources.validation import (
     KIB,
+    optional,
     struct,
     timestamp,
     validate,
@@ -78,7 +81,7 @@ def task(row: Record) -> pb.Task:
 def listing(found: Listing, pager: Pager) -> pb.ListTasksResponse:
     """A page of rows."""
     query = found.query
-    tasks, token = pager.fit(query.page, query.filters, found.rows, task, cut=found.cut)
+    tasks, token = pager.fit(query.page, query.filters, found.rows, task, truncated=found.truncated)
     return pb.ListTasksResponse(tasks=tasks, next_page_token=token, total_size=found.total)
 
 
@@ -102,14 +105,6 @@ def changes(request: pb.UpdateTaskRequest) -> dict[str, Any]:
     """The columns that an update changes."""
     names = validate_changes(request, "task", tuple(COLUMNS))
     return {name: COLUMNS[name](request.task) for name in names}
-
-
-def changes_dependencies(request: pb.UpdateTaskRequest) -> bool:
-    """Whether dependencies are among what an update changes."""
-    paths = request.update_mask.paths
-    if not paths:
-        return bool(request.task.dependencies)
-    return "dependencies" in paths or "*" in paths
 
 
 def revision(request: pb.DeleteTaskRequest) -> int:
@@ -142,7 +137,7 @@ def new_status(request: pb.UpdateTaskStatusRequest) -> dict[str, Any]:
 def dependencies(request: pb.VerifyDependenciesRequest) -> list[UUID]:
     """The dependencies that are asked about."""
     validate(request)
-    return _ids(request)
+    return list(map(UUID, _ids(request)))
 
 
 def query(request: pb.ListTasksRequest, pager: Pager) -> Query:
@@ -173,9 +168,9 @@ def _assigned(task: pb.Task) -> dict[str, UUID | None]:
     return Assignee(UUID(task.assigned_to), FROM_TYPE[task.assigned_to_type]).columns
 
 
-def _ids(message: pb.Task | pb.VerifyDependenciesRequest) -> list[UUID]:
-    """Distinct also where the same id is written in two ways."""
-    return list(dict.fromkeys(map(UUID, message.dependencies)))
+def _ids(message: pb.Task | pb.VerifyDependenciesRequest) -> list[str]:
+    """Distinct also if the same id is written in two ways."""
+    return list(dict.fromkeys(str(UUID(text)) for text in message.dependencies))
 
 
 def _text(value: UUID | None) -> str | None:
@@ -184,11 +179,11 @@ def _text(value: UUID | None) -> str | None:
 
 # What a client may set and change. Each is read by itself: what is not changed is not looked at.
 COLUMNS: dict[str, Callable[[pb.Task], Any]] = {
-    "room_id": lambda task: UUID(task.room_id) if task.HasField("room_id") else None,
-    "title": lambda task: task.title,
-    "description": lambda task: task.description if task.HasField("description") else None,
+    "room_id": partial(optional, name="room_id", of=UUID),
+    "title": attrgetter("title"),
+    "description": partial(optional, name="description"),
     "priority": lambda task: FROM_PRIORITY[task.priority],
-    "dependencies": lambda task: list(map(str, _ids(task))),
-    "due_date": lambda task: timestamp(task, "due_date", "task.due_date"),
-    "result": lambda task: struct(task, "result", "task.result", RESULT_BYTES),
+    "dependencies": _ids,
+    "due_date": partial(timestamp, name="due_date", path="task.due_date"),
+    "result": partial(struct, name="result", path="task.result", limit=RESULT_BYTES),
 }

@@ -1,6 +1,5 @@
 """Every statement on tasks and the edges between them."""
 
-from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -23,7 +22,6 @@ from sqlalchemy import (
     extract,
     func,
     literal,
-    literal_column,
     null,
     select,
     text,
@@ -31,58 +29,32 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.auth.access import visible
+from shared.auth.access import RIGHTS, visible
 from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.listing import Lister
 from shared.resources.pagination import DEFAULT_PAGE_SIZE
-from shared.resources.project_scoped import Owned, new_values
+from shared.resources.project_scoped import ProjectScopedTable, new_values
 from shared.schema import agents, projects, task_dependencies, tasks, users
 from task_service.tasks.lifecycle import ENDED
 
 DEPENDENTS_NAMED = 100
 FOREVER = 9 * 10**18
 
-TASKS = Owned(tasks, Reason.TASK_NOT_FOUND, tasks.c.assigned_agent_id)
+TASKS = ProjectScopedTable(tasks, Reason.TASK_NOT_FOUND, tasks.c.assigned_agent_id)
 
 _id = bindparam("id", type_=Uuid)
 _ids = any_(bindparam("ids", type_=ARRAY(Uuid)))
 _project_id = bindparam("project_id", type_=Uuid)
-_agent = bindparam("caller_agent_id", type_=Uuid)
 _edges = task_dependencies.c
 
-# Creates a task. Its edges are added by ADD_EDGES, in the same transaction.
-CREATE = TASKS.insert(
-    (
-        "id",
-        "project_id",
-        "room_id",
-        "title",
-        "description",
-        "priority",
-        "assigned_agent_id",
-        "assigned_user_id",
-        "created_by",
-        "dependencies",
-        "due_date",
-        "result",
-    )
-)
 
-
-@lru_cache(maxsize=256)
-def update_fields(names: frozenset[str]) -> Statement:
-    """Changes these columns."""
-    return TASKS.update(new_values(tasks, sorted(names)))
-
-
-@lru_cache(maxsize=2)
-def move(*, with_result: bool) -> Statement:
-    """Moves the status from one of `sources`, by the database's clock; a result comes with it."""
-    values = new_values(tasks, ["status", "result"] if with_result else ["status"])
+def _move(purpose: str, *names: str) -> Statement:
+    values = new_values(tasks, names)
     status = values["status"]
     started = func.coalesce(tasks.c.started_at, func.now())
-    return TASKS.update(
+    return TASKS.changing(
+        purpose,
         {
             **values,
             "started_at": case(
@@ -99,27 +71,33 @@ def move(*, with_result: bool) -> Statement:
     )
 
 
-def _assign(assignees: Table) -> Statement:
-    # Whoever deletes an assignee locks it before its tasks; so does whoever assigns one.
-    held = select(assignees.c.id).where(assignees.c.id == bindparam("assignee_id", type_=Uuid))
-    return TASKS.update(
+MOVE = _move("Moves the status of a task from one of `sources`, by the database's clock.", "status")
+MOVE_WITH_RESULT = _move("The same, and keeps a result.", "status", "result")
+
+
+def _assign(purpose: str, assignees: Table) -> Statement:
+    # A deletion of an assignee locks it before its tasks; so does an assignment.
+    assignee = select(assignees.c.id).where(assignees.c.id == bindparam("assignee_id", type_=Uuid))
+    return TASKS.changing(
+        purpose,
         new_values(tasks, ["assigned_agent_id", "assigned_user_id"]),
-        first=held.with_for_update(read=True, key_share=True).cte("assignee"),
+        first=assignee.with_for_update(read=True, key_share=True).cte("assignee"),
     )
 
 
-# Assigns a task to the agent, or to the user, with the id `assignee_id`.
-ASSIGN = {"agent": _assign(agents), "user": _assign(users)}
+ASSIGN_AGENT = _assign("Assigns a task to the agent `assignee_id`.", agents)
+ASSIGN_USER = _assign("Assigns a task to the user `assignee_id`.", users)
 
-# Takes the assignee off a task.
-UNASSIGN = TASKS.update({"assigned_agent_id": null(), "assigned_user_id": null()})
+UNASSIGN = TASKS.changing(
+    "Takes the assignee off a task.", {"assigned_agent_id": null(), "assigned_user_id": null()}
+)
 
-# Holds the graph of the task's project: one transaction at a time changes existing edges in it.
 LOCK_GRAPH = Statement(
+    "Locks the graph of a task's project: one transaction at a time changes existing edges in it.",
     select(projects.c.id)
     .select_from(TASKS.with_project)
     .where(tasks.c.id == _id, visible(projects.c.owner_id))
-    .with_for_update(of=projects, key_share=True)
+    .with_for_update(of=projects, key_share=True),
 )
 
 _dependencies = (
@@ -127,14 +105,16 @@ _dependencies = (
     .where(tasks.c.id == _ids, tasks.c.project_id == _project_id)
     .order_by(tasks.c.id)
 )
-# Those of the tasks that are of the project.
-DEPENDENCIES = Statement(_dependencies)
+DEPENDENCIES = Statement("Those of the tasks that are of the project.", _dependencies)
 
-# The same, and their statuses stay what they are until the end of the transaction.
-HELD_DEPENDENCIES = Statement(_dependencies.with_for_update(read=True))
+LOCK_DEPENDENCIES = Statement(
+    "The same, locked: their statuses stay what they are until the end of the transaction.",
+    _dependencies.with_for_update(read=True),
+)
 
-# Those of the tasks that exist at all.
-EXISTING = Statement(select(tasks.c.id).where(tasks.c.id == _ids))
+EXISTING = Statement(
+    "Those of the tasks that exist at all.", select(tasks.c.id).where(tasks.c.id == _ids)
+)
 
 _dependents = select(_id.label("task_id")).cte("dependents", recursive=True)
 _dependents = _dependents.union(
@@ -142,47 +122,47 @@ _dependents = _dependents.union(
         _edges.project_id == _project_id, _edges.depends_on_id == _dependents.c.task_id
     )
 )
-# Those of the tasks that depend on the task `id`, directly or through others, or are that task.
-DEPENDENTS_AMONG = Statement(select(_dependents.c.task_id).where(_dependents.c.task_id == _ids))
-
-# Removes the edges of a task to all but these.
-DROP_EDGES = Statement(
-    delete(task_dependencies).where(
-        _edges.project_id == _project_id, _edges.task_id == _id, ~(_edges.depends_on_id == _ids)
-    )
+DEPENDENTS_AMONG = Statement(
+    "Those of the tasks that depend on the task `id`, directly or through others, or are it.",
+    select(_dependents.c.task_id).where(_dependents.c.task_id == _ids),
 )
 
-# Adds the edges of a task to these that it has not yet.
+DROP_EDGES = Statement(
+    "Removes the edges of a task to all but these.",
+    delete(task_dependencies).where(
+        _edges.project_id == _project_id, _edges.task_id == _id, ~(_edges.depends_on_id == _ids)
+    ),
+)
+
 ADD_EDGES = Statement(
+    "Adds the edges of a task to these that it has not yet.",
     insert(task_dependencies)
     .from_select(
         ["project_id", "task_id", "depends_on_id"],
         select(_project_id, _id, func.unnest(bindparam("ids", type_=ARRAY(Uuid)))),
     )
-    .on_conflict_do_nothing()
+    .on_conflict_do_nothing(),
 )
 
 _upon = and_(_edges.project_id == _project_id, _edges.depends_on_id == _id)
-# The first of the tasks that depend directly on a task.
 DEPENDENTS = Statement(
-    select(_edges.task_id).where(_upon).order_by(_edges.task_id).limit(DEPENDENTS_NAMED)
+    "The first of the tasks that depend directly on a task.",
+    select(_edges.task_id).where(_upon).order_by(_edges.task_id).limit(DEPENDENTS_NAMED),
 )
 
-# Takes a task out of the lists of those that depend on it ...
 UNLIST = Statement(
+    "Takes a task out of the lists of those that depend on it.",
     update(tasks)
     .where(tasks.c.project_id == _project_id, tasks.c.id.in_(select(_edges.task_id).where(_upon)))
     .values(
         dependencies=tasks.c.dependencies.op("-")(cast(_id, Text)),
         revision=tasks.c.revision + 1,
         updated_at=func.now(),
-    )
+    ),
 )
-# ... and removes the edges.
-DROP_EDGES_UPON = Statement(delete(task_dependencies).where(_upon))
-
-# Deletes a task; its edges to others go with it by their foreign key.
-DELETE = Statement(delete(tasks).where(tasks.c.id == _id))
+DROP_EDGES_UPON = Statement(
+    "Removes the edges of others to a task.", delete(task_dependencies).where(_upon)
+)
 
 
 def _due(without: int) -> ColumnElement[int]:
@@ -199,9 +179,7 @@ def _urgency(without: int) -> ColumnElement[int]:
     return case(ranks, value=tasks.c.priority, else_=literal(without, Integer))
 
 
-_overdue: ColumnElement[Any] = and_(
-    tasks.c.due_date < func.now(), tasks.c.status.not_in([literal_column(f"'{s}'") for s in ENDED])
-)
+_overdue: ColumnElement[Any] = and_(tasks.c.due_date < func.now(), tasks.c.status.not_in(ENDED))
 _title_part = func.lower(bindparam("title_contains", type_=Text))
 
 LIST = Lister(
@@ -230,8 +208,9 @@ LIST = Lister(
         "priority": _urgency(without=5),
         "priority desc": _urgency(without=0),
     },
-    weight=lambda row: len(row["description"] or "") + len(orjson.dumps(row["result"])),
-    portion=DEFAULT_PAGE_SIZE + 1,
-    # The second follows from the first, and is what an index in the order of lists begins with.
-    agents_own=and_(tasks.c.assigned_agent_id == _agent, tasks.c.assigned_to == _agent),
+    row_bytes=lambda row: len(row["description"] or "") + len(orjson.dumps(row["result"])),
+    batch_size=DEFAULT_PAGE_SIZE + 1,
+    agent_id=tasks.c.assigned_agent_id,
+    # It follows from the condition above, and is what an index in the order of lists begins with.
+    agent_index=tasks.c.assigned_to == RIGHTS["caller_agent_id"],
 )

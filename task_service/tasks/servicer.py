@@ -1,14 +1,12 @@
 """TaskService: messages in, messages out."""
 
-from functools import partial
-
 from google.protobuf.empty_pb2 import Empty
 
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
-from shared.resources.idempotency import mutation
+from shared.resources.idempotency import idempotent_call
 from shared.resources.pagination import Pager
-from shared.resources.validation import validate
+from shared.resources.validation import parse, validate
 from tandem.task.v1 import task_service_pb2 as pb
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceServicer
 from task_service.tasks import messages
@@ -24,11 +22,9 @@ class TaskServicer(TaskServiceServicer):
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.Task:
         return await self._rules.create(
-            mutation(request, messages.task, pb.Task),
+            idempotent_call(request, messages.task, pb.Task),
             request.task.project_id,
-            partial(messages.new_task, request),
-            assigned=request.task.HasField("assigned_to"),
-            dependent=bool(request.task.dependencies),
+            parse(messages.new_task, request),
         )
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.Task:
@@ -37,54 +33,53 @@ class TaskServicer(TaskServiceServicer):
     async def ListTasks(
         self, request: pb.ListTasksRequest, context: Context
     ) -> pb.ListTasksResponse:
-        read = partial(messages.query, request, self._pager)
-        listing = await self._rules.list(caller(), request.project_id, read)
+        query = parse(messages.query, request, self._pager)
+        listing = await self._rules.list(caller(), request.project_id, query)
         return messages.listing(listing, self._pager)
 
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.Task:
         return await self._rules.update(
-            mutation(request, messages.task, pb.Task),
+            idempotent_call(request, messages.task, pb.Task),
             request.task.id,
             request.task.revision,
-            partial(messages.changes, request),
-            dependent=messages.changes_dependencies(request),
+            parse(messages.changes, request),
         )
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> Empty:
         return await self._rules.delete(
-            mutation(request, messages.deleted, Empty),
+            idempotent_call(request, messages.deleted, Empty),
             request.task_id,
-            partial(messages.revision, request),
+            parse(messages.revision, request),
             force=request.force,
         )
 
     async def AssignTask(self, request: pb.AssignTaskRequest, context: Context) -> pb.Task:
         return await self._rules.assign(
-            mutation(request, messages.task, pb.Task),
+            idempotent_call(request, messages.task, pb.Task),
             request.task_id,
-            partial(messages.assignee, request),
+            parse(messages.assignee, request),
         )
 
     async def UnassignTask(self, request: pb.UnassignTaskRequest, context: Context) -> pb.Task:
         return await self._rules.unassign(
-            mutation(request, messages.task, pb.Task),
+            idempotent_call(request, messages.task, pb.Task),
             request.task_id,
-            partial(validate, request),
+            parse(validate, request),
         )
 
     async def UpdateTaskStatus(
         self, request: pb.UpdateTaskStatusRequest, context: Context
     ) -> pb.Task:
         return await self._rules.move(
-            mutation(request, messages.task, pb.Task),
+            idempotent_call(request, messages.task, pb.Task),
             request.task_id,
-            partial(messages.new_status, request),
+            parse(messages.new_status, request),
         )
 
     async def VerifyDependencies(
         self, request: pb.VerifyDependenciesRequest, context: Context
     ) -> pb.VerifyDependenciesResponse:
         await self._rules.verify(
-            caller(), request.task_id, request.project_id, partial(messages.dependencies, request)
+            caller(), request.task_id, request.project_id, parse(messages.dependencies, request)
         )
         return pb.VerifyDependenciesResponse()

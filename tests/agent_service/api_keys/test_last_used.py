@@ -9,7 +9,7 @@ import pytest
 
 from agent_service.__main__ import build
 from agent_service.api_keys import last_used as usage
-from agent_service.api_keys.last_used import Uses
+from agent_service.api_keys.last_used import LastUsedWriter
 from tandem.agent.v1.auth_service_pb2 import ExchangeApiKeyRequest
 from tests.agent_service.api_keys.holder import Holder
 from tests.locks import under_way
@@ -92,7 +92,7 @@ async def test_two_processes_that_write_at_once_lose_nothing(holder: Holder) -> 
     """Each knows of other uses of the same keys, in the other order."""
     ids = await made(holder, 100)
     for round_number in range(10):
-        one, two = Uses(holder.world.database), Uses(holder.world.database)
+        one, two = LastUsedWriter(holder.world.database), LastUsedWriter(holder.world.database)
         at = NOON + round_number * 10 * SECOND
         for number, api_key_id in enumerate(ids):
             one.note(api_key_id, at + number % 2 * SECOND)
@@ -107,7 +107,7 @@ async def test_keys_are_locked_in_the_order_of_their_ids(holder: Holder, databas
     ids = sorted(await made(holder, 5))
     # It stands last in the table now, where a scan would find it last.
     await holder.world.execute("UPDATE agent_api_keys SET key_prefix = 'x' WHERE id = $1", ids[0])
-    uses = Uses(holder.world.database)
+    uses = LastUsedWriter(holder.world.database)
     for api_key_id in reversed(ids):
         uses.note(api_key_id, NOON)
     first = "SELECT FROM agent_api_keys WHERE id = $1 FOR UPDATE"
@@ -121,7 +121,7 @@ async def test_keys_are_locked_in_the_order_of_their_ids(holder: Holder, databas
 async def test_an_older_use_does_not_replace_a_newer_one(holder: Holder) -> None:
     ids = await made(holder, 1)
     for first, second in ((NOON, NOON - SECOND), (NOON - SECOND, NOON - 2 * SECOND)):
-        uses = Uses(holder.world.database)
+        uses = LastUsedWriter(holder.world.database)
         uses.note(ids[0], first)
         uses.note(ids[0], second)
         await uses.close()
@@ -129,13 +129,13 @@ async def test_an_older_use_does_not_replace_a_newer_one(holder: Holder) -> None
 
 
 async def test_an_unused_one_writes_nothing_and_closes(holder: Holder) -> None:
-    await Uses(holder.world.database).close()
+    await LastUsedWriter(holder.world.database).close()
 
 
 async def test_a_key_that_is_gone_is_in_nobodys_way(holder: Holder) -> None:
     ids = await made(holder, 2)
     await holder.world.execute("DELETE FROM agent_api_keys WHERE id = $1", ids[0])
-    uses = Uses(holder.world.database)
+    uses = LastUsedWriter(holder.world.database)
     for api_key_id in ids:
         uses.note(api_key_id, NOON)
     await uses.close()
@@ -148,7 +148,7 @@ async def test_what_could_not_be_written_is_written_later(
     monkeypatch.setattr(usage, "FLUSH_SECONDS", 0.1)
     ids = await made(holder, 5)
     await holder.world.execute("ALTER TABLE agent_api_keys RENAME TO gone")
-    uses = Uses(holder.world.database)
+    uses = LastUsedWriter(holder.world.database)
     for api_key_id in ids:
         uses.note(api_key_id, NOON)
     await asyncio.sleep(0.5)
@@ -164,7 +164,7 @@ async def test_a_connection_that_is_cut_while_it_writes_loses_nothing(
 ) -> None:
     monkeypatch.setattr(usage, "FLUSH_SECONDS", 0.1)
     ids = await made(holder, 5)
-    uses = Uses(holder.world.database)
+    uses = LastUsedWriter(holder.world.database)
     async with under_way(database_url, "LOCK TABLE agent_api_keys") as blocked:
         for api_key_id in ids:
             uses.note(api_key_id, NOON)
@@ -177,7 +177,7 @@ async def test_a_connection_that_is_cut_while_it_writes_loses_nothing(
 async def test_a_close_without_a_database_ends(holder: Holder) -> None:
     ids = await made(holder, 1)
     await holder.world.execute("ALTER TABLE agent_api_keys RENAME TO gone")
-    uses = Uses(holder.world.database)
+    uses = LastUsedWriter(holder.world.database)
     uses.note(ids[0], NOON)
     async with asyncio.timeout(5):
         await uses.close()
@@ -188,7 +188,7 @@ async def test_no_more_keys_are_remembered_than_are_allowed(
 ) -> None:
     monkeypatch.setattr(usage, "KEYS", 2)
     ids = await made(holder, 3)
-    uses = Uses(holder.world.database)
+    uses = LastUsedWriter(holder.world.database)
     for at in (NOON, NOON + SECOND):
         for api_key_id in ids:
             uses.note(api_key_id, at)

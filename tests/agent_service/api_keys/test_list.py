@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from agent_service.api_keys.queries import LIST
+from shared.auth.access import Scope
 from shared.errors import Reason
-from shared.resources.listing import Reach
 from shared.resources.pagination import Order
 from tandem.agent.v1.auth_service_pb2 import (
     API_KEY_STATUS_ACTIVE,
@@ -17,6 +17,7 @@ from tandem.agent.v1.auth_service_pb2 import (
     ListApiKeysRequest,
 )
 from tests.agent_service.api_keys.holder import Holder
+from tests.plans import plan_of
 from tests.refusals import refused
 
 # A key of one agent in each of many projects.
@@ -138,11 +139,14 @@ async def test_a_list_is_served_by_its_index(holder: Holder) -> None:
         await holder.world.execute(filling)
     await holder.world.execute("ANALYZE")
     newest = Order("created_at", descending=True)
-    statement = LIST._build_page(frozenset({"agent_id"}), newest, False, Reach.PROJECTS)
-    statement.sql = f"EXPLAIN {statement.sql}"
-    parameters = {"agent_id": holder.agent.id, "caller_id": holder.owner.id, "row_limit": 51}
-    plan = await holder.world.database.read(lambda c: statement.rows(c, **parameters))
-    shown = "\n".join(line[0] for line in plan)
+    statement = LIST.page_statement(frozenset({"agent_id"}), newest, False, Scope.PROJECTS)
+    shown = await plan_of(
+        holder.world.database,
+        statement,
+        agent_id=UUID(holder.agent.id),
+        caller_id=holder.owner.id,
+        row_limit=51,
+    )
     assert re.search(r"idx_agent_api_keys_agent_id.*\n *Index Cond: \(\(project_id = ", shown), (
         shown
     )

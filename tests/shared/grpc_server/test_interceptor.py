@@ -14,8 +14,8 @@ from grpc_health.v1.health_pb2_grpc import (
 
 from agent_service.agents.rules import AgentRules
 from shared.errors import Reason, Refusal
-from shared.grpc_server.interceptor import Access, Interceptor
-from shared.grpc_server.server import Server, Service, StartError, _Registrar
+from shared.grpc_server.interceptor import Access, Interceptor, Registrar
+from shared.grpc_server.server import Server, Service, StartError
 from tandem.agent.v1.agent_service_pb2 import GetAgentRequest
 from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
 from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
@@ -200,7 +200,7 @@ async def streaming(servicer: Streams) -> tuple[Any, Callable[[], Awaitable[obje
     """A server with one stream behind the interceptor, and a stub for it."""
     server = grpc.aio.server()
     access = {"/grpc.health.v1.Health/Watch": Access.OPEN}
-    registrar: Any = _Registrar(server, Interceptor(None, access))  # type: ignore[arg-type]
+    registrar: Any = Registrar(server, Interceptor(None, access))  # type: ignore[arg-type]
     add_HealthServicer_to_server(servicer, registrar)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -22,14 +22,14 @@ async def fetched(world: World, database: Database, weight: int, size: int) -> t
         projects.c.id,
         filters={},
         orders={"slug": projects.c.slug},
-        weight=lambda _row: weight,
-        portion=10,
+        row_bytes=lambda _row: weight,
+        batch_size=10,
     )
     caller = User(alice.id, "alice", "alice@example.com", None, is_superuser=False)
     query = Query({}, Page("projects", size, BY_SLUG, None, include_total=False))
     listing = await database.read(lambda c: lister.run(c, caller, query))
     assert [row["slug"] for row in listing.rows] == [f"p{n:02}" for n in range(len(listing.rows))]
-    return len(listing.rows), listing.cut
+    return len(listing.rows), listing.truncated
 
 
 async def test_light_rows_are_fetched_to_the_end(world: World, database: Database) -> None:

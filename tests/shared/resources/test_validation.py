@@ -12,9 +12,9 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import Reason, Refusal, invalid_field
+from shared.errors import Refusal, invalid_field
 from shared.resources.validation import (
-    read_after_access,
+    parse,
     struct,
     timestamp,
     validate,
@@ -168,23 +168,12 @@ def test_what_is_not_changed_is_not_looked_at() -> None:
     assert validate_changes(request, "agent", CHANGEABLE) == ("nickname",)
 
 
-async def test_access_is_asked_for_only_by_what_is_refused() -> None:
-    asked = []
-
-    async def access() -> None:
-        asked.append(True)
-
-    def bad() -> None:
+def test_what_is_refused_is_refused_when_its_turn_comes() -> None:
+    def bad(_request: str) -> None:
         raise invalid_field("x", "is wrong")
 
-    assert await read_after_access(lambda: 1, access) == 1
-    assert asked == []
+    assert parse(len, "abc").value == 3
+    parsed = parse(bad, "abc")
+    assert parsed.refusal is not None
     with pytest.raises(Refusal, match="x is wrong"):
-        await read_after_access(bad, access)
-    assert asked == [True]
-
-    async def no_access() -> None:
-        raise Refusal(Reason.NOT_PROJECT_OWNER, "Not yours.")
-
-    with pytest.raises(Refusal, match="Not yours"):
-        await read_after_access(bad, no_access)
+        _ = parsed.value

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
+from shared.auth.access import Scope
 from shared.errors import Reason
-from shared.resources.listing import Reach
 from shared.resources.pagination import Order
 from tandem.task.v1.task_service_pb2 import (
     ASSIGNEE_TYPE_AGENT,
@@ -26,6 +26,7 @@ from tandem.task.v1.task_service_pb2 import (
     ListTasksResponse,
 )
 from task_service.tasks.queries import LIST
+from tests.plans import plan_of
 from tests.refusals import refused
 from tests.task_service.steps import completed, move
 from tests.task_service.tasks.test_create import room
@@ -332,10 +333,8 @@ async def test_an_agent_s_own_tasks_come_from_an_index_in_its_order(world: World
         await world.execute(MANY, UUID(project.id), UUID(agent.id))
     await world.execute("ANALYZE tasks")
     newest = Order("created_at", descending=True)
-    statement = LIST._build_page(frozenset(), newest, continued=False, reach=Reach.AGENT)
-    statement.sql = f"EXPLAIN {statement.sql}"
-    parameters = {"caller_agent_id": UUID(agents[0].id), "row_limit": 51}
-    plan = await world.database.read(lambda c: statement.rows(c, **parameters))
-    shown = "\n".join(line[0] for line in plan)
+    statement = LIST.page_statement(frozenset(), newest, continued=False, within=Scope.AGENT)
+    agent_id = UUID(agents[0].id)
+    shown = await plan_of(world.database, statement, caller_agent_id=agent_id, row_limit=51)
     assert "idx_tasks_assigned_to" in shown, shown
     assert "Sort" not in shown, shown

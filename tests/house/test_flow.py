@@ -1,0 +1,58 @@
+"""A call can be followed: through how many functions, in how many files, is part of the style."""
+
+import sys
+from collections.abc import Awaitable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tandem.agent.v1.agent_service_pb2 import Agent, UpdateAgentRequest
+from tandem.task.v1.task_service_pb2 import CreateTaskRequest, Task
+from tests.world import World
+
+ROOT = Path(__file__).parents[2]
+CODE = tuple(f"{ROOT / name}/" for name in ("agent_service", "task_service", "shared"))
+# Comprehensions are frames of their own before Python 3.12.
+NO_FUNCTIONS = ("<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>")
+MOST_FUNCTIONS, MOST_FILES = 45, 12
+
+
+async def functions(call: Awaitable[Any]) -> set[tuple[str, int]]:
+    """The functions of the services, by file and line, that a call passes through."""
+    passed: set[tuple[str, int]] = set()
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        code = frame.f_code
+        ours = code.co_filename.startswith(CODE) and code.co_name not in NO_FUNCTIONS
+        if event == "call" and ours:
+            passed.add((code.co_filename, code.co_firstlineno))
+
+    sys.setprofile(note)
+    try:
+        await call
+    finally:
+        sys.setprofile(None)
+    return passed
+
+
+def assert_short(passed: set[tuple[str, int]]) -> None:
+    shown = "\n".join(f"{file}:{line}" for file, line in sorted(passed))
+    assert 20 < len(passed) <= MOST_FUNCTIONS, f"{len(passed)} functions:\n{shown}"
+    files = {file for file, _ in passed}
+    assert len(files) <= MOST_FILES, f"{len(files)} files:\n{shown}"
+
+
+async def test_a_task_is_created_in_few_steps(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    request = CreateTaskRequest(task=Task(project_id=project.id, title="Task"))
+    await alice.tasks.CreateTask(request)  # caches are warm from here on
+    assert_short(await functions(alice.tasks.CreateTask(request)))
+
+
+async def test_an_agent_is_updated_in_few_steps(world: World) -> None:
+    alice = await world.user()
+    agent = await alice.agent(await alice.project())
+    request = UpdateAgentRequest(agent=Agent(id=agent.id, nickname="Scout"))
+    await alice.agents.UpdateAgent(request)
+    assert_short(await functions(alice.agents.UpdateAgent(request)))

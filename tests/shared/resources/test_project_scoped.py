@@ -1,0 +1,52 @@
+"""Access comes before content, and the columns of a statement are those of the values."""
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from shared.auth.caller import User
+from shared.database.transaction import Database
+from shared.errors import Reason, Refusal, invalid_field
+from shared.resources.project_scoped import PROJECTS
+from shared.resources.validation import Parsed
+from tests.world import World
+
+WRONG: Parsed[None] = Parsed(None, invalid_field("x", "is wrong"))
+
+
+def caller_of(user_id: UUID) -> User:
+    return User(user_id, "user", "user@example.com", None, is_superuser=False)
+
+
+async def test_access_is_refused_before_content(world: World, database: Database) -> None:
+    alice, stranger = await world.user(), await world.user()
+    project = await alice.project()
+
+    async def reason(user_id: UUID, project_id: str) -> Reason:
+        with pytest.raises(Refusal) as refused:
+            await database.read(
+                lambda c: PROJECTS.content(c, caller_of(user_id), project_id, WRONG)
+            )
+        return refused.value.reason
+
+    assert await reason(stranger.id, project.id) is Reason.NOT_PROJECT_OWNER
+    assert await reason(stranger.id, str(uuid4())) is Reason.PROJECT_NOT_FOUND
+    assert await reason(stranger.id, "malformed") is Reason.INVALID_FIELD
+    assert await reason(alice.id, project.id) is Reason.INVALID_FIELD
+
+
+async def test_content_alone_asks_for_no_access(world: World, database: Database) -> None:
+    """The statement that does the work decides access, in the same round trip."""
+    stranger = await world.user()
+    good = Parsed(7, None)
+    said = await database.read(
+        lambda c: PROJECTS.content(c, caller_of(stranger.id), str(uuid4()), good)
+    )
+    assert said == 7
+
+
+def test_a_column_that_the_table_has_not_cannot_be_written() -> None:
+    with pytest.raises(KeyError, match="nope"):
+        PROJECTS.update_columns(frozenset({"nope"}))
+    with pytest.raises(KeyError, match="nope"):
+        PROJECTS.insert_columns(frozenset({"nope"}))
