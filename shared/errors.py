@@ -1,6 +1,6 @@
-"""The one vocabulary of refusals: what a call may be answered instead of a result.
+"""The refusals of calls, with the reasons that clients branch on.
 
-Code raises a Refusal; `shared.grpc_server.status` alone makes a google.rpc.Status of it. The names
+Code raises a Refusal; only `shared.grpc_server.status` turns it into a google.rpc.Status. The names
 are those of ErrorReason in the protos, where each is documented.
 """
 
@@ -29,7 +29,7 @@ class Code(IntEnum):
 
 
 class Reason(Enum):
-    """Why. The value is the status code that goes with it."""
+    """Why a call is refused. Its `code` is the status code that goes with it."""
 
     def __init__(self, code: Code) -> None:
         self.code = code
@@ -93,9 +93,9 @@ class Violation:
 
 @dataclass(eq=False)
 class Refusal(Exception):
-    """A call that is refused, with what a client needs to go on.
+    """A call that is refused, with what a client needs to handle that.
 
-    `message` is one plain sentence, `retry_after` seconds.
+    `message` is one plain sentence; `retry_after` is in seconds.
     """
 
     reason: Reason
@@ -111,7 +111,7 @@ class Refusal(Exception):
 
 
 class Unimplemented(Exception):
-    """A method that is not served, or not as the service is configured; one plain sentence."""
+    """A method that is not implemented, or not available in this configuration; one sentence."""
 
 
 def invalid_field(path: str, description: str) -> Refusal:
@@ -126,7 +126,7 @@ def invalid_fields(violations: list[Violation]) -> Refusal:
 
 
 def not_found(reason: Reason, resource_id: UUID | str) -> Refusal:
-    """There is no such row; the kind of resource is in the reason's name (AGENT_NOT_FOUND)."""
+    """A row does not exist; the reason's name has the kind of resource (AGENT_NOT_FOUND)."""
     kind = reason.name.removesuffix("_NOT_FOUND").lower()
     return Refusal(
         reason,
@@ -137,35 +137,35 @@ def not_found(reason: Reason, resource_id: UUID | str) -> Refusal:
 
 
 def caller_inactive() -> Refusal:
-    """Who calls is gone, or may not call any more."""
-    message = "The user or agent whom the token names does not exist or may not call any more."
+    """The caller was deleted or deactivated, or its API key is no longer valid."""
+    message = "The caller that the token names does not exist, is inactive, or lost its API key."
     return Refusal(Reason.CALLER_INACTIVE, message)
 
 
 def not_allowed_for_agent() -> Refusal:
-    """An agent calls what is for users, or on what is neither itself nor a task of its own."""
-    message = "An agent may read and move itself and the tasks assigned to it, and nothing else."
+    """An agent calls a method for users, or on a row that is neither itself nor its own task."""
+    message = "Agents can access only themselves and the tasks assigned to them."
     return Refusal(Reason.NOT_ALLOWED_FOR_AGENT, message)
 
 
 def revision_mismatch(given: int, found: int) -> Refusal:
     """The row was changed since the caller read it."""
-    message = f"The revision given is {given}, but it is {found} now; read it again."
+    message = f"The revision is {found} now, not {given}; read the row again."
     return Refusal(Reason.REVISION_MISMATCH, message, metadata={"revision": str(found)})
 
 
 def conflict() -> Refusal:
     """Concurrent changes prevented this one; nothing was changed."""
-    message = "Concurrent changes got in each other's way; try again."
+    message = "The call conflicted with concurrent changes; try again."
     return Refusal(Reason.CONFLICT, message, retry_after=RETRY_AFTER_SECONDS)
 
 
 def invalid_transition(found: str, wanted: str, allowed: Iterable[str]) -> Refusal:
-    """The lifecycle has no such move."""
+    """The lifecycle does not allow this change of status."""
     names = ", ".join(allowed)
     return Refusal(
         Reason.INVALID_STATUS_TRANSITION,
-        f"The status cannot go from {found} to {wanted}; allowed: {names}.",
+        f"The status cannot change from {found} to {wanted}; allowed: {names}.",
         metadata={"from": found, "to": wanted, "allowed": names},
         preconditions=[Violation("status", f"allowed: {names}", "INVALID_STATUS_TRANSITION")],
     )

@@ -1,7 +1,7 @@
 """The gRPC health protocol: whether a process and each of its services serves.
 
 grpc_health's own servicer writes to a watcher under a lock that all watchers and the end of the
-server share: one who watches and reads nothing, which anybody may, would hold up all of them.
+server share. A client that watches without reading, which needs no authentication, would block all.
 """
 
 import asyncio
@@ -16,20 +16,20 @@ from shared.grpc_server.interceptor import Context
 
 
 class Health(HealthServicer):
-    """Knows the status of each service, and of "", the process."""
+    """Holds the status of each service, and of the process (the name "")."""
 
     def __init__(self) -> None:
         self._statuses: dict[str, Any] = {}
         self._changed = asyncio.Condition()
 
     async def set(self, services: Iterable[str], status: Any) -> None:
-        """Say that these have this status now."""
+        """Set the status of these services."""
         async with self._changed:
             self._statuses.update(dict.fromkeys(services, status))
             self._changed.notify_all()
 
     async def Check(self, request: HealthCheckRequest, context: Context) -> Any:  # noqa: N802
-        """The status of a service. NOT_FOUND where there is no such service."""
+        """The status of a service; NOT_FOUND if it does not exist."""
         if request.service not in self._statuses:
             await context.abort(grpc.StatusCode.NOT_FOUND)
         return HealthCheckResponse(status=self._statuses[request.service])
@@ -37,7 +37,7 @@ class Health(HealthServicer):
     async def Watch(  # noqa: N802
         self, request: HealthCheckRequest, _context: Context
     ) -> AsyncIterator[Any]:
-        """The status of a service, and each that it has later; the client ends the stream."""
+        """The status of a service, then each change of it, until the client ends the stream."""
         told = None
         while True:
             async with self._changed:

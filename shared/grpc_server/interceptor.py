@@ -1,13 +1,13 @@
-"""What happens to every call, in this order, before and after its servicer method.
+"""What happens to every call before and after its servicer method, in this order.
 
-1. request id: the log line and every answer carry it, so it comes first;
-2. access rule of the method, then the token: nothing of a request is read for a stranger;
-3. the message: one that is not protobuf never reaches a method;
-4. the method, whose every wait is bounded where it waits;
-5. errors → statuses, then the log line, which has to see the status.
+1. request id: the log line and every response have it, so it comes first;
+2. access rule of the method, then the token: a request is not read for an unknown caller;
+3. the message: bytes that are not protobuf never reach a method;
+4. the method, which limits each of its own waits;
+5. errors → statuses, then the log line, which shows the status.
 
-Handlers are wrapped once each, when a method is first called, not on every call as a
-grpc.aio.ServerInterceptor would.
+Each handler is wrapped once, when its method is first called. A grpc.aio.ServerInterceptor would be
+asked on every call.
 """
 
 import asyncio
@@ -33,17 +33,17 @@ log = structlog.get_logger()
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 REQUEST_ID_CHARACTERS = 128
-# Calls whose message is here. Those that never send one are the server's to limit.
+# Calls whose message has arrived. The server limits those that never send one.
 MAXIMUM_CALLS = 1000
 CALL_RETRY_SECONDS = 1.0
-# Streams are open to everybody and last: they must leave room for calls.
+# Streams need no authentication and stay open: they must leave room for calls.
 MAXIMUM_STREAMS = 100
 STREAM_RETRY_SECONDS = 10.0
 TRACE_CONTEXT = ("traceparent", "tracestate")
 
 
 class Access(Enum):
-    """Who may call a method at all. Whose rows a caller reaches is the rules' business."""
+    """Which callers a method accepts. The rules decide which rows a caller reaches."""
 
     OPEN = auto()
     USER = auto()
@@ -51,7 +51,7 @@ class Access(Enum):
 
 
 class Interceptor:
-    """Wraps the handlers of a server; see the module."""
+    """Wraps the handlers of a server, as the module describes."""
 
     def __init__(self, authenticator: Authenticator, access: Mapping[str, Access]) -> None:
         self._authenticator = authenticator
@@ -61,13 +61,13 @@ class Interceptor:
         self._ending = False
 
     def end_streams(self) -> None:
-        """End every stream that is open: they have no end of their own that a stop could await."""
+        """End every open stream: a stop cannot wait for them, because they have no end."""
         self._ending = True
         for task in tuple(self._streams):
             task.cancel()
 
     def wrap(self, method: str, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
-        """The handler of `method` ("/package.Service/Method") with everything around it."""
+        """The wrapped handler of `method` ("/package.Service/Method")."""
         parse = handler.request_deserializer or bytes
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(
@@ -88,7 +88,7 @@ class Interceptor:
         self, method: str, behavior: Callable[[Any, Context], Awaitable[Any]], parse: Any
     ) -> Callable[[bytes, Context], Awaitable[Any]]:
         if not inspect.iscoroutinefunction(behavior):
-            behavior = _unimplemented  # a method of the protos that nothing overrides yet
+            behavior = _unimplemented  # the servicer does not override this method yet
 
         async def serve(request: bytes, context: Context) -> Any:
             with _Served(method, context) as served:
@@ -122,8 +122,8 @@ class Interceptor:
                 except asyncio.CancelledError:
                     if not self._ending:
                         raise
-                    # Who only cancels a handler leaves its client waiting for a status.
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, "The server stops.")
+                    # If the handler were only cancelled, its client would wait for a status.
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
                 except Exception as error:
                     await served.refuse(error)
 
@@ -132,7 +132,7 @@ class Interceptor:
     @contextmanager
     def _open_stream(self) -> Iterator[None]:
         if len(self._streams) >= MAXIMUM_STREAMS:
-            message = f"There are {MAXIMUM_STREAMS} streams open already; close some."
+            message = f"{MAXIMUM_STREAMS} streams are open already; close some."
             raise Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=STREAM_RETRY_SECONDS)
         task = asyncio.current_task()
         assert task is not None
@@ -164,7 +164,7 @@ class Interceptor:
 
 
 class Handlers(grpc.GenericRpcHandler):
-    """A service's handlers behind the interceptor, each wrapped when it is first asked for."""
+    """The handlers of a service, each wrapped when its method is first called."""
 
     def __init__(self, handlers: grpc.GenericRpcHandler, interceptor: Interceptor) -> None:
         self._handlers = handlers
@@ -182,7 +182,7 @@ class Handlers(grpc.GenericRpcHandler):
 
 
 class Registrar:
-    """Takes what generated code registers, and adds it to the server behind the interceptor."""
+    """Adds the handlers that generated code registers to the server, wrapped."""
 
     def __init__(self, server: grpc.aio.Server, interceptor: Interceptor) -> None:
         self._server = server
@@ -194,12 +194,12 @@ class Registrar:
         )
 
     def add_registered_method_handlers(self, _service: str, _handlers: Mapping[str, Any]) -> None:
-        """Left out: the lookup of registered methods is the slower one of the two."""
+        """Ignored: the server looks registered methods up more slowly than generic handlers."""
 
 
 @dataclass(slots=True)
 class _Served:
-    """One call from its metadata to its log line."""
+    """One call, from its metadata to its log line."""
 
     method: str
     context: Context
@@ -238,11 +238,11 @@ class _Served:
         )
 
     async def refuse(self, error: Exception) -> NoReturn:
-        """End the call with the status that the error stands for."""
+        """End the call with the status of an error."""
         if isinstance(error, Unimplemented):
             self.code = "UNIMPLEMENTED"
             await self.context.abort(grpc.StatusCode.UNIMPLEMENTED, str(error))
-        if isinstance(error, grpc.aio.AbortError):  # a health or reflection method's own answer
+        if isinstance(error, grpc.aio.AbortError):  # from a method of health or reflection
             self.code = grpc.StatusCode(self.context.code()).name
             raise error
         refusal = self._refusal(error)
@@ -265,18 +265,18 @@ class _Served:
         log.error("fault", method=self.method, request_id=self.request_id, exc_info=error)
         return Refusal(
             Reason.INTERNAL,
-            f"Something went wrong inside; the log has it under {self.request_id}.",
+            f"An internal error occurred; the log has details under {self.request_id}.",
             metadata={"request_id": self.request_id},
         )
 
 
 def _too_many_calls() -> Refusal:
-    message = f"There are {MAXIMUM_CALLS} calls under way already; try again."
+    message = f"{MAXIMUM_CALLS} calls are under way already; try again."
     return Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=CALL_RETRY_SECONDS)
 
 
 async def _unimplemented(_request: Any, _context: Context) -> NoReturn:
-    raise Unimplemented("The method is not implemented yet.")
+    raise Unimplemented("The method is not implemented.")
 
 
 def _sound_request_id(value: str | bytes) -> str:
@@ -284,7 +284,7 @@ def _sound_request_id(value: str | bytes) -> str:
 
 
 def _can_be_sent(value: str | bytes) -> TypeGuard[str]:
-    """Whether metadata may have this value. What comes in is not held to it."""
+    """Whether this value is allowed in metadata that is sent; received metadata may have others."""
     return isinstance(value, str) and value.isascii() and value.isprintable()
 
 

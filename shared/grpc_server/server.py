@@ -1,4 +1,4 @@
-"""Assembles a gRPC server: limits, the interceptor, health, reflection, a clean end."""
+"""Assembles a gRPC server: limits, interceptor, health, reflection, a clean stop."""
 
 import asyncio
 import signal
@@ -24,11 +24,11 @@ MIB = 1024 * 1024
 SECOND = 1000
 DRAIN_SECONDS = 10.0
 GOODBYE_SECONDS = 0.1
-# With those that have not sent a message, which nobody but gRPC itself sees and which cost little:
-# whoever opens these must not keep others out with a few connections.
+# Includes calls that have not sent a message. Only gRPC sees those, and they cost little: a client
+# must not be able to keep others out with a few connections of them.
 MAXIMUM_OPEN_CALLS = 10_000
 OPTIONS = (
-    ("grpc.so_reuseport", 0),  # a second server on the same port has to be told, not to share it
+    ("grpc.so_reuseport", 0),  # a second server on the same port must fail, not share it
     ("grpc.max_receive_message_length", 4 * MIB),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.absolute_max_metadata_size", 32 * 1024),
@@ -74,9 +74,9 @@ class Server:
         access: Mapping[str, Access],
         closers: Iterable[Callable[[], Awaitable[None]]] = (),
     ) -> None:
-        """`closers` are called when it has stopped.
+        """`closers` are called after the server has stopped.
 
-        Raises StartError where a method of the services has no access rule.
+        Raises StartError if a method of the services has no access rule.
         """
         self._closers = tuple(closers)
         access = {**OPEN_TO_ALL, **access}
@@ -92,24 +92,24 @@ class Server:
         _add_reflection([*self._names, HEALTH, reflection.SERVICE_NAME], registrar)
 
     async def start(self, address: str) -> int:
-        """Listen on `address` ("host:port"; port 0: any that is free) and return the port.
+        """Listen on `address` ("host:port"; port 0: any free port) and return the port.
 
-        Raises StartError where the address is occupied or not ours.
+        Raises StartError if the address is in use or not available.
         """
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError:
-            raise StartError(f"Cannot listen on {address}; is something else there?") from None
+            raise StartError(f"Cannot listen on {address}; is it already in use?") from None
         await self._server.start()
         await self._health.set(("", *self._names), health_pb2.HealthCheckResponse.SERVING)
         log.info("listening", address=address, port=port)
         return port
 
     async def stop(self) -> None:
-        """Take no more calls, let those under way end within DRAIN_SECONDS."""
+        """Take no more calls, and give those under way DRAIN_SECONDS to finish."""
         await self._health.set(("", *self._names), health_pb2.HealthCheckResponse.NOT_SERVING)
         stopping = asyncio.ensure_future(self._server.stop(DRAIN_SECONDS))
-        await asyncio.sleep(GOODBYE_SECONDS)  # for who watches the health, to be told
+        await asyncio.sleep(GOODBYE_SECONDS)  # clients that watch the health are notified
         self._interceptor.end_streams()
         await stopping
         for close in self._closers:
@@ -120,7 +120,7 @@ class Server:
 def _add_reflection(names: list[str], registrar: Any) -> None:
     servicer = ReflectionServicer(names)
     add_ServerReflectionServicer_to_server(servicer, registrar)  # type: ignore[no-untyped-call]
-    # Version 1 has the same messages under another name; some clients speak no other.
+    # Version 1 has the same messages under another name; some clients support only that.
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,

@@ -1,4 +1,4 @@
-"""The one place where a refusal becomes a google.rpc.Status with details."""
+"""The only place that turns a refusal into a google.rpc.Status with details."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -19,15 +19,15 @@ from shared.errors import Code, Reason, Refusal, Violation
 
 DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "tandem"
-# Clients take 8 KiB of trailing metadata by default, where the details stand in base64 beside the
-# message; what does not fit is counted instead of sent.
+# By default, clients accept 8 KiB of trailing metadata, which contain the message and, in base64,
+# the details. What does not fit is counted instead of sent.
 MESSAGE_BYTES = 600
 VIOLATIONS_BYTES = 3_000
 GRPC_CODES = {code: StatusCode[code.name] for code in Code}
 
 
 def to_status(refusal: Refusal) -> Status:
-    """The refusal as it crosses the wire, cut to what a client takes by default."""
+    """The refusal as it is sent, limited to what a client accepts by default."""
     fitting = _fitting(refusal)
     status = Status(code=refusal.reason.code, message=fitting.message)
     for detail in _details(fitting):
@@ -36,7 +36,7 @@ def to_status(refusal: Refusal) -> Status:
 
 
 def error_info(status: Status) -> ErrorInfo | None:
-    """The ErrorInfo of a status that one of our services answered, else None."""
+    """The ErrorInfo of a status that one of our services returned; None for others."""
     for detail in status.details:
         info = ErrorInfo()
         if detail.Unpack(info) and info.domain == DOMAIN:
@@ -45,7 +45,7 @@ def error_info(status: Status) -> ErrorInfo | None:
 
 
 def to_refusal(status: Status) -> Refusal | None:
-    """A refusal that another of our services answered, to be passed on; else None."""
+    """The refusal that another of our services returned, to pass it on; None for others."""
     info = error_info(status)
     if info is None or info.reason not in Reason.__members__:
         return None
@@ -65,7 +65,7 @@ def _fitting(refusal: Refusal) -> Refusal:
 
 
 def _cut(message: str) -> str:
-    # On the wire each byte beyond ASCII takes three, and the message stands there three times.
+    # On the wire, each byte beyond ASCII takes three, and the message is sent three times.
     encoded = message.encode()
     if len(encoded) <= MESSAGE_BYTES:
         return message

@@ -138,7 +138,7 @@ async def test_a_fault_says_nothing_but_where_to_look(
         found = await refused(call, Reason.INTERNAL)
     request_id = found.trailers["x-request-id"]
     assert found.metadata == {"request_id": request_id}
-    assert found.message == f"Something went wrong inside; the log has it under {request_id}."
+    assert found.message == f"An internal error occurred; the log has details under {request_id}."
     assert not any(word in str(found.details) for word in INTERNALS)
     fault, line = lines
     assert (fault["event"], fault["request_id"]) == ("fault", request_id)
