@@ -15,7 +15,7 @@ DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
 .PHONY: run test check lint format types secrets hooks protos client docs drift proto-lint proto-breaking \
-	coverage races interruptions bench bench-exchange bench-migration migrate lock clean help
+	coverage races interruptions bench bench-exchange bench-migration migrate migration lock clean help
 
 run: $(RUNTIME) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
 	@exec .venv/bin/tandem up
@@ -49,7 +49,7 @@ protos: $(DEV) ## Generate the Python of tandem/ from protos/
 client: $(BOOTSTRAP) ## Build tandem-client, the package for programs that call Tandem, in clients/python/dist
 	@cd clients/python && ../../.venv/bin/hatchling build --target sdist --target wheel
 
-docs: $(DEV) ## Write what docs/ says about the protos and the schema
+docs: $(DEV) ## Write what docs/ says about the protos, the schema and the migrations
 	@$(PYTHON_IN) -m scripts.generate_docs
 
 drift: $(DEV) ## Prove that the generated Python and docs/ are current
@@ -84,6 +84,9 @@ bench-migration: $(DEV) ## Migrate a legacy database with 1,000,000 rows, and me
 
 migrate: $(RUNTIME) ## Bring the database to the newest schema
 	@.venv/bin/tandem db upgrade
+
+migration: $(DEV) ## Begin the next migration: make migration NAME=add_something
+	@$(PYTHON_IN) -m scripts.new_migration $(NAME)
 
 lock: $(BOOTSTRAP) ## Pin dependencies anew after a change in pyproject.toml (UPGRADE=--upgrade: all)
 	@$(COMPILE) --group bootstrap --output-file requirements/bootstrap.txt

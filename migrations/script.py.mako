@@ -1,16 +1,24 @@
-"""${message}."""
+"""${message}.
+
+What happens to existing rows, and why. The first line appears in docs/migrations.md.
+"""
 
 from alembic import op
 
-revision = ${repr(up_revision)}
-down_revision = ${repr(down_revision)}
+revision = "${up_revision}"
+down_revision = "${down_revision}"
 branch_labels = None
 depends_on = None
 
+# What the downgrade drops for good, and the condition under which a row loses data by it, such as
+# {"leases": "true", "tasks.labels": "labels <> '[]'"}. Remove it if that is nothing.
+DROPS: dict[str, str] = {}
 
+
+# All migrations of a run share one transaction, in which a wait for a table lock ends after 10 s.
 def upgrade() -> None:
-    ${upgrades if upgrades else "raise NotImplementedError"}
+    op.execute("TODO")
 
 
 def downgrade() -> None:
-    ${downgrades if downgrades else "raise NotImplementedError"}
+    op.execute("TODO")

@@ -1,32 +1,39 @@
-"""Writes what docs/ says about the protos and the schema; with --check, proves that it is current.
+"""Writes the generated parts of docs/; with --check, fails if one of them is not current.
 
-Each such part stands between two markers, which name it; the rest of a page is written by hand.
+A generated part is between two markers; the rest of its page is written by hand.
 """
 
 import re
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import agent_service.access
 import task_service.access
+from migrations.history import REVISIONS
 from scripts.api_reference import Reference
 from scripts.entity_diagram import entity_diagram
+from scripts.migration_table import migration_table
 from scripts.proto_files import read_protos
 from scripts.protoc import ROOT
 from shared.schema import metadata
 
 PROTOS = ROOT / "protos"
 
+# The pages of docs/, and what writes the generated part of each.
+PAGES: Mapping[str, Callable[[], str]] = {
+    "api.md": lambda: api_reference(PROTOS),
+    "architecture.md": lambda: entity_diagram(metadata),
+    "migrations.md": lambda: migration_table(REVISIONS),
+}
+
 
 def main() -> None:
-    pages = {
-        ROOT / "docs" / "api.md": api_reference(PROTOS),
-        ROOT / "docs" / "architecture.md": entity_diagram(metadata),
-    }
-    stale = [page for page, part in pages.items() if not is_current(page, part)]
+    parts = {ROOT / "docs" / name: part() for name, part in PAGES.items()}
+    stale = [page for page, part in parts.items() if not is_current(page, part)]
     if "--check" not in sys.argv:
         for page in stale:
-            page.write_text(with_part(page.read_text(), pages[page]))
+            page.write_text(with_part(page.read_text(), parts[page]))
     elif stale:
         names = ", ".join(str(page.relative_to(ROOT)) for page in stale)
         sys.exit(f"Documentation is not current, run `make docs`: {names}")
@@ -40,21 +47,21 @@ def api_reference(protos: Path) -> str:
 
 
 def is_current(page: Path, part: str) -> bool:
-    """Whether a page has `part` already."""
+    """Whether a page has `part` between its markers."""
     return with_part(page.read_text(), part) == page.read_text()
 
 
 def with_part(page: str, part: str) -> str:
     """The text of a page with `part` between its markers.
 
-    Raises ValueError where the page does not have the two markers.
+    Raises ValueError if the page does not have the two markers.
     """
     pattern = r"(<!-- made by `make docs` -->\n).*(<!-- end -->)"
     made, count = re.subn(
         pattern, lambda marks: f"{marks[1]}\n{part}\n\n{marks[2]}", page, flags=re.DOTALL
     )
     if count != 1:
-        raise ValueError("The page has no place that is made.")
+        raise ValueError("The page has no place for a generated part.")
     return made
 
 

@@ -13,8 +13,10 @@ from google.protobuf.descriptor import FileDescriptor
 from sqlalchemy import Column, Table
 from sqlalchemy.dialects import postgresql
 
+from migrations.history import REVISIONS
 from scripts.entity_diagram import entity_diagram
-from scripts.generate_docs import PROTOS, api_reference, is_current, main, with_part
+from scripts.generate_docs import PAGES, PROTOS, api_reference, is_current, main, with_part
+from scripts.migration_table import migration_table
 from scripts.protoc import ROOT
 from shared.errors import Reason
 from shared.schema import metadata
@@ -125,7 +127,7 @@ def test_a_page_without_a_place_is_refused() -> None:
 
 def test_the_check_names_the_stale_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "docs").mkdir()
-    for name in ("api.md", "architecture.md"):
+    for name in PAGES:
         (tmp_path / "docs" / name).write_text(PLACE)
     monkeypatch.setattr("scripts.generate_docs.ROOT", tmp_path)
     monkeypatch.setattr(sys, "argv", ["generate_docs"])
@@ -135,6 +137,13 @@ def test_the_check_names_the_stale_page(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "docs" / "api.md").write_text(PLACE)
     with pytest.raises(SystemExit, match=r"make docs`: docs/api\.md$"):
         main()
+
+
+def test_every_migration_has_its_line_with_what_its_downgrade_loses() -> None:
+    lines = migration_table(REVISIONS).splitlines()[2:]
+    assert [line.partition("`")[2].partition("`")[0] for line in lines] == list(REVISIONS)
+    assert all(re.search(r"\) \| [A-Z][^|]+\. \| ", line) for line in lines)
+    assert lines[2].endswith(" | `agents`, `tasks` |")
 
 
 def test_the_diagram_has_every_column_and_every_foreign_key() -> None:
