@@ -1,4 +1,4 @@
-"""The exception of everything in here that cannot be done."""
+"""The exception of the supervisor and of the addresses."""
 
 
 class LocalError(Exception):

@@ -4,10 +4,10 @@ import logging
 import time
 from collections.abc import Sequence
 
-from local.embedded_postgres import EmbeddedPostgresError
 from local.errors import LocalError
 from local.processes import ManagedProcess
 from local.signals import Signals
+from shared.host.embedded_postgres import EmbeddedPostgresError
 
 TICK_SECONDS = 0.25
 STEADY_SECONDS = 10.0  # a process that lasted this long has started successfully

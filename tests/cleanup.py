@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from local.embedded_postgres.home import ID_FILE, SYSTEM_ROOT
+from shared.host.embedded_postgres import ID_FILE, SYSTEM_ROOT
 
 FOLDER_VARIABLE = "RUN_OF_TANDEM_TESTS"
 """The environment variable with the folder of the run: what tests put there is removed."""

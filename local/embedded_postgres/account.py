@@ -1,4 +1,4 @@
-"""The account that PostgreSQL runs as. It refuses root, so root hands it to another account."""
+"""The account that PostgreSQL runs as: not root, which PostgreSQL refuses."""
 
 import os
 import pwd
@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from local.embedded_postgres.errors import EmbeddedPostgresError
+from shared.host.embedded_postgres import EmbeddedPostgresError
 
 UNPRIVILEGED = "nobody"
 
-# Nothing of the caller's environment: PGDATA, PGOPTIONS and their like would change what we start.
+# Nothing of the caller's environment: PGDATA, PGOPTIONS and the like would change what we start.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
-# The program that becomes another account (uid, gid) and then another program.
+# A program that changes to another account (uid, gid) and then executes another program.
 SETUID_EXEC = """
 import os, sys
 uid, gid, *program = sys.argv[1:]
@@ -29,16 +29,16 @@ except OSError as error:
 
 
 class Account:
-    """Whom PostgreSQL's processes belong to: the caller, or `owner` (uid, gid) where root calls."""
+    """The account of PostgreSQL's processes: the caller's, or `owner` (uid, gid) for root."""
 
     def __init__(self, owner: tuple[int, int] | None = None) -> None:
         self._owner = owner
 
     def command(self, *command: str | Path) -> list[str]:
-        """The command that runs a program as this account; started by root, it becomes the account.
+        """The command that runs a program as this account; if root runs it, it changes the account.
 
-        Popen could do that itself, but forks to do it, where it otherwise makes do with vfork; and
-        a process that has used gRPC must not be forked: gRPC's threads get in the child's way.
+        Popen could change it, but forks for that instead of using vfork, and a process that has
+        used gRPC must not fork: gRPC's threads interfere with the child.
         """
         program = list(map(str, command))
         if self._owner is None:
@@ -48,12 +48,15 @@ class Account:
     def options(self, folder: Path) -> dict[str, Any]:
         """Arguments of Popen that start a program in `folder`.
 
-        It gets a session of its own: a terminal's Ctrl-C is for the one who supervises it.
+        It gets a session of its own, so that Ctrl-C reaches its supervisor only.
         """
         return {"cwd": folder, "env": ENVIRONMENT, "start_new_session": True}
 
     def run(self, folder: Path, *command: str | Path, stdin: str = "") -> str:
-        """Run a program to its end; returns its output, raises with the last line of its errors."""
+        """Run a program to its end, and return its output.
+
+        Raises EmbeddedPostgresError with the last line of its errors.
+        """
         name = Path(command[0]).name
         try:
             done: subprocess.CompletedProcess[str] = subprocess.run(  # noqa: S603
@@ -71,7 +74,7 @@ class Account:
         return done.stdout
 
     def can_enter(self, folder: Path) -> bool:
-        """Whether every folder down to this one lets the account pass."""
+        """Whether the account may enter this folder and every folder above it."""
         try:
             self.run(Path("/"), "/bin/sh", "-c", 'test -x "$0/."', folder)
         except EmbeddedPostgresError:
@@ -79,22 +82,22 @@ class Account:
         return True
 
     def own(self, path: Path) -> None:
-        """Make `path`, which the caller has just created, the account's."""
+        """Give the account `path`, which the caller has just created."""
         if self._owner:
             os.chown(path, *self._owner)
 
 
 def account_for(cluster: Path) -> Account:
-    """The caller; for root the owner of the cluster, or an unprivileged account for a new one."""
+    """The caller's account; for root, that of the cluster's owner, or an unprivileged one."""
     if os.geteuid() != 0:
         return Account()
     if not cluster.exists():
-        nobody = pwd.getpwnam(UNPRIVILEGED)
-        return Account((nobody.pw_uid, nobody.pw_gid))
+        account = pwd.getpwnam(UNPRIVILEGED)
+        return Account((account.pw_uid, account.pw_gid))
     owner = cluster.stat()
     if owner.st_uid == 0:
         raise EmbeddedPostgresError(
-            f"{cluster} belongs to root, as which PostgreSQL refuses to run: "
+            f"{cluster} belongs to root, and PostgreSQL refuses to run as root: "
             f"give it back to the account that made it (chown -R {UNPRIVILEGED} {cluster})."
         )
     return Account((owner.st_uid, owner.st_gid))

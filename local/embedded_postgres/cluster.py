@@ -1,4 +1,4 @@
-"""Making a cluster: whole, or not at all."""
+"""Makes a cluster completely, or not at all."""
 
 import logging
 import os
@@ -12,9 +12,8 @@ import psutil
 from local.embedded_postgres.binaries import Binaries
 from local.embedded_postgres.home import Home
 from local.embedded_postgres.processes import ends_within, processes_in
+from shared.host.embedded_postgres import DATABASE, ROLE
 
-ROLE = "tandem"
-DATABASE = "tandem"
 STAGING = "postgres.new-"
 BUILDERS = ("initdb", "postgres")
 BUILDER_SECONDS = 5.0
@@ -23,10 +22,10 @@ log = logging.getLogger("tandem.embedded_postgres")
 
 
 def create_cluster(home: Home, binaries: Binaries) -> None:
-    """Make the cluster of `home`, with the database `tandem` in it.
+    """Make the cluster of `home`, with the database in it.
 
-    It is built beside its place and renamed into it, so that a kill at any moment leaves nothing
-    half-made that a later start would trust.
+    It is built beside its place and renamed into it, so that a kill at any moment leaves no
+    incomplete cluster that a later start would trust.
     """
     log.info("Making a new database in %s", home.cluster)
     for leftover in home.folder.glob(f"{STAGING}*"):
@@ -42,7 +41,7 @@ def create_cluster(home: Home, binaries: Binaries) -> None:
 
 
 def _clear(leftover: Path) -> None:
-    """Remove what a killed start was building, and who still builds it."""
+    """Remove what a killed start was building, and end the processes that still build it."""
     for folder in (leftover, leftover / "data"):
         for process in processes_in(folder):
             with suppress(psutil.NoSuchProcess):
@@ -53,7 +52,7 @@ def _clear(leftover: Path) -> None:
 
 
 def _build(staging: Path, home: Home, binaries: Binaries) -> None:
-    """Nothing is flushed until the end: until the rename, nobody relies on it."""
+    """Build it in `staging`. It is flushed at the end only: nothing uses it before the rename."""
     data = staging / "data"
     run = home.account.run
     run(
@@ -67,7 +66,7 @@ def _build(staging: Path, home: Home, binaries: Binaries) -> None:
 
 
 def _password_file(staging: Path, home: Home) -> Path:
-    """The account cannot read the one in the data folder; this one goes with the staging folder."""
+    """A copy that the account can read; it is removed with the staging folder."""
     path = staging / "password"
     path.touch(0o600)
     path.write_text(home.password())

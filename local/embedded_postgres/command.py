@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from local.embedded_postgres.errors import EmbeddedPostgresError
-from local.embedded_postgres.server import running_url, start
+from local.embedded_postgres.server import start
 from shared.host import data_lock
+from shared.host.embedded_postgres import EmbeddedPostgresError, running_url
 
 COMMAND = "a tandem command"
 """The purpose under which a command locks the data while it runs a server of its own."""

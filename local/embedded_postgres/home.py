@@ -1,4 +1,4 @@
-"""Where an embedded PostgreSQL keeps what: its data, its log, its password and its port."""
+"""Where an embedded PostgreSQL keeps its data, its log, its password and its port."""
 
 import os
 import secrets
@@ -7,20 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.embedded_postgres.account import Account, account_for
-from local.embedded_postgres.errors import EmbeddedPostgresError
+from shared.host.embedded_postgres import (
+    CLUSTER,
+    ID_FILE,
+    OWNER_FILE,
+    PASSWORD_FILE,
+    PORT_FILE,
+    SYSTEM_ROOT,
+    EmbeddedPostgresError,
+    folder_of_cluster,
+)
 from shared.host.private_files import keep_private, write_whole
-
-SYSTEM_ROOT = Path("/var/lib/tandem")
-ID_FILE = "postgres.id"
-OWNER_FILE = "data_dir"
 
 
 @dataclass(frozen=True)
 class Home:
     """The places of one embedded PostgreSQL.
 
-    `data_dir` is the caller's and holds the small files; `folder` holds the cluster and is another
-    place only where the account that PostgreSQL runs as cannot reach `data_dir`.
+    `data_dir` is the caller's and has the small files. `folder` has the cluster; it is another one
+    only if the account that PostgreSQL runs as cannot reach `data_dir`.
     """
 
     data_dir: Path
@@ -29,7 +34,7 @@ class Home:
 
     @property
     def cluster(self) -> Path:
-        return self.folder / "postgres"
+        return self.folder / CLUSTER
 
     @property
     def log(self) -> Path:
@@ -38,23 +43,23 @@ class Home:
     @property
     def port_file(self) -> Path:
         """Its existence also says that the cluster was complete once."""
-        return self.data_dir / "postgres.port"
+        return self.data_dir / PORT_FILE
 
     def password(self) -> str:
-        """The password of the role `tandem`, made before there is a cluster.
+        """The password of the role, made before there is a cluster.
 
-        Raises EmbeddedPostgresError where there is one whose password is gone.
+        Raises EmbeddedPostgresError if there is a cluster and its password is gone.
         """
-        path = self.data_dir / "postgres.password"
+        path = self.data_dir / PASSWORD_FILE
         if self.cluster.exists() and not path.exists():
             raise EmbeddedPostgresError(
-                f"{path} is gone, without which the database in {self.cluster} lets nobody in: "
+                f"{path} is gone, and the database in {self.cluster} needs that password: "
                 "put it back."
             )
         return keep_private(path, lambda: secrets.token_urlsafe(32))
 
     def port(self) -> int | None:
-        """The port that was used last, None also where a full disk or a crash left no number."""
+        """The port that was used last; None also if a full disk or a crash left no number."""
         text = self.port_file.read_text() if self.port_file.exists() else ""
         return int(text) if text.isdecimal() else None
 
@@ -62,20 +67,20 @@ class Home:
         write_whole(self.port_file, str(port))
 
     def major(self) -> int | None:
-        """The major version of PostgreSQL that made the cluster, None where there is none yet."""
+        """The major version of PostgreSQL that made the cluster; None if there is none yet."""
         marker = self.cluster / "PG_VERSION"
         return int(marker.read_text()) if marker.exists() else None
 
 
 def existing_home(data_dir: Path) -> Home | None:
-    """The home whose cluster is there, None where none was made yet.
+    """The home whose cluster exists; None if none was made yet.
 
-    Raises EmbeddedPostgresError where one was made and is gone: an empty one in its place would
-    look like lost data.
+    Raises EmbeddedPostgresError if one was made and is gone: an empty one in its place would look
+    like lost data.
     """
     data_dir = data_dir.resolve()
-    folder = _recorded_folder(data_dir) or data_dir
-    home = Home(data_dir, folder, account_for(folder / "postgres"))
+    folder = folder_of_cluster(data_dir)
+    home = Home(data_dir, folder, account_for(folder / CLUSTER))
     if home.cluster.exists():
         return home
     if home.port_file.exists():
@@ -87,7 +92,7 @@ def existing_home(data_dir: Path) -> Home | None:
 
 
 def locate_or_create(data_dir: Path) -> Home:
-    """The existing home, or a place for a new one; `data_dir` is created where it is missing."""
+    """The existing home, or a place for a new one; `data_dir` is created if it is missing."""
     data_dir = data_dir.resolve()
     data_dir.mkdir(parents=True, exist_ok=True)
     home = existing_home(data_dir) or _new_home(data_dir)
@@ -100,40 +105,15 @@ def locate_or_create(data_dir: Path) -> Home:
 
 
 def _new_home(data_dir: Path) -> Home:
-    account = account_for(data_dir / "postgres")
-    folder = _recorded_folder(data_dir)
-    if not (folder and folder.exists()):
-        folder = data_dir if account.can_enter(data_dir) else _folder_elsewhere(data_dir)
+    account = account_for(data_dir / CLUSTER)
+    folder = folder_of_cluster(data_dir)
+    if folder == data_dir or not folder.exists():
+        folder = data_dir if account.can_enter(data_dir) else _new_system_folder(data_dir)
     return Home(data_dir, folder, account)
 
 
-def _recorded_folder(data_dir: Path) -> Path | None:
-    record = data_dir / ID_FILE
-    if not record.exists():
-        return None
-    folder = SYSTEM_ROOT / record.read_text()
-    if (folder / OWNER_FILE).exists():
-        _refuse_a_copy(data_dir, Path((folder / OWNER_FILE).read_text()))
-    return folder
-
-
-def _refuse_a_copy(data_dir: Path, owner: Path) -> None:
-    """A copied data folder names the same cluster as its original: never share it silently."""
-    original = owner / ID_FILE
-    ours = data_dir / ID_FILE
-    if (
-        original.exists()
-        and not original.samefile(ours)
-        and original.read_text() == ours.read_text()
-    ):
-        raise EmbeddedPostgresError(
-            f"{data_dir} is a copy of {owner}, and the database belongs to the original: "
-            "use another TANDEM_DATA_DIR."
-        )
-
-
-def _folder_elsewhere(data_dir: Path) -> Path:
-    """A new folder that every account can enter, remembered by a random id in `data_dir`."""
+def _new_system_folder(data_dir: Path) -> Path:
+    """A new folder that every account can enter; its random name is recorded in `data_dir`."""
     identity = secrets.token_hex(8)
     folder = system_root() / identity
     folder.mkdir()
@@ -144,10 +124,13 @@ def _folder_elsewhere(data_dir: Path) -> Path:
 
 
 def system_root() -> Path:
-    """The folder for what cannot be in a data folder. Raises where others could change it."""
+    """The folder for what cannot be in a data folder.
+
+    Raises EmbeddedPostgresError if others could change it.
+    """
     with suppress(FileExistsError):
         SYSTEM_ROOT.mkdir(parents=True)
-        SYSTEM_ROOT.chmod(0o755)  # whatever the umask says: it is ours, and must be reachable
+        SYSTEM_ROOT.chmod(0o755)  # regardless of the umask: the account must reach it
     state = SYSTEM_ROOT.stat()
     if state.st_uid != os.geteuid() or state.st_mode & 0o022:
         raise EmbeddedPostgresError(f"{SYSTEM_ROOT} must belong to root and to root alone.")

@@ -1,4 +1,4 @@
-"""Starting a postmaster on a cluster, whatever its predecessor left behind."""
+"""Starts a postmaster on a cluster, whatever a killed one has left there."""
 
 import logging
 import random
@@ -10,24 +10,21 @@ from pathlib import Path
 import psutil
 
 from local.embedded_postgres.binaries import Binaries
-from local.embedded_postgres.errors import EmbeddedPostgresError
 from local.embedded_postgres.home import Home
 from local.embedded_postgres.processes import (
     POLL_SECONDS,
-    READY,
     has_ended,
     is_postgres,
     processes_in,
-    read_pid_file,
 )
+from shared.host.embedded_postgres import HOST, READY, EmbeddedPostgresError, read_pid_file
 
-HOST = "127.0.0.1"
-# Below the ports that the kernel gives to clients: one of ours that asks for a server which is just
-# being restarted could be given the server's own port, and keep it.
+# Below the ports that the kernel gives to clients: a client that connects while the server restarts
+# could be given the server's own port, and keep it.
 PORTS = range(15432, 32768)
 PORT_ATTEMPTS = 3
-READY_SECONDS = 60.0  # a recovery reads what was written since the last checkpoint
-ORPHAN_SECONDS = 5.0  # a backend notices at once that its postmaster died, unless it is computing
+READY_SECONDS = 60.0  # recovery reads what was written since the last checkpoint
+ORPHAN_SECONDS = 5.0  # a backend that is not computing notices at once that its postmaster died
 LOG_BYTES = 5 * 2**20
 
 SETTINGS = {
@@ -36,8 +33,8 @@ SETTINGS = {
     "max_connections": "100",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    "jit": "off",  # it costs more than it gains on statements of milliseconds
-    # The services report refused statements themselves; here, only what the server says of itself.
+    "jit": "off",  # it costs more than it saves on statements of milliseconds
+    # The services log the statements that fail; this log is about the server only.
     "log_min_messages": "log",
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
@@ -47,9 +44,9 @@ log = logging.getLogger("tandem.embedded_postgres")
 
 
 def launch(home: Home, binaries: Binaries) -> psutil.Process:
-    """Start a postmaster and wait until it accepts connections; the port used last is kept.
+    """Start a postmaster, if possible on the port used last, and wait until it is ready.
 
-    Raises EmbeddedPostgresError with the last line of its log where it does not.
+    Raises EmbeddedPostgresError with the last line of its log if it does not start.
     """
     _clear_stale_pid(home.cluster)
     bound_log(home)
@@ -59,13 +56,13 @@ def launch(home: Home, binaries: Binaries) -> psutil.Process:
         if wait_until_ready(process, home.cluster):
             return process
         if _is_free(port):
-            break  # the port was not the trouble
+            break  # the port was not the problem
     lines = home.log.read_text(errors="replace").splitlines() or ["nothing"]
     raise EmbeddedPostgresError(f"PostgreSQL did not start; {home.log} ends with: {lines[-1]}")
 
 
 def wait_until_ready(process: psutil.Process, cluster: Path) -> bool:
-    """True once it accepts connections, False when it ended instead.
+    """Return True once it accepts connections, False if it has ended instead.
 
     Raises EmbeddedPostgresError after a minute; the process goes on starting.
     """
@@ -81,10 +78,10 @@ def wait_until_ready(process: psutil.Process, cluster: Path) -> bool:
 
 
 def bound_log(home: Home) -> None:
-    """Keep the server's log and its predecessor below some megabytes each, while it runs, too."""
+    """Keep the server's log and the previous one below some megabytes each, even while it runs."""
     if home.log.exists() and home.log.stat().st_size > LOG_BYTES:
         home.log.with_suffix(".log.1").write_bytes(home.log.read_bytes())
-        home.log.write_bytes(b"")  # the server appends, so it goes on at the new end
+        home.log.write_bytes(b"")  # the server appends, so it continues at the new end
 
 
 def _spawn(home: Home, binaries: Binaries, port: int) -> psutil.Process:
@@ -98,12 +95,12 @@ def _spawn(home: Home, binaries: Binaries, port: int) -> psutil.Process:
             stderr=output,
             **home.account.options(home.folder),
         )
-    child.returncode = 0  # it may outlive us, so Popen shall not complain that it does
+    child.returncode = 0  # it may outlive this process: Popen must not warn about that
     return psutil.Process(child.pid)
 
 
 def _port(home: Home) -> int:
-    """The port used last, so that clients find the server again; another where that is taken."""
+    """The port used last, so that clients find the server again; another one if it is taken."""
     port = home.port()
     if port is None or not _is_free(port):
         port = next(port for port in iter(_any_port, None) if _is_free(port))
@@ -124,18 +121,18 @@ def _is_free(port: int) -> bool:
 
 
 def _clear_stale_pid(cluster: Path) -> None:
-    """Clear what a killed postmaster left: its orphans first, then a pid that somebody else got.
+    """Clear what a killed postmaster left: its orphans, then a pid that another process got.
 
-    PostgreSQL takes any living process for its predecessor when its pid stands in postmaster.pid,
-    and would never start. The file is removed only while nobody at all works in the cluster.
+    PostgreSQL takes any living process with the pid in postmaster.pid for its predecessor, and
+    would never start. The file is removed only if no process at all works in the cluster.
     """
     pid_file = cluster / "postmaster.pid"
     if not pid_file.exists():
         return
-    _outlive_orphans(cluster)
+    _end_orphans(cluster)
     stale = read_pid_file(cluster)
     if stale and not psutil.pid_exists(stale.pid):
-        return  # PostgreSQL sees that for itself, but not what a power cut made of the file
+        return  # PostgreSQL handles that itself, but not a file that a power cut has damaged
     for process in processes_in(cluster):
         raise EmbeddedPostgresError(
             f"Process {process.pid} works in {cluster}: PostgreSQL cannot start beside it."
@@ -143,7 +140,7 @@ def _clear_stale_pid(cluster: Path) -> None:
     pid_file.unlink()
 
 
-def _outlive_orphans(cluster: Path) -> None:
+def _end_orphans(cluster: Path) -> None:
     deadline = time.monotonic() + ORPHAN_SECONDS
     while orphans := [
         process for process in processes_in(cluster) if is_postgres(process, cluster)

@@ -1,41 +1,22 @@
-"""Who runs on a cluster: found by proof, never by a number in a file alone."""
+"""The processes that run on a cluster. A number in a file alone never proves that one does."""
 
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from shared.host.embedded_postgres import read_pid_file
+
 POLL_SECONDS = 0.01
 PROGRAM = "postgres"
-READY = "ready"  # what a postmaster writes about itself once it accepts connections
-
-
-@dataclass(frozen=True)
-class PidFile:
-    """What `postmaster.pid` of a cluster says. A line that is not written yet reads as empty."""
-
-    pid: int
-    port: str
-    state: str
-
-
-def read_pid_file(cluster: Path) -> PidFile | None:
-    """None where there is none, or nothing in it yet."""
-    try:
-        lines = (cluster / "postmaster.pid").read_text().splitlines()
-    except FileNotFoundError:
-        return None
-    lines += [""] * (8 - len(lines))
-    return PidFile(int(lines[0]), lines[3], lines[7].strip()) if lines[0].isdigit() else None
 
 
 def find_postmaster(cluster: Path) -> psutil.Process | None:
     """The live postmaster of this cluster.
 
-    The pid in postmaster.pid may have gone to somebody else since, so the process has to be a
+    Another process may have got the pid in postmaster.pid since, so the process has to be a
     PostgreSQL that belongs to the cluster's owner and was started on this very folder.
     """
     recorded = read_pid_file(cluster)
@@ -57,19 +38,19 @@ def _runs_on(process: psutil.Process, cluster: Path) -> bool:
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Whether it is gone; a child of ours that ended is reaped, any other zombie counts as gone."""
+    """Whether it has ended. A child of this process is reaped; any other zombie counts as ended."""
     try:
         with contextlib.suppress(psutil.TimeoutExpired):
             if process.is_running():
                 process.wait(timeout=0)
             return True
         return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:  # it went between two looks
+    except psutil.NoSuchProcess:  # it ended between two checks
         return True
 
 
 def ends_within(process: psutil.Process, seconds: float) -> bool:
-    """Wait for its end; whether it came. Nobody has to reap it for that, as it may be an orphan."""
+    """Wait for its end, and return whether it came. It may be an orphan that no process reaps."""
     deadline = time.monotonic() + seconds
     while not has_ended(process):
         if time.monotonic() > deadline:
@@ -79,7 +60,7 @@ def ends_within(process: psutil.Process, seconds: float) -> bool:
 
 
 def processes_in(cluster: Path) -> Iterator[psutil.Process]:
-    """Every process that works in this folder, as all of PostgreSQL's processes do."""
+    """Every process with this working directory, which all of PostgreSQL's processes have."""
     for process in psutil.process_iter():
         try:
             if process.cwd() == str(cluster):

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: a server of our own on 127.0.0.1, whose data is in a data folder."""
+"""The embedded PostgreSQL: a server on 127.0.0.1, whose data is in a data folder."""
 
 import signal
 from contextlib import suppress
@@ -8,16 +8,11 @@ from pathlib import Path
 import psutil
 
 from local.embedded_postgres.binaries import find_binaries
-from local.embedded_postgres.cluster import DATABASE, ROLE, create_cluster
-from local.embedded_postgres.home import Home, existing_home, locate_or_create
-from local.embedded_postgres.postmaster import HOST, bound_log, launch, wait_until_ready
-from local.embedded_postgres.processes import (
-    READY,
-    ends_within,
-    find_postmaster,
-    has_ended,
-    read_pid_file,
-)
+from local.embedded_postgres.cluster import create_cluster
+from local.embedded_postgres.home import Home, locate_or_create
+from local.embedded_postgres.postmaster import bound_log, launch, wait_until_ready
+from local.embedded_postgres.processes import ends_within, find_postmaster, has_ended
+from shared.host.embedded_postgres import read_pid_file, server_url
 
 FAST_SECONDS = 20.0  # a fast shutdown writes a checkpoint
 IMMEDIATE_SECONDS = 5.0
@@ -25,28 +20,28 @@ IMMEDIATE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Server:
-    """A server that accepts connections, or did."""
+    """A server that accepts connections, unless it has ended since."""
 
     home: Home
     process: psutil.Process
     url: str
-    """postgresql://tandem:…@127.0.0.1:port/tandem. It holds the password: never log it."""
+    """postgresql://tandem:…@127.0.0.1:port/tandem. It has the password: never log it."""
     adopted: bool
-    """Whether it was found running, rather than started by this call."""
+    """Whether it was running before it was asked for."""
 
     def alive(self) -> bool:
         """Whether the postmaster runs."""
         return not has_ended(self.process)
 
     def stop(self, *, at_once: bool = False) -> None:
-        """End it and wait for its end. `at_once` skips the checkpoint: the next start recovers."""
+        """Stop it and wait for its end. `at_once` skips the checkpoint: the next start recovers."""
         if not at_once and self._ends_by(signal.SIGINT, FAST_SECONDS):
             return
         if not self._ends_by(signal.SIGQUIT, IMMEDIATE_SECONDS):
             self._ends_by(signal.SIGKILL, IMMEDIATE_SECONDS)
 
     def bound_log(self) -> None:
-        """Keep its log from growing for ever; to be called now and then while it runs."""
+        """Limit the size of its log; to be called now and then while it runs."""
         bound_log(self.home)
 
     def _ends_by(self, number: int, seconds: float) -> bool:
@@ -56,7 +51,7 @@ class Server:
 
 
 def start(data_dir: Path) -> Server:
-    """The server on the data in `data_dir`: the running one, or a new one (with a new database).
+    """The server on the data in `data_dir`: the running one, or a new one (on a new database).
 
     Returns once it accepts connections. Raises EmbeddedPostgresError.
     """
@@ -65,22 +60,13 @@ def start(data_dir: Path) -> Server:
     if running and wait_until_ready(running, home.cluster):
         return Server(home, running, _url(home), adopted=True)
     binaries = find_binaries(home)
-    home.password()  # where it is gone, nothing may be started that nobody could use
+    home.password()  # if it is gone, a server must not start, since no client could connect
     if not home.cluster.exists():
         create_cluster(home, binaries)
     return Server(home, launch(home, binaries), _url(home), adopted=False)
 
 
-def running_url(data_dir: Path) -> str | None:
-    """The URL of the server that runs on the data in `data_dir`, None where none is ready."""
-    home = existing_home(data_dir)
-    if not home or not find_postmaster(home.cluster):
-        return None
-    said = read_pid_file(home.cluster)
-    return _url(home) if said and said.state == READY else None
-
-
 def _url(home: Home) -> str:
-    said = read_pid_file(home.cluster)
-    assert said, "a server that accepts connections has written its pid file"
-    return f"postgresql://{ROLE}:{home.password()}@{HOST}:{said.port}/{DATABASE}"
+    found = read_pid_file(home.cluster)
+    assert found, "a server that accepts connections has written its pid file"
+    return server_url(home.password(), found.port)

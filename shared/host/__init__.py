@@ -1,1 +1,1 @@
-"""The machine that a process runs on: files, locks, the process that started it."""
+"""The machine that a process runs on: its files, its locks, and its supervisor."""

@@ -1,4 +1,4 @@
-"""Small files of ours: written whole or not at all, and secrets for the owner's eyes only."""
+"""Small files: written completely or not at all, and readable by their owner only."""
 
 import os
 import tempfile
@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def keep_private(path: Path, make: Callable[[], str]) -> str:
-    """The secret in `path`; made by `make` and kept (mode 0600) where there is none yet.
+    """The secret in `path`; if there is none yet, `make` makes it, and it is kept (mode 0600).
 
-    Of several processes that make one at the same time, all return the one that was kept.
+    If several processes make one at the same time, all return the one that was kept.
     """
     if not path.exists():
         staging = _staged(path, make())
         try:
-            os.link(staging, path)  # unlike a rename, it never replaces what is there
+            os.link(staging, path)  # unlike a rename, it never replaces a file
         except FileExistsError:
             pass
         finally:

@@ -1,25 +1,25 @@
-"""The tie between `tandem up` and the services it starts: they end with it."""
+"""The services that `tandem up` starts end with it, even if it is killed."""
 
 import os
 import signal
 from threading import Thread
 
 SUPERVISOR_FD = "TANDEM_SUPERVISOR_FD"
-"""Names the read end of a pipe whose write end only the supervisor holds."""
+"""The environment variable with the read end of a pipe; only the supervisor has the write end."""
 
 
-def watch_parent() -> None:
-    """Let the end of the supervisor, `kill -9` included, end this process as SIGTERM does.
+def watch_supervisor() -> None:
+    """End this process as SIGTERM does when its supervisor ends, `kill -9` included.
 
-    Without a supervisor it does nothing.
+    Does nothing if there is no supervisor.
     """
     if descriptor := os.environ.get(SUPERVISOR_FD):
-        Thread(target=_end_with_supervisor, args=(int(descriptor),), daemon=True).start()
+        Thread(target=_end_with_it, args=(int(descriptor),), daemon=True).start()
 
 
-def _end_with_supervisor(descriptor: int) -> None:
+def _end_with_it(descriptor: int) -> None:
     try:
-        os.read(descriptor, 1)  # nothing is ever written: this returns when the supervisor is gone
+        os.read(descriptor, 1)  # nothing is written: this returns when the supervisor has ended
     except OSError:
-        return  # the variable was inherited, but not the pipe: there is no supervisor
+        return  # only the variable was inherited, not the pipe: there is no supervisor
     os.kill(os.getpid(), signal.SIGTERM)

@@ -9,7 +9,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from local.embedded_postgres import running_url
+from shared.host.embedded_postgres import running_url
 from tests.cli.conftest import SECRET, Tandem
 from tests.local.embedded_postgres.folders import ask
 

@@ -10,7 +10,7 @@ import grpc
 import psutil
 from uuid_utils.compat import uuid7
 
-from local.embedded_postgres import running_url
+from shared.host.embedded_postgres import running_url
 from tandem.agent.v1 import agent_service_pb2 as agents_pb
 from tandem.agent.v1 import auth_service_pb2 as auth_pb
 from tandem.agent.v1 import room_service_pb2 as rooms_pb

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cli.health import serves
-from local.embedded_postgres import running_url
 from local.embedded_postgres.processes import ends_within, processes_in
+from shared.host.embedded_postgres import running_url
 from tests.e2e.supervised import TANDEM, Surroundings
 from tests.local.embedded_postgres.folders import ask
 

@@ -16,7 +16,7 @@ from local.signals import Signals
 from local.supervisor import keep_running
 
 LASTING = "import os; os.read(int(os.environ['TANDEM_SUPERVISOR_FD']), 1)"
-WATCHING = "import shared.host.supervision as s, time; s.watch_parent(); time.sleep(60)"
+WATCHING = "import shared.host.supervision as s, time; s.watch_supervisor(); time.sleep(60)"
 CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 STUBBORN = f"""
 import pathlib, signal

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from local.embedded_postgres import EmbeddedPostgresError, start
+from local.embedded_postgres import start
 from local.embedded_postgres.account import UNPRIVILEGED, account_for
 from local.embedded_postgres.binaries import Binaries, copy_for_everyone, find_binaries
 from local.embedded_postgres.cluster import create_cluster
-from local.embedded_postgres.home import SYSTEM_ROOT, locate_or_create
+from local.embedded_postgres.home import locate_or_create
+from shared.host.embedded_postgres import SYSTEM_ROOT, EmbeddedPostgresError
 from tests.cleanup import FOLDER_VARIABLE
 from tests.local.embedded_postgres.folders import ask, remove
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from local.embedded_postgres import EmbeddedPostgresError, Server, postmaster, start
+from local.embedded_postgres import Server, postmaster, start
 from local.embedded_postgres.account import Account, account_for
 from local.embedded_postgres.processes import has_ended, processes_in
+from shared.host.embedded_postgres import EmbeddedPostgresError
 from tests.local.embedded_postgres.folders import ask, copy, reachable_folder, remove
 
 START_AND_DIE = """

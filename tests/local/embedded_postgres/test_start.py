@@ -10,10 +10,13 @@ import asyncpg
 import psutil
 import pytest
 
-from local.embedded_postgres import EmbeddedPostgresError, running_url, server_for_command, start
+from local.embedded_postgres import server_for_command, start
 from local.embedded_postgres.postmaster import LOG_BYTES
 from local.embedded_postgres.processes import find_postmaster
+from shared.host.embedded_postgres import EmbeddedPostgresError, running_url
+from shared.service import NO_TABLES
 from tests.local.embedded_postgres.folders import ask
+from tests.processes import service
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -99,14 +102,20 @@ def test_the_environment_of_the_caller_changes_nothing(
     assert "PGOPTIONS" not in psutil.Process(server.process.pid).environ()
 
 
-def test_a_borrowed_server_ends_with_the_loan(data_dir: Path) -> None:
+def test_a_service_finds_the_running_server(data_dir: Path) -> None:
+    start(data_dir)
+    said = service("agent_service", TANDEM_DATA_DIR=str(data_dir)).communicate(timeout=60)[1]
+    assert said == NO_TABLES + "\n"
+
+
+def test_a_server_for_a_command_ends_with_the_command(data_dir: Path) -> None:
     with server_for_command(data_dir) as url:
         assert ask(url, "SELECT 1") == 1
         assert running_url(data_dir) == url
     assert running_url(data_dir) is None
 
 
-def test_a_running_server_is_borrowed_as_it_is(data_dir: Path) -> None:
+def test_a_command_uses_a_running_server_as_it_is(data_dir: Path) -> None:
     server = start(data_dir)
     with server_for_command(data_dir) as url:
         assert url == server.url
