@@ -17,7 +17,6 @@ from typing import Any
 import asyncpg
 import grpc
 import structlog
-from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
 from agent_service.__main__ import build
@@ -26,7 +25,7 @@ from agent_service.api_keys.keys import NewKey
 from local.embedded_postgres import start
 from migrations.run import upgrade
 from shared.database.transaction import Database
-from shared.settings import Settings
+from shared.settings import SecretStr, Settings
 from tandem.agent.v1.auth_service_pb2 import ExchangeApiKeyRequest
 from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
 

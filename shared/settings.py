@@ -1,118 +1,165 @@
 """The configuration of every Tandem process: environment variables with the prefix ``TANDEM_``."""
 
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, get_type_hints
 from urllib.parse import urlsplit
-
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "TANDEM_"
 DATABASE_URL_FORM = (
     "must be a URL like postgresql://user:password@host:5432/database, "
-    "where special characters of the password are written as %23 and so on"
+    "with special characters of the password written as %23 and so on"
 )
 JWKS_URL_FORM = (
     "must be a URL like https://issuer.example/.well-known/jwks.json, without a user or password; "
-    "http:// is for this machine itself only (localhost, 127.0.0.1, [::1]), because who can "
+    "http:// is for this machine itself only (localhost, 127.0.0.1, [::1]), because anyone who can "
     "change the answer on its way could make keys"
 )
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 MINIMUM_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as its hash
+MAXIMUM_POOL_SIZE = 100
 
 
 class SettingsError(Exception):
     """A setting is wrong or missing. The message names the variable and what is allowed."""
 
 
-def _host_and_port(value: str) -> str:
-    host, _, port = value.rpartition(":")
+class SecretStr:
+    """A text that no log, traceback or `repr` shows."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def get_secret_value(self) -> str:
+        """The text."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "SecretStr('**********')"
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SecretStr) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class _NotAllowed(Exception):  # noqa: N818
+    """The message says what is allowed. It never repeats the value, which may be a secret."""
+
+
+def _utf8(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # Python keeps bytes that are not UTF-8 as lone surrogates
+        raise _NotAllowed("must be UTF-8") from None
+    return text
+
+
+def _host_and_port(text: str) -> str:
+    host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError("must be host:port, for example 127.0.0.1:50051")
-    return value
+        raise _NotAllowed("must be host:port, for example 127.0.0.1:50051")
+    return text
 
 
-def _scheme(url: str) -> str:
+def _database_url(text: str) -> SecretStr:
     try:
-        return urlsplit(url).scheme
+        scheme = urlsplit(text).scheme
     except ValueError:  # its message repeats the password
-        return ""
+        scheme = ""
+    if scheme not in ("postgresql", "postgres"):
+        raise _NotAllowed(DATABASE_URL_FORM)
+    return SecretStr(text)
 
 
-def _jwks_url(value: str) -> str:
+def _jwks_url(text: str) -> str:
     try:
-        url = urlsplit(value)
-        sound = value.isascii() and value.isprintable() and " " not in value and url.port != 0
+        url = urlsplit(text)
+        sound = text.isascii() and text.isprintable() and " " not in text and url.port != 0
     except ValueError:
         sound = False
     if not sound or not url.hostname or "@" in url.netloc:
-        raise ValueError(JWKS_URL_FORM)
+        raise _NotAllowed(JWKS_URL_FORM)
     if url.scheme != "https" and not (url.scheme == "http" and url.hostname in THIS_MACHINE):
-        raise ValueError(JWKS_URL_FORM)
-    return value
+        raise _NotAllowed(JWKS_URL_FORM)
+    return text
 
 
-Address = Annotated[str, AfterValidator(_host_and_port)]
+def _hs256_secret(text: str) -> SecretStr:
+    if len(text.encode()) < MINIMUM_SECRET_BYTES:
+        raise _NotAllowed(f"must be at least {MINIMUM_SECRET_BYTES} bytes long")
+    return SecretStr(text)
 
 
-class Settings(BaseSettings):
-    """What the environment says. A secret is a SecretStr, so that no log or traceback prints it."""
+def _pool_size(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAXIMUM_POOL_SIZE):
+        raise _NotAllowed(f"must be an integer from 1 to {MAXIMUM_POOL_SIZE}")
+    return int(text)
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True)
 
-    database_url: SecretStr | None = None
-    data_dir: Path = Path(".data")
-    agent_address: Address = "127.0.0.1:50051"
-    task_address: Address = "127.0.0.1:50052"
-    jwt_issuer: str = "tandem"
-    jwt_audience: str = "tandem"
-    jwt_secret: SecretStr | None = None
-    jwt_public_key: str | None = None
-    jwt_jwks_url: Annotated[str, AfterValidator(_jwks_url)] | None = None
-    jwt_private_key: SecretStr | None = None
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["auto", "json", "console"] = "auto"
-    pool_size: int = Field(default=10, ge=1, le=100)
+def _one_of(*words: str) -> Callable[[str], str]:
+    """Case does not matter."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise _NotAllowed(f"must be one of {', '.join(map(repr, words))}")
+        return text.lower()
+
+    return parse
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says, each with what parses its variable, which raises _NotAllowed.
+
+    A secret is a SecretStr, so that no log or traceback prints it.
+    """
+
+    database_url: Annotated[SecretStr | None, _database_url] = None
+    data_dir: Annotated[Path, Path] = Path(".data")
+    agent_address: Annotated[str, _host_and_port] = "127.0.0.1:50051"
+    task_address: Annotated[str, _host_and_port] = "127.0.0.1:50052"
+    jwt_issuer: Annotated[str, str] = "tandem"
+    jwt_audience: Annotated[str, str] = "tandem"
+    jwt_secret: Annotated[SecretStr | None, _hs256_secret] = None
+    jwt_public_key: Annotated[str | None, str] = None
+    jwt_jwks_url: Annotated[str | None, _jwks_url] = None
+    jwt_private_key: Annotated[SecretStr | None, SecretStr] = None
+    log_level: Annotated[str, _one_of("debug", "info", "warning", "error")] = "info"
+    log_format: Annotated[str, _one_of("auto", "json", "console")] = "auto"
+    pool_size: Annotated[int, _pool_size] = 10
 
     @property
     def users_come_from_elsewhere(self) -> bool:
         """Whether an issuer of its own signs the tokens of users, and this machine cannot."""
         return bool(self.jwt_public_key or self.jwt_jwks_url)
 
-    @field_validator("log_level", "log_format", mode="before")
-    @classmethod
-    def _ignore_case(cls, value: str) -> str:
-        return value.lower()
-
-    @field_validator("database_url")
-    @classmethod
-    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and _scheme(value.get_secret_value()) not in ("postgresql", "postgres"):
-            raise ValueError(DATABASE_URL_FORM)
-        return value
-
-    @field_validator("jwt_secret")
-    @classmethod
-    def _is_long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and len(value.get_secret_value().encode()) < MINIMUM_SECRET_BYTES:
-            raise ValueError(f"must be at least {MINIMUM_SECRET_BYTES} bytes long")
-        return value
-
 
 def load_settings() -> Settings:
-    """Read the environment.
+    """Read the environment. The case of a name does not matter; an empty value counts as none.
 
     Raises SettingsError with one sentence per wrong variable; a value is never repeated in it,
     because it may be a secret.
     """
-    try:
-        return Settings()
-    except ValidationError as error:
-        raise SettingsError("\n".join(map(_sentence, error.errors()))) from None
-
-
-def _sentence(problem: object) -> str:
-    assert isinstance(problem, dict)
-    variable = PREFIX + str(problem["loc"][0]).upper()
-    allowed = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{variable}: {allowed[0].lower()}{allowed[1:]}."
+    environment = {name.upper(): value for name, value in os.environ.items() if value}
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, hint in get_type_hints(Settings, include_extras=True).items():
+        (parse,) = hint.__metadata__
+        variable = PREFIX + name.upper()
+        try:
+            if variable in environment:
+                values[name] = parse(_utf8(environment[variable]))
+        except _NotAllowed as allowed:
+            problems.append(f"{variable}: {allowed}.")
+    if problems:
+        raise SettingsError("\n".join(problems)) from None
+    return Settings(**values)

@@ -12,7 +12,7 @@ import pytest
 from local.embedded_postgres import start
 from migrations.run import upgrade
 from shared.database.transaction import Database
-from shared.settings import Settings
+from shared.settings import SecretStr, Settings
 from tests.cleanup import Cleanup
 from tests.world import SECRET, World
 
@@ -78,7 +78,7 @@ def empty_database_url(postgres_url: str) -> Iterator[str]:
 @pytest.fixture
 def settings(database_url: str) -> Settings:
     """What a service with a database of its own is configured by."""
-    return Settings(database_url=database_url, jwt_secret=SECRET)  # type: ignore[arg-type]
+    return Settings(database_url=SecretStr(database_url), jwt_secret=SECRET)
 
 
 @pytest.fixture

@@ -2,20 +2,19 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import grpc
-from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
 from agent_service.__main__ import build as build_agents
 from shared.auth.signing import sign_user_token
 from shared.database.transaction import Database
 from shared.grpc_server.server import Server
-from shared.settings import Settings
+from shared.settings import SecretStr, Settings
 from tandem.agent.v1.agent_service_pb2 import Agent, CreateAgentRequest
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from tandem.agent.v1.auth_service_pb2 import (
@@ -153,14 +152,14 @@ class World:
     async def built(cls, database: Database, settings: Settings) -> AsyncIterator["World"]:
         """Start the services on free ports, and stop them at the end."""
         async with running(build_agents(database, settings)) as (agents, address):
-            settings = settings.model_copy(update={"agent_address": address})
+            settings = replace(settings, agent_address=address)
             async with running(build_tasks(database, settings)) as (tasks, _):
                 yield cls(database, settings, Channels(agents, tasks))
 
     @asynccontextmanager
     async def asking(self, agent_address: str) -> AsyncIterator["World"]:
         """The same world, with a task service that asks an agent service at another address."""
-        settings = self.settings.model_copy(update={"agent_address": agent_address})
+        settings = replace(self.settings, agent_address=agent_address)
         async with running(build_tasks(self.database, settings)) as (tasks, _):
             yield World(self.database, settings, Channels(self.channels.agents, tasks))
 

@@ -28,7 +28,7 @@ def test_the_parts_start_one_after_the_other() -> None:
 
 
 def test_every_setting_that_is_passed_exists() -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {PREFIX + name.upper() for name in Settings.__dataclass_fields__}
     assert {name for service in OURS.values() for name in service["environment"]} <= known
 
 

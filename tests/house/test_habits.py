@@ -50,8 +50,7 @@ def test_the_devcontainer_installs_everything_and_forwards_both_services() -> No
     container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
     assert container["postCreateCommand"] == "make .venv/.dev hooks"
     assert "hooks" in WORDS
-    fields = Settings.model_fields
-    addresses = [fields[name].default for name in ("agent_address", "task_address")]
+    addresses = [Settings.agent_address, Settings.task_address]
     assert container["forwardPorts"] == [int(address.split(":")[1]) for address in addresses]
 
 

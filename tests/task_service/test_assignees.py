@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import uuid4
 
 import grpc
@@ -204,7 +205,7 @@ async def test_a_trace_context_that_cannot_be_sent_on_is_left_out(
         task_id=task.id, assigned_to=agent.id, assigned_to_type=ASSIGNEE_TYPE_AGENT
     )
     headers = {"authorization": f"Bearer {alice.token}".encode(), "traceparent": value}
-    settings = world.settings.model_copy(update={"agent_address": relay.address})
+    settings = replace(world.settings, agent_address=relay.address)
     async with running(build(world.database, settings)) as (_, address):
         port = int(address.rpartition(":")[2])
         async with posted(port, ASSIGN, headers, request.SerializeToString()) as reader:

@@ -1,15 +1,16 @@
 """The secret of an API key is shown once, and can be found nowhere afterwards."""
 
 import base64
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from pydantic import SecretStr
 
 from agent_service.__main__ import build
 from shared.auth.signing import sign_user_token
 from shared.errors import Reason
+from shared.settings import SecretStr
 from tandem.agent.v1.auth_service_pb2 import ApiKey, CreateApiKeyRequest, RotateApiKeyRequest
 from tests.agent_service.api_keys.holder import Holder
 from tests.refusals import refused
@@ -81,7 +82,7 @@ async def test_an_answer_is_not_opened_with_another_key(holder: Holder) -> None:
     again = RotateApiKeyRequest(api_key_id=created.api_key.id, request_id=request_id)
     await holder.owner.auth.RotateApiKey(again)
     other = SecretStr("another secret of the tests, long enough, too")
-    settings = world.settings.model_copy(update={"jwt_secret": other})
+    settings = replace(world.settings, jwt_secret=other)
     async with running(build(world.database, settings)) as (channel, _):
         token = sign_user_token(
             settings, other.get_secret_value(), holder.owner.id, timedelta(hours=1)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from structlog.testing import capture_logs
 
 from agent_service.__main__ import build
-from shared.settings import Settings
+from shared.settings import SecretStr, Settings
 from tandem.agent.v1.auth_service_pb2 import (
     API_KEY_STATUS_REVOKED,
     ApiKey,
@@ -57,9 +57,9 @@ def user_token(algorithm: str, user_id: UUID) -> str:
 
 
 @asynccontextmanager
-async def served(world: World, **keys: str) -> AsyncIterator[Channels]:
+async def served(world: World, **keys: Any) -> AsyncIterator[Channels]:
     """An agent service with these keys before the same database."""
-    settings = Settings(database_url=world.settings.database_url, **keys)  # type: ignore[arg-type]
+    settings = Settings(database_url=world.settings.database_url, **keys)
     async with running(build(world.database, settings)) as (channel, _):
         yield Channels(channel, channel)
 
@@ -67,7 +67,7 @@ async def served(world: World, **keys: str) -> AsyncIterator[Channels]:
 @pytest.mark.parametrize("algorithm", KEYS)
 async def test_tokens_are_signed_with_a_private_key(holder: Holder, algorithm: str) -> None:
     key = KEYS[algorithm]
-    settings = {"jwt_public_key": public_pem(key), "jwt_private_key": private_pem(key)}
+    settings = {"jwt_public_key": public_pem(key), "jwt_private_key": SecretStr(private_pem(key))}
     async with served(holder.world, **settings) as channels:
         owner = Client(channels, user_token(algorithm, holder.owner.id))
         request = CreateApiKeyRequest(

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PrivateFormat,
 )
-from pydantic import SecretStr
 
 from shared.auth.authenticator import Authenticator
 from shared.auth.key_sources import key_ring, page_key
@@ -23,7 +22,7 @@ from shared.auth.signing import sign_agent_token
 from shared.auth.verifier import Verifier
 from shared.database.transaction import Database
 from shared.errors import Reason, Refusal
-from shared.settings import Settings, SettingsError
+from shared.settings import SecretStr, Settings, SettingsError
 from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
 from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
 from tests.issuer import ALICE, KEYS, claims, private_pem, public_pem, token

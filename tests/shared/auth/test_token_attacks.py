@@ -14,12 +14,11 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_status import rpc_status
-from pydantic import SecretStr
 
 from shared.auth.keys import public_key, thumbprint
 from shared.database.transaction import Database
 from shared.grpc_server.status import error_info
-from shared.settings import Settings
+from shared.settings import SecretStr, Settings
 from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
 from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
 from tests.issuer import KEYS, Issuer, issuing, private_pem, public_pem, published

@@ -16,7 +16,7 @@ from local.embedded_postgres.processes import ends_within
 from migrations.run import upgrade
 from shared.database.transaction import Database
 from shared.errors import Reason
-from shared.settings import Settings
+from shared.settings import SecretStr, Settings
 from tandem.agent.v1.agent_service_pb2 import Agent, GetAgentRequest, UpdateAgentRequest
 from tests.locks import under_way
 from tests.refusals import Refused, refused
@@ -118,7 +118,7 @@ def kill_whole(server: Server) -> None:
 
 async def test_a_postmaster_is_killed_and_comes_back(postmaster: tuple[Server, Path]) -> None:
     server, folder = postmaster
-    settings = Settings(database_url=server.url, jwt_secret=SECRET)  # type: ignore[arg-type]
+    settings = Settings(database_url=SecretStr(server.url), jwt_secret=SECRET)
     database = await Database.connect(server.url, size=3)
     async with World.built(database, settings) as world:
         alice = await world.user()
