@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-FOREIGN = {"alembic", "cli", "local", "migrations", "psutil", "rich", "typer"}
+FOREIGN = {"alembic", "cli", "local", "migrations", "psutil", "typer"}
 LOADED = "import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
 
 
