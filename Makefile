@@ -1,4 +1,4 @@
-# Every workflow is one word here. The machine needs Python >= 3.11 and make; the rest goes to .venv.
+# Every workflow is one command here. It needs Python >= 3.11 and make; the rest is installed into .venv.
 
 PYTHON_IN := .venv/bin/python
 # uv brings certificates, but behind a company's proxy only the machine's own ones do.
@@ -30,7 +30,7 @@ lint: $(DEV) ## Check style and format
 	@$(PYTHON_IN) -m ruff check
 	@$(PYTHON_IN) -m ruff format --check
 
-format: $(DEV) ## Repair style and format where a program can
+format: $(DEV) ## Fix style and format where a program can
 	@$(PYTHON_IN) -m ruff check --fix
 	@$(PYTHON_IN) -m ruff format
 
@@ -52,17 +52,17 @@ client: $(BOOTSTRAP) ## Build tandem-client, the package for programs that call 
 docs: $(DEV) ## Write what docs/ says about the protos, the schema and the migrations
 	@$(PYTHON_IN) -m scripts.generate_docs
 
-drift: $(DEV) ## Prove that the generated Python and docs/ are current
+drift: $(DEV) ## Check that the generated Python and docs/ are current
 	@$(PYTHON_IN) -m scripts.generate_protos --check
 	@$(PYTHON_IN) -m scripts.generate_docs --check
 
 proto-lint: $(DEV) ## Check the style of the protos
 	@$(PYTHON_IN) -m scripts.check_protos lint
 
-proto-breaking: $(DEV) ## Prove that the protos break no client of the commit before
+proto-breaking: $(DEV) ## Check that the protos break no client of the commit before
 	@$(PYTHON_IN) -m scripts.check_protos breaking
 
-coverage: $(DEV) ## Report what the last `make test` covered, and fail where that is too little
+coverage: $(DEV) ## Report the coverage of the last `make test`, and fail if it is too low
 	@$(PYTHON_IN) -m scripts.check_coverage
 
 races: $(DEV) ## Run every test of concurrent calls 50 times

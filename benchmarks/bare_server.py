@@ -1,7 +1,7 @@
-"""The peer of GetAgent: a bare grpc.aio handler with one asyncpg query, and nothing around it.
+"""The peer of GetAgent: a bare grpc.aio handler with one asyncpg query and nothing else.
 
-No token, no access check, no validation, no request id, no log line, no interceptor: the most that
-this stack can do for a Get. Usage: TANDEM_DATABASE_URL=… bare_server.py PORT
+No token, access check, validation, request id, log line or interceptor: the upper limit of this
+stack for a Get. Usage: TANDEM_DATABASE_URL=… bare_server.py PORT
 """
 
 import asyncio
@@ -34,11 +34,11 @@ async def _codec(connection: asyncpg.Connection) -> None:
 
 
 async def _keep(_connection: object) -> None:
-    """No reset: the service under test does without, too."""
+    """No reset: the service under test has none either."""
 
 
 async def serve(url: str, port: int) -> None:
-    """Serve GetAgent until the process is told to end."""
+    """Serve GetAgent until the process is terminated."""
     pool = await asyncpg.create_pool(url, min_size=1, max_size=10, init=_codec, reset=_keep)
 
     async def get_agent(request: GetAgentRequest, _context: object) -> Agent:

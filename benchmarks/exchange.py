@@ -1,7 +1,7 @@
-"""How long an API key's refusal takes, by what is wrong with it, as a share of an unknown one's.
+"""How long ExchangeApiKey takes to reject a key, by what is wrong with it, against an unknown key.
 
-The kinds are asked in turn, thousands of times each, so that whatever disturbs the machine disturbs
-all alike. "unknown" and "another unknown" differ by nothing but noise.
+The kinds of keys are tried in turn, thousands of times each, so that other load on the machine
+affects all of them alike. "unknown" and "another unknown" differ by noise only.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 async def measure(url: str) -> dict[str, list[float]]:
-    """The seconds that each answer took, by kind."""
+    """The duration of each call in seconds, by kind of key."""
     kinds = await fill(url)
     database = await Database.connect(url, size=2)
     server = build(database, Settings(jwt_secret=SECRET))
@@ -86,7 +86,7 @@ async def _answer(exchange: Any, text: str) -> None:
 
 
 def report(took: dict[str, list[float]]) -> None:
-    """Print the medians as shares of the median of unknown keys."""
+    """Print the medians, absolute and relative to the median of unknown keys."""
     medians = {kind: statistics.median(times) for kind, times in took.items()}
     for kind, median in medians.items():
         share = median / medians["unknown"]

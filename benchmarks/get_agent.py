@@ -1,7 +1,7 @@
-"""GetAgent with everything around it, as a share of what a bare handler reaches on the same core.
+"""The throughput of GetAgent relative to that of a bare handler on the same core.
 
-Both servers run in turn, several rounds, each alone on the first core; PostgreSQL and the load
-generator (h2load, of Debian's nghttp2-client) have the others. The limit is 0.8.
+Both servers are measured in turn, for several rounds, each alone on the first core; PostgreSQL and
+the load generator (h2load, in Debian's nghttp2-client) use the others. The limit is 0.8.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ BARE_PORT, OUR_PORT = 50971, 50972
 
 
 def main() -> int:
-    """Measure, print, and answer 0 where the limit is kept."""
+    """Measure, print, and return 0 if the limit is kept."""
     if not shutil.which("h2load"):
         print("h2load is missing: install Debian's nghttp2-client.", file=sys.stderr)
         return 2
@@ -97,7 +97,7 @@ def _rate(port: int, token: str, body: Path, agent_id: UUID) -> float:
 
 
 def _require_an_answer(port: int, token: str, agent_id: UUID) -> None:
-    """h2load counts a gRPC error as a success, so that a real client has to look."""
+    """h2load counts a gRPC error as a success, so a real client checks the response."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         answer = AgentServiceStub(channel).GetAgent(
             GetAgentRequest(agent_id=str(agent_id)),

@@ -40,7 +40,7 @@ AGENTS = "SELECT count(*) FROM agents"
 
 
 def main() -> int:
-    """Measure, print, and answer 0 where both limits are kept."""
+    """Measure, print, and return 0 if both limits are kept."""
     folder = Path(tempfile.mkdtemp(prefix="tandem-bench-"))
     postgres = start(folder)
     try:
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def _measure(url: str) -> tuple[float, float]:
-    """Seconds, and the most memory that the migrating process ever had, in MB."""
+    """The duration in seconds, and the peak memory of the migrating process in MB."""
     begin = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-c", "from cli.main import app; app()", "db", "upgrade"],

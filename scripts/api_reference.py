@@ -33,7 +33,7 @@ from scripts.proto_rules import field_in_words, oneof_in_words
 
 
 class Reference:
-    """The reference of a set of files. `access` says in words who may call each method."""
+    """The reference of a set of files. `access` describes which callers each method accepts."""
 
     def __init__(self, files: Sequence[ProtoFile], access: Mapping[str, str]) -> None:
         self._files = files
@@ -41,7 +41,7 @@ class Reference:
         self._names = CrossReferences(files)
 
     def render(self) -> str:
-        """Everything as Markdown: one chapter per file, services before what they share."""
+        """Everything as Markdown: one chapter per file, services before shared messages."""
         parts = [self._contents(), *(part for file in self._files for part in self._chapter(file))]
         return "\n\n".join(filter(None, parts))
 
@@ -115,7 +115,7 @@ class Reference:
 
 def _rules(message: DescriptorProto, field: FieldDescriptorProto) -> list[str]:
     words = field_in_words(field)
-    # An optional field is a oneof of its own, which nobody has written.
+    # protoc makes each optional field a oneof of its own, which is not in the proto.
     if field.HasField("oneof_index") and not field.proto3_optional:
         words.append(oneof_in_words(message.oneof_decl[field.oneof_index]))
     return words
@@ -134,9 +134,9 @@ def _reasons(enum: EnumDescriptorProto, comments: list[str]) -> str:
     rows = []
     for value, comment in zip(enum.value, comments, strict=True):
         code, dot, meaning = comment.partition(". ")
-        told = (f"`{code}`", meaning) if dot else ("", comment)  # the one that is never sent
+        described = (f"`{code}`", meaning) if dot else ("", comment)  # UNSPECIFIED has no code
         name = value.name.removeprefix(REASON_PREFIX)
-        rows.append((f"{anchor(reason_place(value.name))}`{name}`", *told))
+        rows.append((f"{anchor(reason_place(value.name))}`{name}`", *described))
     return _table(("reason", "status code", "meaning"), rows)
 
 

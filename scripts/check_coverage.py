@@ -1,4 +1,4 @@
-"""Reports line coverage, and fails where a part of the code is covered less than it must be."""
+"""Reports line coverage, and fails if a part of the code has less than the minimum."""
 
 import subprocess
 import sys

@@ -27,7 +27,7 @@ def lint(scratch: Path) -> int:
 
 
 def breaking(scratch: Path) -> int:
-    """Compare with the commit that this one builds on; 0 where there is none with protos."""
+    """Compare with the commit that this one builds on; 0 if there is none with protos."""
     base = base_commit()
     if not base or not (before := protos_of(base, scratch)):
         print("No earlier protos to compare with.")
@@ -47,7 +47,7 @@ def base_commit() -> str:
 
 
 def protos_of(commit: str, scratch: Path) -> Path | None:
-    """Unpack the protos of a commit into `scratch`; None where it has none."""
+    """Unpack the protos of a commit into `scratch`; None if it has none."""
     archive = subprocess.run(
         ["git", "archive", "--format=zip", commit, "protos"],
         cwd=ROOT,

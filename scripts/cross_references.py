@@ -1,4 +1,4 @@
-"""Leads from the names in a text to the places on the page that describe them."""
+"""Links names in a text to their descriptions on the page."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,8 +7,8 @@ from scripts.proto_files import ProtoFile
 
 REASON_PREFIX = "ERROR_REASON_"
 WELL_KNOWN = "https://protobuf.dev/reference/protobuf/google.protobuf/#"
-# Names that are no ordinary words: they have an underscore, or capitals in the middle. What is in
-# backticks is taken whole, to be left as it is.
+# Names that are not ordinary words: they have an underscore, or capitals in the middle. Text in
+# backticks matches as a whole, and is left as it is.
 NAME = re.compile(r"`[^`]*`|\b(?:tandem\.\w+\.v1\.)?(?:[A-Z]\w*[a-z]\w*[A-Z]\w*|[A-Z]+_[A-Z_]+)\b")
 
 
@@ -19,9 +19,9 @@ class CrossReferences:
         self._anchors = {name: anchor for file in files for name, anchor in _declared(file)}
 
     def linked(self, file: ProtoFile, text: str) -> str:
-        """Make a link of every name in a comment of `file` that the page describes.
+        """Link every name in a comment of `file` that the page describes.
 
-        A name that two packages declare is that of the file's own.
+        A name that two packages declare refers to the one in the file's own package.
         """
 
         def linked_name(found: re.Match[str]) -> str:
@@ -73,5 +73,5 @@ def link(text: str, place: str) -> str:
 
 
 def anchor(place: str) -> str:
-    """What links to `place` lead to."""
+    """The target of links to `place`."""
     return f'<a id="{place}"></a>'

@@ -1,8 +1,8 @@
-"""Generates the Python of tandem/ from protos/; with --check, proves that it is current.
+"""Generates the Python of tandem/ from protos/; with --check, checks that it is current.
 
 Clients import it, and must not need protovalidate for that. So the generated code does not import
-the rules' descriptor: the rules stay in the options of our own descriptors, as bytes that only
-those read who know the rules (shared/resources/validation_rules.py, protovalidate itself).
+the rules' descriptor: the rules stay in the options of our own descriptors, as bytes that only code
+with the descriptor can read (shared/resources/validation_rules.py, and protovalidate itself).
 """
 
 import filecmp

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes .venv with the newest Python found (PYTHON=/path/to/python chooses another one), and installs
-# there what requirements/bootstrap.txt names. An unfinished .venv is made anew.
+# the packages of requirements/bootstrap.txt there. An incomplete .venv is created again.
 set -eu
 
 find_python() {

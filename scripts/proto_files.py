@@ -1,4 +1,4 @@
-"""The protos as descriptors, with the comments that protoc's own runtime forgets."""
+"""The protos as descriptors with their comments, which protobuf's runtime drops."""
 
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 
 from scripts.protoc import compile_protos
 
-# Field numbers in google/protobuf/descriptor.proto, which say where in a file a comment stands.
+# Field numbers in google/protobuf/descriptor.proto, by which a comment is located in a file.
 PACKAGE, MESSAGE, ENUM, SERVICE = 2, 4, 5, 6
 FIELD_OF_MESSAGE = VALUE_OF_ENUM = METHOD_OF_SERVICE = 2
 ONEOF_OF_MESSAGE = 8
@@ -17,13 +17,13 @@ ONEOF_OF_MESSAGE = 8
 
 @dataclass(frozen=True)
 class ProtoFile:
-    """One file, and what is written above each of its parts."""
+    """One file, and the comment above each of its parts."""
 
     proto: FileDescriptorProto
     comments: dict[tuple[int, ...], str]
 
     def comment(self, *path: int) -> str:
-        """The comment above a part: paragraphs as written, "" where there is none."""
+        """The comment above a part: paragraphs as written, "" if there is none."""
         return self.comments.get(path, "")
 
     def full_name(self, *names: str) -> str:

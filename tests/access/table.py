@@ -1,4 +1,4 @@
-"""Who may call what: every method of every service, by every kind of caller, as one table."""
+"""Access, as one table: every method of every service, by every kind of caller."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from tandem.agent.v1.room_service_pb2 import Room
 from tandem.task.v1 import task_service_pb2 as tasks
 from tandem.task.v1.task_service_pb2 import Task
 
-# A type error in a request's fields is the type checker's business only where it sees the type.
+# As Any, so that requests can be written as nested dictionaries.
 a: Any = agents
 p: Any = projects
 r: Any = rooms
@@ -31,7 +31,7 @@ t: Any = tasks
 
 @dataclass(frozen=True)
 class Things:
-    """What an owner has: the agent is in the room, has the API key, and shall do the task."""
+    """What an owner has: the agent is in the room, has the API key, and is assigned the task."""
 
     project: Project
     agent: Agent
@@ -41,7 +41,7 @@ class Things:
 
 
 class Answer(Enum):
-    """What a caller gets; the value is how a table shows it."""
+    """The result of a call; the value is how the table shows it."""
 
     OK = "yes"
     NOT_PROJECT_OWNER = Reason.NOT_PROJECT_OWNER.name
@@ -52,7 +52,7 @@ class Answer(Enum):
 
 
 class Who(Enum):
-    """The callers; the value is the head of their column."""
+    """The kinds of callers; the value is the head of their column."""
 
     OWNER = "owner"
     SUPERUSER = "superuser"
@@ -67,7 +67,7 @@ class Who(Enum):
     KEY_REVOKED = "key-revoked"
 
 
-# Whoever is stopped before any method's rule is looked at.
+# Callers that are rejected before the rule of the method is applied.
 STOPPED = {
     Who.INACTIVE: Answer.CALLER_INACTIVE,
     Who.NOBODY: Answer.TOKEN_MISSING,
@@ -82,27 +82,27 @@ NOT_FOR_AGENTS = dict.fromkeys(
 
 Answers: TypeAlias = Mapping[Who, Answer]
 
-# Who may call a method, on what: the answers that differ from yes.
+# By kind of method: the results other than success.
 OWN: Answers = {**STOPPED, **NOT_FOR_AGENTS, Who.OTHER: Answer.NOT_PROJECT_OWNER}
 OWN_OR_SELF: Answers = {**OWN, Who.AGENT_SELF: Answer.OK}
-# Of the project's tasks an agent is shown its own, which may be none.
+# An agent is shown its own tasks of the project, possibly none.
 OWN_OR_ITS_PART: Answers = {**OWN_OR_SELF, Who.AGENT_NEIGHBOUR: Answer.OK}
 EVERY_USER: Answers = {**STOPPED, **NOT_FOR_AGENTS}
 EVERY_CALLER: Answers = STOPPED
-# The agent's API key is the proof, whoever sends it.
+# The API key is the proof, whichever caller sends it.
 EVERYBODY: Answers = dict.fromkeys((Who.AGENT_INACTIVE, Who.KEY_REVOKED), Answer.API_KEY_INVALID)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A method: who may call it, a request that is valid, and what makes its content invalid."""
+    """A method: who may call it, a valid request, and what makes its content invalid."""
 
     answers: Answers
     request: Callable[[Things], Message]
     spoiled_by: Message | None = None
 
     def answer(self, who: Who) -> Answer:
-        """What the caller gets."""
+        """The result for this kind of caller."""
         return self.answers.get(who, Answer.OK)
 
 

@@ -123,7 +123,7 @@ async def test_an_agent_lists_its_tasks_alone(crew: Crew) -> None:
 
 
 async def listed(client: Client, **filters: Any) -> list[str]:
-    """The ids on all pages, of which the first says how many there are."""
+    """The ids on all pages; the first page also has their number."""
     found: list[str] = []
     request = ListTasksRequest(page_size=2, order_by="created_at", include_total=True, **filters)
     first = answer = await client.tasks.ListTasks(request)
@@ -183,7 +183,7 @@ async def namesake_of(user: User, world: World) -> Client:
 
 
 async def test_an_agent_with_the_id_of_a_user_has_not_that_users_rights(world: World) -> None:
-    """Ids that came from an older system may be the same: the kind of a caller decides, too."""
+    """Ids from an older system can be equal: the kind of a caller is decisive, too."""
     owner = await world.user()
     task, calling = await owner.task(await owner.project()), await namesake_of(owner, world)
     assert await listed(calling) == []

@@ -1,4 +1,4 @@
-"""Every method is called by every kind of caller, and answers what the table says."""
+"""Every method, called by every kind of caller, has the result that the table states."""
 
 import importlib
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def declared() -> Iterator[tuple[str, MethodDescriptor]]:
-    """Every method of every service of whatever was generated from the protos."""
+    """Every method of every service in the generated code."""
     for path in (ROOT / "tandem").rglob("*_pb2.py"):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for service in importlib.import_module(name).DESCRIPTOR.services_by_name.values():
@@ -60,7 +60,7 @@ class Stage:
         return Things(project, agent, key, room, task)
 
     async def caller(self, who: Who, its: Things) -> Client:
-        """A caller of that kind, who stands to these things as the kind says."""
+        """A caller of this kind, in the relation to these things that the kind states."""
         if who in USERS:
             return await self._user(who)
         if who is Who.AGENT_NEIGHBOUR:

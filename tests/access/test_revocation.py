@@ -1,4 +1,4 @@
-"""What is taken from an agent is gone on every process, also for tokens given before."""
+"""A revocation takes effect in every process, also for tokens that were issued before."""
 
 import asyncio
 import time
@@ -61,7 +61,7 @@ class Processes:
     channels: list[Channels]
 
     def calls(self, token: str) -> list[Call]:
-        """What an agent asks of each process."""
+        """A call of the agent to each process."""
         clients = [Client(channels, token) for channels in self.channels]
         who = [partial(client.auth.WhoAmI, WhoAmIRequest()) for client in clients]
         return who + [partial(client.tasks.ListTasks, ListTasksRequest()) for client in clients]
@@ -108,7 +108,7 @@ async def test_a_token_ends_on_every_process(
 
 
 async def last_answer(call: Call) -> float:
-    """Call again and again; when the last call began that was not refused."""
+    """Call repeatedly; the start of the last call that succeeded."""
     give_up = time.monotonic() + 4 * PROMISED_SECONDS
     while (began := time.monotonic()) < give_up:
         try:

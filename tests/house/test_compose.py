@@ -1,4 +1,4 @@
-"""The container set-up, as far as it can be proven without a container engine."""
+"""The container set-up, as far as it can be tested without a container engine."""
 
 import asyncio
 import os

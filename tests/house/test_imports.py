@@ -1,4 +1,4 @@
-"""Who may import whom: the rule that keeps every kind of file about one thing."""
+"""Which files may import which modules, so that each kind of file has one concern."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What may not be in the repository, and what README promises of the Makefile."""
+"""What must not be in the repository, and what the documents promise about the Makefile."""
 
 import re
 import subprocess

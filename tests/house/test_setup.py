@@ -1,4 +1,4 @@
-"""What somebody reads whose machine cannot run Tandem yet."""
+"""The messages on a machine that cannot run Tandem yet."""
 
 import subprocess
 from pathlib import Path
