@@ -26,9 +26,10 @@ test: $(DEV) ## Run every test, in parallel and in random order
 check: lint types secrets proto-lint proto-breaking drift test ## Run everything that CI runs
 	@$(MAKE) --no-print-directory coverage
 
-lint: $(DEV) ## Check style and format
+lint: $(DEV) ## Check style, format, and who imports whom
 	@$(PYTHON_IN) -m ruff check
 	@$(PYTHON_IN) -m ruff format --check
+	@.venv/bin/lint-imports importlinter.toml --no-logo --no-cache
 
 format: $(DEV) ## Fix style and format where a program can
 	@$(PYTHON_IN) -m ruff check --fix

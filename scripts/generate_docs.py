@@ -16,6 +16,7 @@ from scripts.entity_diagram import entity_diagram
 from scripts.migration_table import migration_table
 from scripts.proto_files import read_protos
 from scripts.protoc import ROOT
+from scripts.sql_reference import sql_reference
 from shared.schema import metadata
 
 PROTOS = ROOT / "protos"
@@ -25,6 +26,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "api.md": lambda: api_reference(PROTOS),
     "architecture.md": lambda: entity_diagram(metadata),
     "migrations.md": lambda: migration_table(REVISIONS),
+    "sql.md": sql_reference,
 }
 
 

@@ -81,8 +81,8 @@ class Lister:
         self._row_bytes = row_bytes
         self._batch_size = batch_size
         self._row_id = row_id
-        self._filters = filters
-        self._orders = orders
+        self.filters = filters
+        self.orders = orders
         self._scopes = _scopes(agent_id, agent_index)
         self.page_statement = lru_cache(maxsize=512)(self._page_statement)
         self.count_statement = lru_cache(maxsize=128)(self._count_statement)
@@ -159,15 +159,15 @@ class Lister:
         return Statement(purpose, page)
 
     def _key(self, order: Order) -> ColumnElement[Any]:
-        key = self._orders[order.field]
-        return self._orders.get(f"{order.field} desc", key) if order.descending else key
+        key = self.orders[order.field]
+        return self.orders.get(f"{order.field} desc", key) if order.descending else key
 
     def _count_statement(self, filters: frozenset[str], within: Scope) -> Statement:
         found = self._rows.where(*self._conditions(filters, within)).subquery()
         return Statement("How many rows there are.", select(func.count()).select_from(found))
 
     def _conditions(self, filters: frozenset[str], within: Scope) -> list[ColumnElement[bool]]:
-        return [*(self._filters[name] for name in sorted(filters)), self._scopes[within]]
+        return [*(self.filters[name] for name in sorted(filters)), self._scopes[within]]
 
 
 def _scopes(

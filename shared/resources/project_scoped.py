@@ -69,7 +69,7 @@ class ProjectScopedTable:
     def __init__(self, table: Table, missing: Reason, agent_id: Column[Any] | None = None) -> None:
         self.missing = missing
         self.kind = missing.name.removesuffix("_NOT_FOUND").replace("_", " ").lower()
-        self._table = table
+        self.table = table
         self._is_root = table is projects
         self._agent_id = agent_id
         self.with_project: FromClause = (
@@ -223,7 +223,7 @@ class ProjectScopedTable:
 
         It answers as `decide` needs it. What `first` locks is locked before the row.
         """
-        table, target = self._table, self._target(first)
+        table, target = self.table, self._target(first)
         differs = self._differs(values)
         revision = bindparam("revision", type_=BigInteger)
         updated = (
@@ -273,7 +273,7 @@ class ProjectScopedTable:
         return Statement(purpose, _found_and_left(parent, created))
 
     def _insert_columns(self, names: frozenset[str]) -> Statement:
-        table, purpose = self._table, f"Creates a {self.kind}."
+        table, purpose = self.table, f"Creates one {self.kind}."
         values = {name: bindparam(name, type_=table.c[name].type) for name in sorted(names)}
         if self._is_root:
             return Statement(purpose, insert(table).values(**values).returning(*table.c))
@@ -292,23 +292,23 @@ class ProjectScopedTable:
         return Statement(purpose, _found_and_left(project, created))
 
     def _update_columns(self, names: frozenset[str]) -> Statement:
-        purpose = f"Changes these columns of a {self.kind}."
-        return self.changing(purpose, new_values(self._table, sorted(names)))
+        purpose = f"Changes these columns of one {self.kind}."
+        return self.changing(purpose, new_values(self.table, sorted(names)))
 
     def _found_columns(self) -> list[ColumnElement[Any]]:
         agent_id = cast(null(), Uuid) if self._agent_id is None else self._agent_id
         found = [
-            self._table.c.id.label("found_id"),
+            self.table.c.id.label("found_id"),
             *_found_of_project(),
             agent_id.label("found_agent_id"),
-            self._table.c.revision.label("found_revision"),
+            self.table.c.revision.label("found_revision"),
         ]
-        if "status" in self._table.c:
-            found.append(self._table.c.status.label("found_status"))
+        if "status" in self.table.c:
+            found.append(self.table.c.status.label("found_status"))
         return found
 
     def _target(self, first: CTE | None) -> CTE:
-        target = self._reached.with_for_update(of=self._table)
+        target = self._reached.with_for_update(of=self.table)
         if first is not None:
             # Always true; what it counts has to be there, and locked, before any row is looked for.
             counted = select(func.count()).select_from(first).scalar_subquery()
@@ -318,7 +318,7 @@ class ProjectScopedTable:
     def _differs(self, values: Mapping[str, ColumnElement[Any]]) -> ColumnElement[bool]:
         if not values:
             return false()
-        old = tuple_(*(self._table.c[name] for name in values))
+        old = tuple_(*(self.table.c[name] for name in values))
         return old.is_distinct_from(tuple_(*values.values()))
 
     def _is_active(self, found: CTE) -> ColumnElement[bool]:

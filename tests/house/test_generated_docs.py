@@ -18,6 +18,9 @@ from scripts.entity_diagram import entity_diagram
 from scripts.generate_docs import PAGES, PROTOS, api_reference, is_current, main, with_part
 from scripts.migration_table import migration_table
 from scripts.protoc import ROOT
+from scripts.sql_reference import readable
+from shared.auth.authenticator import AGENT
+from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.schema import metadata
 
@@ -183,3 +186,32 @@ def references(table: Table) -> Iterator[tuple[str, str, str, str]]:
     for key in table.foreign_key_constraints:
         (column,) = [name for name in key.column_keys if name != "project_id"] or ["project_id"]
         yield key.referred_table.name, table.name, column, key.ondelete or "NO ACTION"
+
+
+def test_every_statement_has_its_sql() -> None:
+    """Also one in a module that nobody thought of."""
+    page = (ROOT / "docs" / "sql.md").read_text()
+    found = list(statements())
+    assert len(found) >= 30
+    for module, name, statement in found:
+        assert f"## `{module}`" in page
+        assert f"### {name}\n\n{statement.purpose}\n" in page
+        assert statement.purpose.endswith("."), f"{name} says its purpose in a sentence"
+
+
+def statements() -> Iterator[tuple[str, str, Statement]]:
+    """The statements that stand in modules of the services, by module and name."""
+    for package in ("agent_service", "task_service", "shared"):
+        for path in (ROOT / package).rglob("*.py"):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            if path.name not in ("__init__.py", "__main__.py"):
+                for name, value in vars(importlib.import_module(module)).items():
+                    if isinstance(value, Statement):
+                        yield module, name, value
+
+
+def test_sql_is_shown_with_the_names_of_its_parameters() -> None:
+    shown = readable(AGENT)
+    assert ":api_key_id" in shown
+    assert "$" not in shown
+    assert "::" not in shown

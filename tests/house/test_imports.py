@@ -1,93 +1,99 @@
-"""Which files may import which modules, so that each kind of file has one concern."""
+"""Which modules may import which: the contracts hold, and each catches a planted import."""
 
-import ast
-import re
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CODE = ("agent_service", "task_service", "shared", "local", "cli", "migrations")
-FILES = sorted(str(path.relative_to(ROOT)) for name in CODE for path in (ROOT / name).rglob("*.py"))
-
-GRPC = r"grpc|grpc_\w+|google|protovalidate|tandem"
-KNOWS_GRPC = (
-    r".*/(servicer|messages|__main__|assignees)\.py"
-    r"|cli/health\.py"
-    r"|shared/grpc_server/.*|shared/resources/(idempotency|pagination|validation|validation_rules)\.py"
-)
-KNOWS_SQL = (
-    r".*/queries\.py|migrations/.*"
-    r"|shared/(schema|database)/.*|shared/auth/(access|authenticator)\.py"
-    r"|shared/resources/(idempotency|listing|project_scoped)\.py"
-)
-
-FORBIDDEN = (  # files, modules that they may not import, why
-    (r"shared/.*", r"agent_service|task_service|cli", "shared stands below the services"),
-    (r"agent_service/.*", r"task_service|cli", "services meet over gRPC only"),
-    (r"task_service/.*", r"agent_service|cli", "services meet over gRPC only"),
-    (r"local/.*", r"\w+_service|cli|migrations", "local stands below the command line"),
-    (r"migrations/versions/.*", r"shared\.schema", "a migration is frozen"),
-    (rf"(?!{KNOWS_GRPC}).*", GRPC, "only the edge knows gRPC"),
-    (rf"(?!{KNOWS_SQL}).*", r"sqlalchemy", "only queries, schema and migrations know SQL"),
-    (
-        r".*/servicer\.py",
-        r"\w+_service\.(?!(\w+\.)?(messages|rules)(\.|$)).*",
-        "it only translates",
-    ),
-    (r".*/messages\.py", r"\w+_service\.(.*\.)?(servicer|rules)", "it only translates"),
-    (r".*/rules\.py", r"\w+_service\.(.*\.)?(servicer|messages)", "rules know no messages"),
-    (r".*/queries\.py", r"\w+_service\.(.*\.)?(servicer|messages|rules)", "queries know tables"),
-    (r".*/lifecycle\.py", r"(?!shared\.errors|enum|collections|typing)\w+", "it is pure"),
-)
+CONTRACTS = ROOT / "importlinter.toml"
+OPTIONS = tomllib.loads(CONTRACTS.read_text())["tool"]["importlinter"]
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_a_file_imports_only_what_its_place_allows(file: str) -> None:
-    assert offences(file, (ROOT / file).read_text()) == []
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    linter = Path(sys.executable).with_name("lint-imports")
+    return subprocess.run(
+        [linter, CONTRACTS, "--no-logo"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "PYTHONSAFEPATH": "", "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
-def offences(file: str, source: str) -> list[str]:
-    return [
-        f"{file} imports {module}: {why}"
-        for files, modules, why in FORBIDDEN
-        if re.fullmatch(files, file)
-        for module in imported(source)
-        if re.match(rf"({modules})(\.|$)", module)
-    ]
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code, where something can be planted in it."""
+    folder = tmp_path_factory.mktemp("code")
+    ignored = shutil.ignore_patterns("__pycache__")
+    for package in OPTIONS["root_packages"]:
+        shutil.copytree(ROOT / package, folder / package, ignore=ignored)
+    return folder
 
 
-def imported(source: str) -> set[str]:
-    """Name the modules, and the names in them, that a source text imports."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+def test_the_contracts_hold(copy: Path) -> None:
+    found = lint(copy)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "0 broken" in found.stdout
 
 
 @pytest.mark.parametrize(
-    ("file", "source", "allowed"),
+    ("contract", "file", "planted"),
     [
-        ("shared/resources/pagination.py", "from task_service.tasks import rules", False),
-        ("agent_service/agents/rules.py", "import grpc", False),
-        ("agent_service/agents/rules.py", "from tandem.agent.v1 import agent_pb2", False),
-        ("agent_service/agents/rules.py", "from sqlalchemy import select", False),
-        ("agent_service/agents/rules.py", "from agent_service.agents import queries", True),
-        ("agent_service/agents/rules.py", "def f():\n    import grpc", False),
-        ("agent_service/agents/servicer.py", "from agent_service.agents import queries", False),
-        ("agent_service/agents/servicer.py", "from agent_service.agents import rules", True),
-        ("agent_service/agents/queries.py", "from sqlalchemy import select", True),
-        ("agent_service/agents/queries.py", "import grpc", False),
-        ("agent_service/agents/lifecycle.py", "from shared.errors import Refusal", True),
-        ("agent_service/agents/lifecycle.py", "import asyncpg", False),
-        ("task_service/tasks/rules.py", "import agent_service.agents.rules", False),
-        ("task_service/assignees.py", "import grpc", True),
-        ("local/supervisor.py", "from cli.console import CommandError", False),
-        ("migrations/versions/001_base.py", "from shared.schema import users", False),
+        ("house", "shared/resources/pagination.py", "from task_service.tasks import rules"),
+        ("house", "shared/service.py", "import local.embedded_postgres"),
+        ("house", "task_service/tasks/rules.py", "import agent_service.agents.rules"),
+        ("house", "agent_service/__main__.py", "def f():\n    import cli.main"),
+        ("house", "local/signals.py", "from cli import console"),
+        ("shared", "shared/auth/caller.py", "from shared.resources import listing"),
+        ("shared", "shared/errors.py", "import shared.database.pool"),
+        ("shared", "shared/grpc_server/health.py", "import shared.resources.validation"),
+        ("shared", "shared/a_new_module.py", "import shared.errors"),
+        ("agent_service", "agent_service/rooms/rules.py", "from agent_service.agents import rules"),
+        ("task_service", "task_service/assignees.py", "from task_service.tasks import rules"),
+        ("migration_packages", "migrations/history.py", "import migrations.run"),
+        ("resource", "agent_service/agents/rules.py", "from agent_service.agents import messages"),
+        ("resource", "task_service/tasks/queries.py", "from task_service.tasks import rules"),
+        ("resource", "agent_service/rooms/messages.py", "from agent_service.rooms import servicer"),
+        ("servicers", "agent_service/agents/servicer.py", "import agent_service.agents.queries"),
+        ("servicers", "task_service/tasks/servicer.py", "import shared.schema"),
+        ("grpc", "agent_service/agents/rules.py", "import grpc"),
+        ("grpc", "agent_service/agents/rules.py", "from tandem.agent.v1 import agent_service_pb2"),
+        ("grpc", "agent_service/agents/queries.py", "def f():\n    import grpc"),
+        ("grpc", "agent_service/agents/a_new_module.py", "import google.protobuf"),
+        ("sql", "agent_service/agents/rules.py", "from sqlalchemy import select"),
+        ("sql", "task_service/tasks/a_new_module.py", "import sqlalchemy.sql"),
+        ("sql", "shared/grpc_server/server.py", "import sqlalchemy"),
+        ("pure", "agent_service/agents/lifecycle.py", "import asyncpg"),
+        ("migrations", "migrations/versions/001_create_base_tables.py", "import shared.schema"),
+        ("circles", "shared/auth/keys.py", "import shared.auth.signing"),
     ],
 )
-def test_the_rule_itself_tells_right_from_wrong(file: str, source: str, allowed: bool) -> None:
-    assert (offences(file, source) == []) is allowed
+def test_a_planted_import_breaks_its_contract(
+    copy: Path, contract: str, file: str, planted: str
+) -> None:
+    name = next(c["name"] for c in OPTIONS["contracts"] if c["id"] == contract)
+    path = copy / file
+    source = path.read_text() if path.exists() else None
+    path.write_text(f"{source or ''}\n{planted}\n")
+    try:
+        found = lint(copy)
+    finally:
+        path.write_text(source) if source is not None else path.unlink()
+    assert found.returncode == 1, found.stdout + found.stderr
+    assert f"{name} BROKEN" in found.stdout
+
+
+def test_every_resource_has_its_contract() -> None:
+    contract = next(c for c in OPTIONS["contracts"] if c["id"] == "resource")
+    resources = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for service in ("agent_service", "task_service")
+        for path in (ROOT / service).glob("*/servicer.py")
+    }
+    assert resources == set(contract["containers"])

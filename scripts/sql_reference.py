@@ -1,0 +1,132 @@
+"""Describes every named statement of the services: where it is, what it is for, and its SQL."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+
+import sqlparse
+from sqlalchemy import Table
+
+from shared.auth.access import Scope
+from shared.database.statement import Statement
+from shared.resources.listing import Lister
+from shared.resources.pagination import Order
+from shared.resources.project_scoped import ProjectScopedTable
+from shared.schema import metadata
+
+MODULES = (
+    "shared.resources.project_scoped",
+    "agent_service.projects.queries",
+    "agent_service.agents.queries",
+    "agent_service.api_keys.queries",
+    "agent_service.rooms.queries",
+    "task_service.tasks.queries",
+    "shared.auth.authenticator",
+    "shared.resources.idempotency",
+)
+# What an insert writes besides the columns that a client may write.
+INSERTED = {
+    "projects": {"id", "owner_id"},
+    "agents": {"id", "project_id"},
+    "chat_rooms": {"id", "project_id", "created_by"},
+    "tasks": {"id", "project_id", "created_by", "assigned_agent_id", "assigned_user_id"},
+}
+WIDTH = 100
+PARAMETER = re.compile(r"\$(\d+)(?:::[A-Z]+(?: WITH TIME ZONE)?(?:\[\])?)?")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A statement by its name in a module."""
+
+    name: str
+    statement: Statement
+
+
+def sql_reference() -> str:
+    """The reference, in Markdown."""
+    return "\n\n".join(_chapters())
+
+
+def named_statements(module: ModuleType) -> Iterator[Named]:
+    """Every statement of a module, those of its tables and lists included."""
+    for name, value in vars(module).items():
+        if isinstance(value, Statement):
+            yield Named(name, value)
+        elif isinstance(value, ProjectScopedTable):
+            yield from _of_table(name, value, _client_columns(module))
+        elif isinstance(value, Lister):
+            yield from _of_list(name, value)
+
+
+def readable(statement: Statement) -> str:
+    """The SQL of a statement over several lines, with the names of its parameters.
+
+    A list of all columns of a table is shown as `table.*`.
+    """
+    sql = re.sub(PARAMETER, lambda number: _name(statement, number), statement.sql)
+    for table in metadata.tables.values():
+        sql = _abbreviated(sql, table)
+    sql = re.sub(r"((\w+)\.found_\w+, )+\2\.found_\w+", r"\2.found_*", sql)
+    shown = sqlparse.format(sql, reindent=True, wrap_after=WIDTH)
+    return re.sub(r"FOR\s+UPDATE", "FOR UPDATE", re.sub(r" AS anon_\d+", "", shown)).strip()
+
+
+def _chapters() -> Iterator[str]:
+    for path in MODULES:
+        found = list(named_statements(import_module(path)))
+        yield f"## `{path}`"
+        for named in found:
+            sql = f"```sql\n{readable(named.statement)}\n```"
+            yield f"### {named.name}\n\n{named.statement.purpose}\n\n{sql}"
+
+
+def _client_columns(module: ModuleType) -> Mapping[str, object]:
+    """The columns that a client may write, which the messages of the resource list."""
+    # That of projects is shared by all.
+    is_shared = module.__name__.startswith("shared.")
+    queries = "agent_service.projects.queries" if is_shared else module.__name__
+    messages = import_module(queries.replace("queries", "messages"))
+    columns: Mapping[str, object] = getattr(messages, "COLUMNS", {})
+    return columns
+
+
+def _of_table(
+    name: str, table: ProjectScopedTable, columns: Mapping[str, object]
+) -> Iterator[Named]:
+    yield Named(f"{name}.get_by_id", table.get_by_id)
+    yield Named(f"{name}.lock_by_id", table.lock_by_id)
+    if columns:
+        inserted = frozenset({*columns, *INSERTED[table.table.name]})
+        yield Named(f"{name}.insert_columns", table.insert_columns(inserted))
+        yield Named(f"{name}.update_columns", table.update_columns(frozenset(columns)))
+        yield Named(f"{name}.delete_by_id", table.delete_by_id)
+
+
+def _of_list(name: str, lister: Lister) -> Iterator[Named]:
+    """One shape of each kind: all filters; each order, continued; each scope; a count."""
+    filters, first, *others = frozenset(lister.filters), *lister.orders
+    newest = Order(first, descending=True)
+    by_filter = lister.page_statement(filters, newest, continued=False, within=Scope.PROJECTS)
+    yield Named(f"{name}, every filter", by_filter)
+    for key in (first, *others):
+        order = Order(key.partition(" ")[0], descending=" " in key)
+        statement = lister.page_statement(frozenset(), order, continued=True, within=Scope.PROJECTS)
+        yield Named(f"{name}, by {key}, continued", statement)
+    for within in (Scope.ALL, Scope.AGENT):
+        statement = lister.page_statement(frozenset(), newest, continued=False, within=within)
+        yield Named(f"{name}, for {'superusers' if within is Scope.ALL else 'agents'}", statement)
+    yield Named(f"{name}, count", lister.count_statement(filters, Scope.PROJECTS))
+
+
+def _name(statement: Statement, number: re.Match[str]) -> str:
+    return f":{statement.names[int(number[1]) - 1]}"
+
+
+def _abbreviated(sql: str, table: Table) -> str:
+    names = [column.name for column in table.columns]
+    for alias in (table.name, "updated", "created"):
+        sql = sql.replace(", ".join(f"{alias}.{name}" for name in names), f"{alias}.*")
+    return sql
