@@ -76,16 +76,16 @@ class Assignee:
 
 
 class Assignees:
-    """Whoever can be assigned a task, as the agent service knows them."""
+    """The agents and users that can be assigned a task, as the agent service knows them."""
 
     def __init__(self, address: str) -> None:
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         self._agents = AgentServiceStub(self._channel)
 
     async def require(self, project_id: UUID, assignee: Assignee) -> None:
-        """Return only where a task of the project can be assigned to the assignee.
+        """Return only if a task of the project can be assigned to the assignee.
 
-        Asks in the name of the caller, for up to TIMEOUT_SECONDS of what is left of their deadline.
+        Asks with the caller's token, for up to TIMEOUT_SECONDS of what is left of their deadline.
         Raises Refusal: those of ValidateAssignee, else AGENT_SERVICE_UNAVAILABLE.
         """
         request = pb.ValidateAssigneeRequest(

@@ -56,7 +56,7 @@ def agent(row: Record) -> pb.Agent:
 
 
 def batch(rows: Iterable[Record]) -> pb.BatchGetAgentsResponse:
-    """Many rows. Raises Refusal(LIMIT_EXCEEDED) where a client could not take them."""
+    """Many rows. Raises Refusal(LIMIT_EXCEEDED) if they are more than clients take."""
     agents: list[pb.Agent] = []
     left = PAGE_BYTES
     for row in rows:

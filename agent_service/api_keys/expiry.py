@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 SHORTEST, LONGEST = timedelta(days=1), timedelta(days=365)
-# Who asks for a day from now, or a year, asks by another clock, and a moment before.
+# A client that asks for exactly one day or one year has another clock, and asks a moment before.
 SLACK = timedelta(minutes=1)
 TOKEN_SECONDS = 15 * 60
 

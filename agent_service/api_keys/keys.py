@@ -1,7 +1,7 @@
 """API keys as text: `tdm_<key_id>_<secret>`. Pure.
 
-The hash is SHA-256, which is fast: slow ones protect what people think up. Nobody tries out 256
-random bits at any speed, and a slow hash would let strangers keep the service busy.
+The hash is SHA-256, which is fast: slow hashes protect passwords that people choose. 256 random
+bits cannot be guessed at any speed, and a slow hash would let strangers keep the service busy.
 """
 
 import base64
@@ -16,7 +16,7 @@ KEY_ID_BYTES = 10
 SECRET_BYTES = 32
 # The key id has no "_", so that the secret may: base32 in lower case, then base64 for URLs.
 FORM = re.compile(rf"{PREFIX}_([a-z2-7]{{16}})_[A-Za-z0-9_-]{{43}}")
-# The hash of no key that anybody can find, as long as any.
+# A hash that no key is known to have, as long as any other.
 NO_HASH = "0" * 64
 
 
@@ -40,7 +40,7 @@ def make() -> NewKey:
 
 
 def key_id_of(text: str) -> str:
-    """The key id in a key; empty, which no key has, where the text is not of a key's form."""
+    """The key id in a key; empty, which no key has, if the text does not have a key's form."""
     found = FORM.fullmatch(text)
     return found[1] if found else ""
 

@@ -71,7 +71,7 @@ class ApiKeyRules:
         )
 
     async def revoke(self, call: IdempotentCall[M], api_key_id: str, known: Parsed[UUID]) -> M:
-        """End a key, also in a project that is not active: it gives nobody a right."""
+        """End a key, also in a project that is not active: that gives no one a right."""
 
         async def unit_of_work(connection: Connection) -> Record | None:
             key_id = await KEYS.content(connection, call.caller, api_key_id, known)
@@ -101,7 +101,7 @@ class ApiKeyRules:
         return await call.transaction(self._database, unit_of_work)
 
     async def exchange(self, text: str, peer: str) -> tuple[str, int]:
-        """A token for a key, and its end in seconds since 1970; `peer` is who asks, as gRPC says.
+        """A token for a key, and its end in seconds since 1970; `peer` is its address in gRPC.
 
         Every key that is refused takes the same way, so that its sender does not learn why.
         """

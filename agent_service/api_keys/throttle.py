@@ -42,7 +42,7 @@ class Counts:
         return self._current[name] + self._last.get(name, 0) * left
 
     def _turn(self) -> float:
-        """The age of the current window, a new one where it is over."""
+        """The age of the current window, a new one if it is over."""
         age = self._clock() - self._begun
         if age >= WINDOW_SECONDS:
             self._last = self._current if age < 2 * WINDOW_SECONDS else {}
@@ -53,7 +53,7 @@ class Counts:
 
 
 class Throttle:
-    """How long whoever fails again and again is asked to wait."""
+    """How long a client that fails again and again is asked to wait."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._keys = Counts(clock)

@@ -94,7 +94,7 @@ def room_id(request: pb.GetRoomRequest) -> UUID:
 
 
 def member(request: pb.AddParticipantRequest | pb.RemoveParticipantRequest) -> dict[str, Any]:
-    """Who is meant: `agent_id` and `user_id`, one of which is None."""
+    """The participant that is meant: `agent_id` and `user_id`, one of which is None."""
     validate(request)
     meant = request.WhichOneof("participant")
     return {name: UUID(getattr(request, name)) if name == meant else None for name in MEMBERS}

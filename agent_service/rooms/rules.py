@@ -32,7 +32,7 @@ class RoomRules:
         self._database = database
 
     async def create(self, call: IdempotentCall[M], project_id: str, room: Parsed[Values]) -> M:
-        """Create a room, with nobody in it."""
+        """Create a room, without participants."""
 
         async def unit_of_work(connection: Connection) -> Record:
             values = await PROJECTS.content(connection, call.caller, project_id, room)

@@ -54,7 +54,7 @@ class Proof:
 
 
 class Authenticator:
-    """Verifies tokens and loads the users and agents whom they name."""
+    """Verifies tokens and loads the users and agents that they name."""
 
     def __init__(self, database: Database, verifier: Verifier) -> None:
         self._database = database
@@ -62,7 +62,7 @@ class Authenticator:
         self._callers: Cache[tuple[Caller, float]] = Cache(CACHED_CALLERS)
 
     async def authenticate(self, authorization: Sequence[str]) -> Proof:
-        """The caller whom the `authorization` metadata proves.
+        """The caller that the `authorization` metadata proves.
 
         Raises Refusal: TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, CALLER_INACTIVE,
         ISSUER_UNAVAILABLE, DATABASE_UNAVAILABLE.

@@ -70,7 +70,7 @@ current_call: ContextVar[Call] = ContextVar("current_call")
 
 
 def caller() -> Caller:
-    """Who makes the call that is being served; the interceptor has refused everybody else."""
+    """The caller of the call that is being served; the interceptor has refused all others."""
     found = current_call.get().caller
     assert found is not None
     return found

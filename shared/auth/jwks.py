@@ -74,7 +74,7 @@ def _algorithm(jwk: dict[str, Any]) -> str:
     if algorithm is None:
         raise JwksError("its type is not taken")
     if PRIVATE_MEMBERS & jwk.keys():
-        raise JwksError("it is a private key, which everybody can sign with now")
+        raise JwksError("it is a private key, so that any reader can sign with it")
     if jwk.get("alg", algorithm) != algorithm or jwk.get("use", "sig") != "sig":
         raise JwksError("it is for another algorithm or use")
     operations = jwk.get("key_ops", ["verify"])

@@ -1,8 +1,8 @@
-"""The keys that an issuer publishes at a URL, kept fresh behind the backs of calls.
+"""The keys that an issuer publishes at a URL, refreshed in the background.
 
-A call waits for a fetch only where its token names a key that is not known, and then for one that
-all such calls share. Who has the keys of yesterday can still tell good tokens from bad ones, so an
-issuer that is down, or answers garbage, changes nothing for a day.
+A call waits for a fetch only if its token names a key that is not known, and then for one fetch
+that all such calls share. Keys stay trusted for a day, so an outage of the issuer, or garbage from
+it, rejects no valid token.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ class Times:
     # After a fetch that failed; twice as long after each one more, up to `longest_retry`.
     retry: float = 1.0
     longest_retry: float = 60.0
-    # Between two fetches for tokens whose key is not known, which anybody can make up.
+    # Between two fetches for tokens whose key is not known: strangers can make up such tokens.
     cool_down: float = 30.0
     # One fetch, from the name of the host to the last byte.
     fetch: float = 5.0
@@ -45,7 +45,7 @@ class Times:
 
 
 class IssuerKeys:
-    """A KeyRing of the keys at a URL. It needs a running event loop, where it fetches at once."""
+    """A KeyRing of the keys at a URL. It starts to fetch them in the running event loop."""
 
     def __init__(self, url: str, times: Times = Times()) -> None:
         self._url = url
@@ -62,7 +62,7 @@ class IssuerKeys:
         self._refreshing = asyncio.create_task(self._refresh_forever())
 
     async def find(self, kid: str | None) -> VerificationKey | None:
-        """See KeyRing. A token without `kid` needs none where there is only one key."""
+        """See KeyRing. A token without `kid` needs none if there is only one key."""
         found = self._known(kid)
         if found is None and (kid is not None or not self._keys):
             if not await self._look_again():

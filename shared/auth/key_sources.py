@@ -26,9 +26,9 @@ class KeyRing(Protocol):
     """The keys that are trusted."""
 
     async def find(self, kid: str | None) -> VerificationKey | None:
-        """The key for a token whose header has this `kid`; None where there is none.
+        """The key for a token whose header has this `kid`; None if there is none.
 
-        Raises Refusal(ISSUER_UNAVAILABLE) where that cannot be known.
+        Raises Refusal(ISSUER_UNAVAILABLE) if that cannot be known.
         """
 
     def on_change(self, tell: Callable[[], None]) -> None:
@@ -41,7 +41,7 @@ class KeyRing(Protocol):
 def key_ring(settings: Settings) -> KeyRing:
     """The keys out of the settings; those of a JWKS URL are fetched by the running event loop.
 
-    Raises SettingsError where the settings say none, more than one, or one that is of no use.
+    Raises SettingsError if the settings name none, more than one, or one that is of no use.
     """
     require_one_source(settings)
     if settings.jwt_secret:
@@ -56,7 +56,7 @@ def key_ring(settings: Settings) -> KeyRing:
 
 
 def require_one_source(settings: Settings) -> None:
-    """Raises SettingsError where there is not exactly one that says whose tokens are good."""
+    """Raises SettingsError unless exactly one of them says whose tokens are good."""
     sources = (settings.jwt_secret, settings.jwt_public_key, settings.jwt_jwks_url)
     given = sum(1 for source in sources if source)
     if given != 1:
@@ -68,8 +68,8 @@ def require_one_source(settings: Settings) -> None:
 def page_key(settings: Settings) -> bytes:
     """What page tokens are signed with: the same in every process, and whatever keys come and go.
 
-    Where it is made of what everybody may know, page tokens are safe from mistakes only. That is
-    enough: one says where a page begins, and nothing about what its bearer may see.
+    If it is made of what is public, page tokens are protected from mistakes only. That is enough:
+    a page token says where a page begins, and nothing about what its bearer may see.
     """
     for secret in (settings.jwt_secret, settings.jwt_private_key):
         if secret:
@@ -94,7 +94,7 @@ class OneKey:
 
 
 class WithOwnKey:
-    """Our own key, which says who is an agent, beside those of who says who is a user."""
+    """Our own key, for tokens of agents, beside the issuer's keys, for tokens of users."""
 
     def __init__(self, own: VerificationKey, others: KeyRing) -> None:
         self._kid = thumbprint(own)

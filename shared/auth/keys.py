@@ -46,9 +46,9 @@ class SigningKey:
 
 
 def signing_key(settings: Settings) -> SigningKey | None:
-    """The key out of the settings; None where tokens are signed elsewhere.
+    """The key out of the settings; None if tokens are signed elsewhere.
 
-    Raises SettingsError where it is of no use.
+    Raises SettingsError if it is of no use.
     """
     if settings.jwt_secret:
         return SigningKey("HS256", settings.jwt_secret.get_secret_value())
@@ -60,7 +60,7 @@ def signing_key(settings: Settings) -> SigningKey | None:
 
 
 def public_key(key: Any) -> VerificationKey | None:
-    """The key with the algorithm of its type; None where it is of another or a weak one."""
+    """The key with the algorithm of its type; None for another type, or a weak key."""
     algorithm = None
     if isinstance(key, rsa.RSAPublicKey) and key.key_size in RSA_BITS:
         algorithm = "RS256"
@@ -72,7 +72,7 @@ def public_key(key: Any) -> VerificationKey | None:
 
 
 def public_key_of_pem(pem: str) -> VerificationKey:
-    """Raises SettingsError where it is of no use."""
+    """Raises SettingsError if it is of no use."""
     try:
         found = public_key(load_pem_public_key(pem.encode()))
     except (ValueError, UnsupportedAlgorithm):

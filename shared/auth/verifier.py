@@ -1,4 +1,4 @@
-"""From a token to what it says, where a key that is trusted verifies it."""
+"""Verifies tokens by the keys that are trusted, and reads their claims."""
 
 import time
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ class Verifier:
 
 
 def _kid(token: str) -> str | None:
-    """What the token says about its key, which nobody vouches for yet."""
+    """What the token says about its key, which is not verified yet."""
     try:
         kid: str | None = jwt.get_unverified_header(token).get("kid")
     except MALFORMED:

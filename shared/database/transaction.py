@@ -85,8 +85,8 @@ class Database:
     async def transaction(self, unit_of_work: UnitOfWork[T]) -> T:
         """Run a unit of work that is committed when it returns and undone when it raises.
 
-        It runs to its end even if the caller goes away, because nobody knows what became of a
-        cancelled COMMIT. After a deadlock it is run again from its beginning.
+        It runs to its end even if the caller goes away, because the outcome of
+        a cancelled COMMIT is unknown. After a deadlock it is run again from its beginning.
 
         Raises Refusal(DATABASE_UNAVAILABLE), and Refusal(CONFLICT) if every attempt ended in a
         deadlock or a lock was not free within LOCK_TIMEOUT_SECONDS.
@@ -119,7 +119,7 @@ class Database:
     def _finished(self, task: "asyncio.Future[Any]") -> None:
         self._units.discard(task)
         if not task.cancelled():
-            task.exception()  # retrieved even if nobody waits for it any more
+            task.exception()  # retrieved, also if no caller waits for it any more
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Pages by key: where the next page begins is said by the last row's key, never by an offset."""
+"""Pages by key: the last row's key says where the next page begins, never an offset."""
 
 import base64
 import binascii

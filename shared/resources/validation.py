@@ -1,4 +1,4 @@
-"""Requests are checked against the rules that stand in the protos, in one place."""
+"""Checks requests against the rules in the protos, and parses their fields."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -108,9 +108,9 @@ def optional(message: Message, name: str, of: Callable[[Any], Any] = _itself) ->
 
 
 def struct(message: Message, name: str, path: str, limit: int) -> dict[str, Any] | None:
-    """The Struct field `name` as JSON, None where it is not set.
+    """The Struct field `name` as JSON, None if it is not set.
 
-    Raises Refusal(INVALID_FIELD) where it is larger than `limit` bytes or cannot be kept as JSON.
+    Raises Refusal(INVALID_FIELD) if it is larger than `limit` bytes or cannot be kept as JSON.
     """
     if not message.HasField(name):
         return None
@@ -129,9 +129,9 @@ def struct(message: Message, name: str, path: str, limit: int) -> dict[str, Any]
 
 
 def timestamp(message: Message, name: str, path: str) -> datetime | None:
-    """The Timestamp field `name` in UTC, cut to microseconds; None where it is not set.
+    """The Timestamp field `name` in UTC, cut to microseconds; None if it is not set.
 
-    Raises Refusal(INVALID_FIELD) where it is not a time between the years 1 and 9999.
+    Raises Refusal(INVALID_FIELD) if it is not a time between the years 1 and 9999.
     """
     if not message.HasField(name):
         return None

@@ -1,1 +1,1 @@
-"""Tasks: what is to be done, by whom, and after what."""
+"""Tasks: what is to be done, by which agent or user, and after which other tasks."""

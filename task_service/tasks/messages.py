@@ -126,7 +126,7 @@ def assignee(request: pb.AssignTaskRequest) -> Assignee:
 
 
 def new_status(request: pb.UpdateTaskStatusRequest) -> dict[str, Any]:
-    """The status that is asked for, and the result where one comes with it."""
+    """The status that is asked for, and the result if one comes with it."""
     validate(request)
     values: dict[str, Any] = {"status": FROM_STATUS[request.status]}
     if request.HasField("result"):
@@ -162,7 +162,7 @@ def query(request: pb.ListTasksRequest, pager: Pager) -> Query:
 def _assigned(task: pb.Task) -> dict[str, UUID | None]:
     if task.HasField("assigned_to") != bool(task.assigned_to_type):
         path = "assigned_to_type" if task.HasField("assigned_to") else "assigned_to"
-        raise invalid_field(f"task.{path}", "is required where the task is assigned")
+        raise invalid_field(f"task.{path}", "is required if the task is assigned")
     if not task.HasField("assigned_to"):
         return {"assigned_agent_id": None, "assigned_user_id": None}
     return Assignee(UUID(task.assigned_to), FROM_TYPE[task.assigned_to_type]).columns
