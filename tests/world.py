@@ -153,7 +153,8 @@ class World:
         """Start the services on free ports, and stop them at the end."""
         async with running(build_agents(database, settings)) as (agents, address):
             settings = replace(settings, agent_address=address)
-            async with running(build_tasks(database, settings)) as (tasks, _):
+            async with running(build_tasks(database, settings)) as (tasks, address):
+                settings = replace(settings, task_address=address)
                 yield cls(database, settings, Channels(agents, tasks))
 
     @asynccontextmanager

@@ -9,7 +9,8 @@ import pytest
 from shared.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("benchmarks/*.md")])
+PATTERNS = ("*.md", "docs/**/*.md", "benchmarks/*.md", "clients/*/*.md")
+PAGES = sorted(page for pattern in PATTERNS for page in ROOT.glob(pattern))
 SECURITY = ROOT / "docs" / "security.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))

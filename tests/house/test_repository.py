@@ -28,6 +28,7 @@ def test_every_make_word_in_the_documents_exists() -> None:
     known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     documents = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")]
     documents += (ROOT / "docs").rglob("*.md")
+    documents += (ROOT / "clients").rglob("*.md")
     used = {
         word
         for document in documents
