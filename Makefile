@@ -26,7 +26,7 @@ test: $(DEV) ## Run every test, in parallel and in random order
 check: lint types secrets proto-lint proto-breaking drift test ## Run everything that CI runs
 	@$(MAKE) --no-print-directory coverage
 
-lint: $(DEV) ## Check style, format, and who imports whom
+lint: $(DEV) ## Check style, format and the import contracts
 	@$(PYTHON_IN) -m ruff check
 	@$(PYTHON_IN) -m ruff format --check
 	@.venv/bin/lint-imports importlinter.toml --no-logo --no-cache
@@ -50,7 +50,7 @@ protos: $(DEV) ## Generate the Python of tandem/ from protos/
 client: $(BOOTSTRAP) ## Build tandem-client, the package for programs that call Tandem, in clients/python/dist
 	@cd clients/python && ../../.venv/bin/hatchling build --target sdist --target wheel
 
-docs: $(DEV) ## Write what docs/ says about the protos, the schema and the migrations
+docs: $(DEV) ## Generate the parts of docs/ that follow from protos and code
 	@$(PYTHON_IN) -m scripts.generate_docs
 
 drift: $(DEV) ## Check that the generated Python and docs/ are current
@@ -74,28 +74,28 @@ races: $(DEV) ## Run every test of concurrent calls 50 times
 interruptions: $(DEV) ## Kill a migration at every statement (`make test`: at every third)
 	@TANDEM_TEST_EVERY=1 $(PYTHON_IN) -m pytest -q -n logical tests/migrations/test_interrupted.py
 
-bench: $(DEV) ## Measure against the stated limits (needs h2load)
+bench: $(DEV) ## Compare GetAgent with a bare handler (needs h2load)
 	@$(PYTHON_IN) -m benchmarks.get_agent
 
-bench-exchange: $(DEV) ## Compare how long wrong API keys of each kind take to be refused
+bench-exchange: $(DEV) ## Compare how long it takes to reject each kind of invalid API key
 	@$(PYTHON_IN) -m benchmarks.exchange
 
 bench-migration: $(DEV) ## Migrate a legacy database with 1,000,000 rows, and measure time and memory
 	@$(PYTHON_IN) -m benchmarks.legacy_migration
 
-migrate: $(RUNTIME) ## Bring the database to the newest schema
+migrate: $(RUNTIME) ## Upgrade the database to the newest schema
 	@.venv/bin/tandem db upgrade
 
-migration: $(DEV) ## Begin the next migration: make migration NAME=add_something
+migration: $(DEV) ## Create the next migration: make migration NAME=add_something
 	@$(PYTHON_IN) -m scripts.new_migration $(NAME)
 
-lock: $(BOOTSTRAP) ## Pin dependencies anew after a change in pyproject.toml (UPGRADE=--upgrade: all)
+lock: $(BOOTSTRAP) ## Pin dependencies after a change in pyproject.toml (UPGRADE=--upgrade: update all)
 	@$(COMPILE) --group bootstrap --output-file requirements/bootstrap.txt
 	@$(COMPILE) pyproject.toml --output-file requirements/runtime.txt
 	@$(COMPILE) pyproject.toml --group dev --constraint requirements/runtime.txt \
 		--output-file requirements/dev.txt
 
-clean: ## Remove .venv and everything else that can be made again; your data in .data stays
+clean: ## Remove .venv and everything else that can be generated; your data in .data stays
 	@rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist clients/python/dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
