@@ -6,20 +6,10 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from google.protobuf.empty_pb2 import Empty
-
 from shared.database.pool import Record
 from shared.errors import Reason, Refusal
-from shared.resources.listing import Listing, Query
-from shared.resources.pagination import PAGE_BYTES, Pager, instant
-from shared.resources.validation import (
-    KIB,
-    optional,
-    struct,
-    validate,
-    validate_changes,
-    validate_new,
-)
+from shared.resources.pagination import PAGE_BYTES, Listing, Pager, Query, instant
+from shared.resources.validation import KIB, optional, read_new, struct, validate
 from tandem.agent.v1 import agent_service_pb2 as pb
 
 CONFIG_BYTES = 64 * KIB
@@ -70,16 +60,8 @@ def batch(rows: Iterable[Record]) -> pb.BatchGetAgentsResponse:
 
 def listing(found: Listing, pager: Pager) -> pb.ListAgentsResponse:
     """A page of rows."""
-    query = found.query
-    agents, token = pager.fit(
-        query.page, query.filters, found.rows, agent, truncated=found.truncated
-    )
+    agents, token = pager.fit(found, agent)
     return pb.ListAgentsResponse(agents=agents, next_page_token=token, total_size=found.total)
-
-
-def deleted(_nothing: None) -> Empty:
-    """The answer of a deletion."""
-    return Empty()
 
 
 def access(row: Record) -> pb.VerifyAgentAccessResponse:
@@ -91,30 +73,8 @@ def access(row: Record) -> pb.VerifyAgentAccessResponse:
 
 def new_agent(request: pb.CreateAgentRequest) -> dict[str, Any]:
     """The columns of an agent that is to be created."""
-    validate_new(request, "agent")
-    agent = request.agent
-    return {
-        "project_id": UUID(agent.project_id),
-        **{name: column(agent) for name, column in COLUMNS.items()},
-    }
-
-
-def changes(request: pb.UpdateAgentRequest) -> dict[str, Any]:
-    """The columns that an update changes."""
-    names = validate_changes(request, "agent", tuple(COLUMNS))
-    return {name: COLUMNS[name](request.agent) for name in names}
-
-
-def revision(request: pb.DeleteAgentRequest) -> int:
-    """The revision that a deletion asks for, 0 for any."""
-    validate(request)
-    return request.revision
-
-
-def agent_id(request: pb.GetAgentRequest | pb.VerifyAgentAccessRequest) -> UUID:
-    """The one id of a request."""
-    validate(request)
-    return UUID(request.agent_id)
+    values = read_new(request, "agent", COLUMNS)
+    return {"project_id": UUID(request.agent.project_id), **values}
 
 
 def agent_ids(request: pb.BatchGetAgentsRequest) -> list[UUID]:

@@ -14,7 +14,7 @@ from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
 from shared.errors import Reason, Refusal, invalid_transition, not_found
 from shared.resources.idempotency import IdempotentCall, M
-from shared.resources.listing import Listing, Query
+from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import PROJECTS, Refusals, Values
 from shared.resources.validation import Parsed
 from shared.schema import FK_AGENTS_PROJECT, UQ_AGENT_PROJECT_NAME

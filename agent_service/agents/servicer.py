@@ -6,9 +6,9 @@ from agent_service.agents import messages
 from agent_service.agents.rules import AgentRules
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
-from shared.resources.idempotency import idempotent_call
+from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager
-from shared.resources.validation import parse
+from shared.resources.validation import parse, read_changes, read_id, read_revision
 from tandem.agent.v1 import agent_service_pb2 as pb
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceServicer
 
@@ -28,7 +28,7 @@ class AgentServicer(AgentServiceServicer):
         )
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: Context) -> pb.Agent:
-        return messages.agent(await self._rules.get(caller(), messages.agent_id(request)))
+        return messages.agent(await self._rules.get(caller(), read_id(request, "agent_id")))
 
     async def BatchGetAgents(
         self, request: pb.BatchGetAgentsRequest, context: Context
@@ -47,14 +47,14 @@ class AgentServicer(AgentServiceServicer):
             idempotent_call(request, messages.agent, pb.Agent),
             request.agent.id,
             request.agent.revision,
-            parse(messages.changes, request),
+            parse(read_changes, request, "agent", messages.COLUMNS),
         )
 
     async def DeleteAgent(self, request: pb.DeleteAgentRequest, context: Context) -> Empty:
         return await self._rules.delete(
-            idempotent_call(request, messages.deleted, Empty),
+            idempotent_call(request, to_empty, Empty),
             request.agent_id,
-            parse(messages.revision, request),
+            parse(read_revision, request),
         )
 
     async def SetAgentStatus(self, request: pb.SetAgentStatusRequest, context: Context) -> pb.Agent:
@@ -67,7 +67,7 @@ class AgentServicer(AgentServiceServicer):
     async def VerifyAgentAccess(
         self, request: pb.VerifyAgentAccessRequest, context: Context
     ) -> pb.VerifyAgentAccessResponse:
-        return messages.access(await self._rules.get(caller(), messages.agent_id(request)))
+        return messages.access(await self._rules.get(caller(), read_id(request, "agent_id")))
 
     async def ValidateAssignee(
         self, request: pb.ValidateAssigneeRequest, context: Context

@@ -12,8 +12,7 @@ from agent_service.api_keys.keys import NewKey
 from shared.auth.caller import Agent, Caller, User
 from shared.database.pool import Record
 from shared.errors import invalid_field
-from shared.resources.listing import Listing, Query
-from shared.resources.pagination import Pager, instant
+from shared.resources.pagination import Listing, Pager, Query, instant
 from shared.resources.validation import KIB, timestamp, validate, validate_new
 from tandem.agent.v1 import auth_service_pb2 as pb
 
@@ -93,10 +92,7 @@ def granted(token: str, expires_at: int) -> pb.ExchangeApiKeyResponse:
 
 def listing(found: Listing, pager: Pager) -> pb.ListApiKeysResponse:
     """A page of rows."""
-    query = found.query
-    keys, token = pager.fit(
-        query.page, query.filters, found.rows, api_key, truncated=found.truncated
-    )
+    keys, token = pager.fit(found, api_key)
     return pb.ListApiKeysResponse(api_keys=keys, next_page_token=token, total_size=found.total)
 
 
@@ -114,12 +110,6 @@ def query(request: pb.ListApiKeysRequest, pager: Pager) -> Query:
     validate(request)
     filters = {"agent_id": UUID(request.agent_id)}
     return Query(filters, pager.read(request, filters, ORDERS, TIMES))
-
-
-def api_key_id(request: pb.RevokeApiKeyRequest) -> UUID:
-    """The one id of a request."""
-    validate(request)
-    return UUID(request.api_key_id)
 
 
 def grace(request: pb.RotateApiKeyRequest) -> timedelta:

@@ -27,7 +27,7 @@ from shared.errors import (
     not_found,
 )
 from shared.resources.idempotency import IdempotentCall, M
-from shared.resources.listing import Listing, Query
+from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import Refusals, Values, as_new
 from shared.resources.validation import Parsed
 from shared.schema import (

@@ -7,7 +7,7 @@ from shared.auth.encryption import Encryptor
 from shared.grpc_server.interceptor import Context
 from shared.resources.idempotency import idempotent_call
 from shared.resources.pagination import Pager
-from shared.resources.validation import parse
+from shared.resources.validation import parse, read_id
 from tandem.agent.v1 import auth_service_pb2 as pb
 from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceServicer
 
@@ -46,7 +46,7 @@ class AuthServicer(AuthServiceServicer):
         return await self._rules.revoke(
             idempotent_call(request, messages.api_key, pb.ApiKey),
             request.api_key_id,
-            parse(messages.api_key_id, request),
+            parse(read_id, request, "api_key_id"),
         )
 
     async def RotateApiKey(

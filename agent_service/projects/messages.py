@@ -4,21 +4,10 @@ from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 from typing import Any
-from uuid import UUID
-
-from google.protobuf.empty_pb2 import Empty
 
 from shared.database.pool import Record
-from shared.resources.listing import Listing, Query
-from shared.resources.pagination import Pager, instant
-from shared.resources.validation import (
-    KIB,
-    optional,
-    struct,
-    validate,
-    validate_changes,
-    validate_new,
-)
+from shared.resources.pagination import Listing, Pager, Query, instant
+from shared.resources.validation import KIB, optional, read_new, struct, validate
 from tandem.agent.v1 import project_service_pb2 as pb
 
 SETTINGS_BYTES = 64 * KIB
@@ -51,41 +40,14 @@ def project(row: Record) -> pb.Project:
 
 def listing(found: Listing, pager: Pager) -> pb.ListProjectsResponse:
     """A page of rows."""
-    query = found.query
-    projects, token = pager.fit(
-        query.page, query.filters, found.rows, project, truncated=found.truncated
-    )
+    projects, token = pager.fit(found, project)
     return pb.ListProjectsResponse(projects=projects, next_page_token=token, total_size=found.total)
-
-
-def deleted(_nothing: None) -> Empty:
-    """The answer of a deletion."""
-    return Empty()
 
 
 def new_project(request: pb.CreateProjectRequest) -> dict[str, Any]:
     """The columns of a project that is to be created."""
-    validate_new(request, "project")
     # Every project is active at first.
-    return {name: read(request.project) for name, read in COLUMNS.items() if name != "status"}
-
-
-def changes(request: pb.UpdateProjectRequest) -> dict[str, Any]:
-    """The columns that an update changes."""
-    names = validate_changes(request, "project", tuple(COLUMNS))
-    return {name: COLUMNS[name](request.project) for name in names}
-
-
-def revision(request: pb.DeleteProjectRequest) -> int:
-    """The revision that a deletion asks for, 0 for any."""
-    validate(request)
-    return request.revision
-
-
-def project_id(request: pb.GetProjectRequest) -> UUID:
-    """The one id of a request."""
-    validate(request)
-    return UUID(request.project_id)
+    return {**read_new(request, "project", COLUMNS), "status": "active"}
 
 
 def query(request: pb.ListProjectsRequest, pager: Pager) -> Query:

@@ -10,7 +10,7 @@ from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
 from shared.errors import Reason, Refusal, caller_inactive
 from shared.resources.idempotency import IdempotentCall, M
-from shared.resources.listing import Listing, Query
+from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import PROJECTS, Refusals, Values
 from shared.resources.validation import Parsed
 from shared.schema import FK_PROJECTS_OWNER, UQ_PROJECTS_SLUG

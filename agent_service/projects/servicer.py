@@ -6,9 +6,9 @@ from agent_service.projects import messages
 from agent_service.projects.rules import ProjectRules
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
-from shared.resources.idempotency import idempotent_call
+from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager
-from shared.resources.validation import parse
+from shared.resources.validation import parse, read_changes, read_id, read_revision
 from tandem.agent.v1 import project_service_pb2 as pb
 from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceServicer
 
@@ -27,7 +27,7 @@ class ProjectServicer(ProjectServiceServicer):
         )
 
     async def GetProject(self, request: pb.GetProjectRequest, context: Context) -> pb.Project:
-        return messages.project(await self._rules.get(caller(), messages.project_id(request)))
+        return messages.project(await self._rules.get(caller(), read_id(request, "project_id")))
 
     async def ListProjects(
         self, request: pb.ListProjectsRequest, context: Context
@@ -40,12 +40,12 @@ class ProjectServicer(ProjectServiceServicer):
             idempotent_call(request, messages.project, pb.Project),
             request.project.id,
             request.project.revision,
-            parse(messages.changes, request),
+            parse(read_changes, request, "project", messages.COLUMNS),
         )
 
     async def DeleteProject(self, request: pb.DeleteProjectRequest, context: Context) -> Empty:
         return await self._rules.delete(
-            idempotent_call(request, messages.deleted, Empty),
+            idempotent_call(request, to_empty, Empty),
             request.project_id,
-            parse(messages.revision, request),
+            parse(read_revision, request),
         )

@@ -6,12 +6,9 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from google.protobuf.empty_pb2 import Empty
-
 from shared.database.pool import Record
-from shared.resources.listing import Listing, Query
-from shared.resources.pagination import Pager, instant
-from shared.resources.validation import optional, validate, validate_changes, validate_new
+from shared.resources.pagination import Listing, Pager, Query, instant
+from shared.resources.validation import optional, read_new, validate
 from tandem.agent.v1 import room_service_pb2 as pb
 
 ORDERS = ("created_at", "updated_at", "name")
@@ -45,52 +42,22 @@ def participant(row: Record) -> pb.Participant:
 
 def listing(found: Listing, pager: Pager) -> pb.ListRoomsResponse:
     """A page of rows."""
-    query = found.query
-    rooms, token = pager.fit(query.page, query.filters, found.rows, room, truncated=found.truncated)
+    rooms, token = pager.fit(found, room)
     return pb.ListRoomsResponse(rooms=rooms, next_page_token=token, total_size=found.total)
 
 
 def participants(found: Listing, pager: Pager) -> pb.ListParticipantsResponse:
     """A page of participants."""
-    query = found.query
-    page, token = pager.fit(
-        query.page, query.filters, found.rows, participant, truncated=found.truncated
-    )
+    page, token = pager.fit(found, participant)
     return pb.ListParticipantsResponse(
         participants=page, next_page_token=token, total_size=found.total
     )
 
 
-def deleted(_nothing: None) -> Empty:
-    """The answer of a deletion."""
-    return Empty()
-
-
 def new_room(request: pb.CreateRoomRequest) -> dict[str, Any]:
     """The columns of a room that is to be created."""
-    validate_new(request, "room")
-    return {
-        "project_id": UUID(request.room.project_id),
-        **{name: column(request.room) for name, column in COLUMNS.items()},
-    }
-
-
-def changes(request: pb.UpdateRoomRequest) -> dict[str, Any]:
-    """The columns that an update changes."""
-    names = validate_changes(request, "room", tuple(COLUMNS))
-    return {name: COLUMNS[name](request.room) for name in names}
-
-
-def revision(request: pb.DeleteRoomRequest) -> int:
-    """The revision that a deletion asks for, 0 for any."""
-    validate(request)
-    return request.revision
-
-
-def room_id(request: pb.GetRoomRequest) -> UUID:
-    """The one id of a request."""
-    validate(request)
-    return UUID(request.room_id)
+    values = read_new(request, "room", COLUMNS)
+    return {"project_id": UUID(request.room.project_id), **values}
 
 
 def member(request: pb.AddParticipantRequest | pb.RemoveParticipantRequest) -> dict[str, Any]:

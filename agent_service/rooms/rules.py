@@ -11,7 +11,7 @@ from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
 from shared.errors import Reason, Refusal, caller_inactive, not_found
 from shared.resources.idempotency import IdempotentCall, M
-from shared.resources.listing import Listing, Query
+from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import PROJECTS, Refusals, Values, as_new
 from shared.resources.validation import Parsed
 from shared.schema import (

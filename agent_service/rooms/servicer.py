@@ -6,9 +6,9 @@ from agent_service.rooms import messages
 from agent_service.rooms.rules import RoomRules
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
-from shared.resources.idempotency import idempotent_call
+from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager
-from shared.resources.validation import parse
+from shared.resources.validation import parse, read_changes, read_id, read_revision
 from tandem.agent.v1 import room_service_pb2 as pb
 from tandem.agent.v1.room_service_pb2_grpc import RoomServiceServicer
 
@@ -28,7 +28,7 @@ class RoomServicer(RoomServiceServicer):
         )
 
     async def GetRoom(self, request: pb.GetRoomRequest, context: Context) -> pb.Room:
-        return messages.room(await self._rules.get(caller(), messages.room_id(request)))
+        return messages.room(await self._rules.get(caller(), read_id(request, "room_id")))
 
     async def ListRooms(
         self, request: pb.ListRoomsRequest, context: Context
@@ -42,14 +42,14 @@ class RoomServicer(RoomServiceServicer):
             idempotent_call(request, messages.room, pb.Room),
             request.room.id,
             request.room.revision,
-            parse(messages.changes, request),
+            parse(read_changes, request, "room", messages.COLUMNS),
         )
 
     async def DeleteRoom(self, request: pb.DeleteRoomRequest, context: Context) -> Empty:
         return await self._rules.delete(
-            idempotent_call(request, messages.deleted, Empty),
+            idempotent_call(request, to_empty, Empty),
             request.room_id,
-            parse(messages.revision, request),
+            parse(read_revision, request),
         )
 
     async def AddParticipant(
@@ -65,7 +65,7 @@ class RoomServicer(RoomServiceServicer):
         self, request: pb.RemoveParticipantRequest, context: Context
     ) -> Empty:
         return await self._rules.remove_participant(
-            idempotent_call(request, messages.deleted, Empty),
+            idempotent_call(request, to_empty, Empty),
             request.room_id,
             parse(messages.member, request),
         )

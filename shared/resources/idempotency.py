@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 import structlog
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from sqlalchemy import Uuid, bindparam, delete, func, literal_column, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
@@ -198,6 +199,11 @@ def idempotent_call(
     call = current_call.get()
     assert call.caller is not None, "the interceptor has refused all others"
     return IdempotentCall(call.caller, call.method, request, to_response, response_type, encryptor)
+
+
+def to_empty(_nothing: None) -> Empty:
+    """The response to a deletion."""
+    return Empty()
 
 
 def _reused(key: dict[str, Any], message: str) -> Refusal:

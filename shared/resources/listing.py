@@ -1,7 +1,6 @@
 """Lists: filters, an order and a page become one statement, compiled once per shape."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -24,34 +23,13 @@ from shared.auth.access import RIGHTS, Scope, reached_by, scope
 from shared.auth.caller import Caller
 from shared.database.pool import Connection, Record
 from shared.database.statement import Statement
-from shared.resources.pagination import PAGE_BYTES, Order, Page
+from shared.resources.pagination import PAGE_BYTES, Listing, Order, Page, Query
 from shared.resources.project_scoped import ProjectScopedTable
 from shared.resources.validation import Parsed
 from shared.schema import projects
 
 # Answers the rows behind a key and an id, up to a limit.
 Batch: TypeAlias = Callable[[tuple[Any, UUID] | None, int], Awaitable[list[Record]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What a list is asked for. A filter that is None filters nothing."""
-
-    filters: Mapping[str, Any]
-    page: Page
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What a list has found: one row more than its page if more follow.
-
-    `truncated`: more follow, but were not fetched, because these are more than a page holds.
-    """
-
-    query: Query
-    rows: list[Record]
-    total: int | None
-    truncated: bool
 
 
 class Lister:

@@ -56,6 +56,27 @@ class Page:
     include_total: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a list is asked for. A filter that is None filters nothing."""
+
+    filters: Mapping[str, Any]
+    page: Page
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a list has found: one row more than its page if more follow.
+
+    `truncated`: more follow, but were not fetched, because these are more than a page holds.
+    """
+
+    query: Query
+    rows: list[Record]
+    total: int | None
+    truncated: bool
+
+
 class Pager:
     """Reads and writes the page tokens of the lists of one service.
 
@@ -94,19 +115,9 @@ class Pager:
         digest = self._digest(self._context(page.list, filters, page.order), key)
         return _encode(digest + key)
 
-    def fit(
-        self,
-        page: Page,
-        filters: Mapping[str, Any],
-        rows: list[Record],
-        message: Callable[[Record], M],
-        *,
-        truncated: bool,
-    ) -> tuple[list[M], str]:
-        """The messages of a page, and the token of the next page, empty if there is none.
-
-        There is one if `rows` has one more than the page, or was `truncated`.
-        """
+    def fit(self, found: Listing, message: Callable[[Record], M]) -> tuple[list[M], str]:
+        """The messages of a page, and the token of the next page, empty if there is none."""
+        page, rows = found.query.page, found.rows
         messages: list[M] = []
         left = PAGE_BYTES
         for row in rows[: page.size]:
@@ -115,9 +126,9 @@ class Pager:
             if left < 0 and messages:
                 break
             messages.append(built)
-        if len(messages) == len(rows) and not truncated:
+        if len(messages) == len(rows) and not found.truncated:
             return messages, ""
-        return messages, self.token(page, filters, rows[len(messages) - 1])
+        return messages, self.token(page, found.query.filters, rows[len(messages) - 1])
 
     def _open(self, token: str, context: bytes) -> tuple[Any, str]:
         try:

@@ -1,11 +1,11 @@
 """Checks requests against the rules in the protos, and parses their fields."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from operator import attrgetter
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 import protovalidate
@@ -21,6 +21,8 @@ from shared.resources import validation_rules
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
+# What a client may write: columns, each with what reads it from a message of the resource.
+Columns: TypeAlias = Mapping[str, Callable[[Any], Any]]
 KIB = 1024
 # Most clients read messages in messages 100 deep. A level of a Struct is up to three of them, and a
 # list of rows lies deeper than the request that a Struct came in.
@@ -100,6 +102,36 @@ def validate_changes(request: Any, resource: str, allowed: tuple[str, ...]) -> t
     required = ["id", *(name for name in _required(given.DESCRIPTOR) if name in names)]
     _refuse([*_missing(given, resource, required), *_violations(looked_at)])
     return names
+
+
+def read_new(request: Message, resource: str, columns: Columns) -> dict[str, Any]:
+    """The columns of a Create request's field `resource`. Raises Refusal(INVALID_FIELD)."""
+    validate_new(request, resource)
+    created = getattr(request, resource)
+    return {name: read(created) for name, read in columns.items()}
+
+
+def read_changes(request: Any, resource: str, columns: Columns) -> dict[str, Any]:
+    """The columns that an Update request changes.
+
+    Raises Refusal: INVALID_UPDATE_MASK, INVALID_FIELD.
+    """
+    names = validate_changes(request, resource, tuple(columns))
+    changed = getattr(request, resource)
+    return {name: columns[name](changed) for name in names}
+
+
+def read_id(request: Any, name: str) -> UUID:
+    """The one id of a request, in its field `name`. Raises Refusal(INVALID_FIELD)."""
+    validate(request)
+    return UUID(getattr(request, name))
+
+
+def read_revision(request: Any) -> int:
+    """The revision that a Delete request asks for, 0 for any. Raises Refusal(INVALID_FIELD)."""
+    validate(request)
+    revision: int = request.revision
+    return revision
 
 
 def optional(message: Message, name: str, of: Callable[[Any], Any] = _itself) -> Any:

@@ -6,21 +6,10 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from google.protobuf.empty_pb2 import Empty
-
 from shared.database.pool import Record
 from shared.errors import invalid_field
-from shared.resources.listing import Listing, Query
-from shared.resources.pagination import Pager, instant
-from shared.resources.validation import (
-    KIB,
-    optional,
-    struct,
-    timestamp,
-    validate,
-    validate_changes,
-    validate_new,
-)
+from shared.resources.pagination import Listing, Pager, Query, instant
+from shared.resources.validation import KIB, optional, read_new, struct, timestamp, validate
 from tandem.task.v1 import task_service_pb2 as pb
 from task_service.assignees import Assignee
 
@@ -80,43 +69,14 @@ def task(row: Record) -> pb.Task:
 
 def listing(found: Listing, pager: Pager) -> pb.ListTasksResponse:
     """A page of rows."""
-    query = found.query
-    tasks, token = pager.fit(query.page, query.filters, found.rows, task, truncated=found.truncated)
+    tasks, token = pager.fit(found, task)
     return pb.ListTasksResponse(tasks=tasks, next_page_token=token, total_size=found.total)
-
-
-def deleted(_nothing: None) -> Empty:
-    """The answer of a deletion."""
-    return Empty()
 
 
 def new_task(request: pb.CreateTaskRequest) -> dict[str, Any]:
     """The columns of a task that is to be created."""
-    validate_new(request, "task")
-    task = request.task
-    return {
-        "project_id": UUID(task.project_id),
-        **{name: column(task) for name, column in COLUMNS.items()},
-        **_assigned(task),
-    }
-
-
-def changes(request: pb.UpdateTaskRequest) -> dict[str, Any]:
-    """The columns that an update changes."""
-    names = validate_changes(request, "task", tuple(COLUMNS))
-    return {name: COLUMNS[name](request.task) for name in names}
-
-
-def revision(request: pb.DeleteTaskRequest) -> int:
-    """The revision that a deletion asks for, 0 for any."""
-    validate(request)
-    return request.revision
-
-
-def task_id(request: pb.GetTaskRequest) -> UUID:
-    """The one id of a request."""
-    validate(request)
-    return UUID(request.task_id)
+    values = read_new(request, "task", COLUMNS)
+    return {"project_id": UUID(request.task.project_id), **values, **_assigned(request.task)}
 
 
 def assignee(request: pb.AssignTaskRequest) -> Assignee:

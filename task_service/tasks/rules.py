@@ -10,7 +10,7 @@ from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
 from shared.errors import Reason, caller_inactive, invalid_transition, not_found
 from shared.resources.idempotency import IdempotentCall, M
-from shared.resources.listing import Listing, Query
+from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import (
     PROJECTS,
     ProjectScopedTable,

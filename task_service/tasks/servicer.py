@@ -4,9 +4,9 @@ from google.protobuf.empty_pb2 import Empty
 
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
-from shared.resources.idempotency import idempotent_call
+from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager
-from shared.resources.validation import parse, validate
+from shared.resources.validation import parse, read_changes, read_id, read_revision, validate
 from tandem.task.v1 import task_service_pb2 as pb
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceServicer
 from task_service.tasks import messages
@@ -28,7 +28,7 @@ class TaskServicer(TaskServiceServicer):
         )
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.Task:
-        return messages.task(await self._rules.get(caller(), messages.task_id(request)))
+        return messages.task(await self._rules.get(caller(), read_id(request, "task_id")))
 
     async def ListTasks(
         self, request: pb.ListTasksRequest, context: Context
@@ -42,14 +42,14 @@ class TaskServicer(TaskServiceServicer):
             idempotent_call(request, messages.task, pb.Task),
             request.task.id,
             request.task.revision,
-            parse(messages.changes, request),
+            parse(read_changes, request, "task", messages.COLUMNS),
         )
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> Empty:
         return await self._rules.delete(
-            idempotent_call(request, messages.deleted, Empty),
+            idempotent_call(request, to_empty, Empty),
             request.task_id,
-            parse(messages.revision, request),
+            parse(read_revision, request),
             force=request.force,
         )
 

@@ -4,8 +4,8 @@ from sqlalchemy import select
 
 from shared.auth.caller import User
 from shared.database.transaction import Database
-from shared.resources.listing import Lister, Query
-from shared.resources.pagination import PAGE_BYTES, Order, Page
+from shared.resources.listing import Lister
+from shared.resources.pagination import PAGE_BYTES, Order, Page, Query
 from shared.schema import projects
 from tests.world import World
 
