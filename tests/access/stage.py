@@ -1,0 +1,109 @@
+"""The stage of a test of access: who calls, and what the owner of a project has."""
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from tandem.agent.v1.agent_service_pb2 import Agent, UpdateAgentRequest
+from tandem.agent.v1.auth_service_pb2 import RevokeApiKeyRequest
+from tandem.agent.v1.project_service_pb2 import DeleteProjectRequest
+from tests.access.table import Row, Things, Who
+from tests.world import TIMEOUT_SECONDS, Client, User, World
+
+ROOT = Path(__file__).parents[2]
+USERS = (Who.OWNER, Who.SUPERUSER, Who.OTHER, Who.INACTIVE, Who.NOBODY)
+
+
+def declared() -> Iterator[tuple[str, MethodDescriptor]]:
+    """Every method of every service in the generated code."""
+    for path in (ROOT / "tandem").rglob("*_pb2.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for service in importlib.import_module(name).DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                yield f"{service.full_name}/{method.name}", method
+
+
+DECLARED = dict(declared())
+
+
+@dataclass
+class Stage:
+    """Who calls, and what the owner of a project has."""
+
+    world: World
+    method: MethodDescriptor
+    row: Row
+    owner: User
+
+    async def things(self) -> Things:
+        """New things of the owner's."""
+        project = await self.owner.project()
+        agent = await self.owner.agent(project)
+        key = await self.owner.api_key(agent)
+        room = await self.owner.room(project, agent)
+        task = await self.owner.task(
+            project, room_id=room.id, assigned_to=agent.id, assigned_to_type=1
+        )
+        return Things(project, agent, key, room, task)
+
+    async def caller(self, who: Who, its: Things) -> Client:
+        """A caller of this kind, in the relation to these things that the kind states."""
+        if who in USERS:
+            return await self._user(who)
+        if who is Who.AGENT_NEIGHBOUR:
+            return await self.owner.as_agent(await self.owner.agent(its.project))
+        if who in (Who.AGENT_STRANGER, Who.AGENT_DELETED_PROJECT):
+            return await self._agent_elsewhere(gone=who is Who.AGENT_DELETED_PROJECT)
+        agent = await self.owner.exchanged(its.key.secret)
+        if who is Who.AGENT_INACTIVE:
+            inactive = Agent(id=its.agent.id, is_active=False)
+            await self.owner.agents.UpdateAgent(UpdateAgentRequest(agent=inactive))
+        if who is Who.KEY_REVOKED:
+            revoke = RevokeApiKeyRequest(api_key_id=its.key.api_key.id)
+            await self.owner.auth.RevokeApiKey(revoke)
+        return agent
+
+    async def _user(self, who: Who) -> Client:
+        if who is Who.OWNER:
+            return self.owner
+        if who is Who.NOBODY:
+            return self.world.nobody()
+        return await self.world.user(superuser=who is Who.SUPERUSER, active=who is not Who.INACTIVE)
+
+    async def _agent_elsewhere(self, *, gone: bool) -> Client:
+        project = await self.owner.project()
+        agent = await self.owner.as_agent(await self.owner.agent(project))
+        if gone:
+            await self.owner.projects.DeleteProject(DeleteProjectRequest(project_id=project.id))
+        return agent
+
+    async def call(self, who: Who, *, spoiled: bool = False) -> Message:
+        """Call the method on new things, as a caller of this kind."""
+        its = await self.things()
+        caller = await self.caller(who, its)
+        request = self.row.request(its)
+        if spoiled and self.row.spoiled_by:
+            request.MergeFrom(self.row.spoiled_by)
+        return await self.send(caller, request)
+
+    async def send(self, caller: Client, request: Message) -> Message:
+        """Call the method."""
+        bearer = (("authorization", f"Bearer {caller.token}"),) if caller.token else ()
+        answer: Message = await self._stub()(request, metadata=bearer, timeout=TIMEOUT_SECONDS)
+        return answer
+
+    def _stub(self) -> Any:
+        service = self.method.containing_service.full_name
+        channels = self.world.channels
+        channel = channels.tasks if service.startswith("tandem.task.") else channels.agents
+        return channel.unary_unary(
+            f"/{service}/{self.method.name}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=GetMessageClass(self.method.output_type).FromString,
+        )
