@@ -1,9 +1,16 @@
-"""One PostgreSQL for all tests, a database of its own for each, and both services before it."""
+"""One PostgreSQL for all tests, and for each process of tests both services on a database of it.
+
+`world` is those services, for tests that only call them: its database is emptied for each test. A
+test that alters tables, ends connections or fills the database takes `fresh_world`, and one that is
+about a database by itself `database` or `database_url`: these are made for the one test.
+"""
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
@@ -18,6 +25,7 @@ from tests.world import SECRET, World
 
 URL_VARIABLE = "TANDEM_TEST_POSTGRES_URL"
 TEMPLATE = "tandem_template"
+POOL_SIZE = 10
 _cleanup: Cleanup | None = None
 
 
@@ -43,11 +51,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
     _cleanup = Cleanup()
+    if sys.dont_write_bytecode and config.cache:
+        _keep_bytecode(config.cache.mkdir("bytecode"))
     if URL_VARIABLE not in os.environ:
         os.environ[URL_VARIABLE] = start(_cleanup.folder / "postgres").url
         asyncio.run(_hasten(os.environ[URL_VARIABLE]))
     asyncio.run(_make_template(os.environ[URL_VARIABLE]))
     upgrade(_sibling(os.environ[URL_VARIABLE], TEMPLATE))
+
+
+def _keep_bytecode(folder: Path) -> None:
+    """Let the processes that tests start share bytecode: without it a service starts in seconds."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(folder)
 
 
 def pytest_unconfigure() -> None:
@@ -66,41 +82,67 @@ def postgres_url() -> str:
 @pytest.fixture
 def database_url(postgres_url: str) -> Iterator[str]:
     """A fresh database at the newest revision."""
-    yield from _fresh(postgres_url, f"TEMPLATE {TEMPLATE}")
+    with _fresh(postgres_url, TEMPLATE) as url:
+        yield url
 
 
 @pytest.fixture
 def empty_database_url(postgres_url: str) -> Iterator[str]:
     """A fresh database with nothing in it."""
-    yield from _fresh(postgres_url, "")
-
-
-@pytest.fixture
-def settings(database_url: str) -> Settings:
-    """What a service with a database of its own is configured by."""
-    return Settings(database_url=SecretStr(database_url), jwt_secret=SECRET)
+    with _fresh(postgres_url, "template1") as url:
+        yield url
 
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A pool on the fresh database."""
-    database = await Database.connect(database_url, size=10)
+    database = await Database.connect(database_url, size=POOL_SIZE)
     yield database
     await database.close()
 
 
 @pytest.fixture
-async def world(database: Database, settings: Settings) -> AsyncIterator[World]:
-    """Both services on real sockets, in this process, and whoever calls them."""
-    async with World.built(database, settings) as world:
+async def fresh_world(database: Database, database_url: str) -> AsyncIterator[World]:
+    """Both services on the fresh database, for a test that spoils it or them for others."""
+    async with World.built(database, _settings(database_url)) as world:
         yield world
 
 
-def _fresh(postgres_url: str, how: str) -> Iterator[str]:
+@pytest.fixture
+async def world(shared_world: World) -> World:
+    """Both services on real sockets, in this process, with nothing in their database."""
+    await shared_world.clear()
+    return shared_world
+
+
+@pytest.fixture(scope="session")
+async def shared_world(shared_database_url: str) -> AsyncIterator[World]:
+    """What each `world` of this process is: tests take `world`."""
+    database = await Database.connect(shared_database_url, size=POOL_SIZE)
+    async with World.built(database, _settings(shared_database_url)) as world:
+        yield world
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+def shared_database_url(postgres_url: str) -> Iterator[str]:
+    """The database of `world`."""
+    with _fresh(postgres_url, TEMPLATE) as url:
+        yield url
+
+
+@contextmanager
+def _fresh(postgres_url: str, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex}"
-    asyncio.run(_execute(postgres_url, f"CREATE DATABASE {name} {how}"))
+    # To copy files is half the work of logging every page.
+    create = f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"
+    asyncio.run(_execute(postgres_url, create))
     yield _sibling(postgres_url, name)
     asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def _settings(database_url: str) -> Settings:
+    return Settings(database_url=SecretStr(database_url), jwt_secret=SECRET)
 
 
 async def _hasten(url: str) -> None:

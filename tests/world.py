@@ -14,6 +14,7 @@ from agent_service.__main__ import build as build_agents
 from shared.auth.signing import sign_user_token
 from shared.database.transaction import Database
 from shared.grpc_server.server import Server
+from shared.schema import metadata
 from shared.settings import SecretStr, Settings
 from tandem.agent.v1.agent_service_pb2 import Agent, CreateAgentRequest
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceStub
@@ -36,6 +37,7 @@ SECRET = SecretStr("a secret of the tests, long enough for HS256")
 TIMEOUT_SECONDS = 20.0
 # What the API keys of agents are for.
 CAPABILITIES = ["search"]
+DELETE_ALL = "; ".join(f"DELETE FROM {table}" for table in reversed(metadata.sorted_tables))  # noqa: S608
 
 
 @asynccontextmanager
@@ -188,6 +190,16 @@ class World:
     def token(self, user_id: UUID, lifetime: timedelta = timedelta(hours=1)) -> str:
         """A token for a user."""
         return sign_user_token(self.settings, SECRET.get_secret_value(), user_id, lifetime)
+
+    @property
+    def url(self) -> str:
+        """The database, past the services."""
+        assert self.settings.database_url
+        return self.settings.database_url.get_secret_value()
+
+    async def clear(self) -> None:
+        """Delete every row. Late writes of the test before may be in the way, but end."""
+        await self.database.transaction(lambda connection: connection.execute(DELETE_ALL))
 
     async def execute(self, statement: str, *arguments: Any) -> None:
         """SQL past the services."""

@@ -28,6 +28,9 @@ from tests.processes import port, service
 from tests.refusals import refused
 from tests.world import Channels, Client, User, World
 
+# They share the processes, so one process of tests has to run them all.
+pytestmark = pytest.mark.xdist_group("revocation")
+
 PROMISED_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
 Call = Callable[[], Awaitable[object]]
@@ -67,10 +70,10 @@ class Processes:
         return who + [partial(client.tasks.ListTasks, ListTasksRequest()) for client in clients]
 
 
-@pytest.fixture
-async def processes(database_url: str) -> AsyncIterator[Processes]:
+@pytest.fixture(scope="module")
+async def processes(shared_database_url: str) -> AsyncIterator[Processes]:
     modules = ("agent_service", "task_service") * 2
-    started = [service(module, TANDEM_DATABASE_URL=database_url) for module in modules]
+    started = [service(module, TANDEM_DATABASE_URL=shared_database_url) for module in modules]
     try:
         async with AsyncExitStack() as stack:
             ways = [

@@ -113,14 +113,12 @@ async def test_two_moves_at_once_see_each_other(world: World) -> None:
         )
 
 
-async def test_a_move_waits_for_the_one_before_and_judges_by_it(
-    world: World, database_url: str
-) -> None:
+async def test_a_move_waits_for_the_one_before_and_judges_by_it(world: World) -> None:
     alice = await world.user()
     agent = await alice.agent(await alice.project())
     await world.execute("UPDATE agents SET status = 'online'")
     request = SetAgentStatusRequest(agent_id=agent.id, status=AGENT_STATUS_BUSY)
-    async with under_way(database_url, "UPDATE agents SET status = 'error'") as blocked:
+    async with under_way(world.url, "UPDATE agents SET status = 'error'") as blocked:
         call = asyncio.ensure_future(alice.agents.SetAgentStatus(request))
         await blocked.wait()
     found = await refused(call, Reason.INVALID_STATUS_TRANSITION)
@@ -136,7 +134,7 @@ async def test_one_of_many_deletions_wins(world: World) -> None:
 
 
 async def test_a_deletion_is_decided_by_the_revision_that_the_change_before_has_left(
-    world: World, database_url: str
+    world: World,
 ) -> None:
     alice = await world.user()
     project = await alice.project()
@@ -148,19 +146,17 @@ async def test_a_deletion_is_decided_by_the_revision_that_the_change_before_has_
         ("projects", partial(alice.projects.DeleteProject, of_project)),
     ):
         change = f"UPDATE {table} SET revision = 2"  # noqa: S608
-        async with under_way(database_url, change) as blocked:
+        async with under_way(world.url, change) as blocked:
             call = asyncio.ensure_future(delete())
             await blocked.wait()
         await refused(call, Reason.REVISION_MISMATCH)
         assert await world.value(f"SELECT count(*) FROM {table}") == 1  # noqa: S608
 
 
-async def test_an_agent_created_in_a_project_being_deleted_finds_none(
-    world: World, database_url: str
-) -> None:
+async def test_an_agent_created_in_a_project_being_deleted_finds_none(world: World) -> None:
     alice = await world.user()
     project = await alice.project()
-    async with under_way(database_url, "DELETE FROM projects") as blocked:
+    async with under_way(world.url, "DELETE FROM projects") as blocked:
         call = asyncio.ensure_future(alice.agent(project))
         await blocked.wait()
     assert (await refused(call, Reason.PROJECT_NOT_FOUND)).metadata == {"project_id": project.id}

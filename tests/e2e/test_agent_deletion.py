@@ -76,7 +76,7 @@ async def test_an_agent_goes_with_all_that_is_its_own(world: World) -> None:
 @pytest.mark.parametrize("request_id", ["", str(uuid4())], ids=["once", "repeatable"])
 @pytest.mark.parametrize("table", ["agents", "tasks", "agent_api_keys", "chat_participants"])
 async def test_a_deletion_that_is_cut_off_has_changed_nothing(
-    world: World, database_url: str, table: str, request_id: str
+    world: World, table: str, request_id: str
 ) -> None:
     """Its connection is killed where it comes to a row of each table, and it is called again."""
     alice = await world.user()
@@ -84,7 +84,7 @@ async def test_a_deletion_that_is_cut_off_has_changed_nothing(
     before = await state(world)
     request = DeleteAgentRequest(agent_id=its.agent.id, request_id=request_id)
     hold = f"SELECT FROM {table} FOR UPDATE"
-    async with under_way(database_url, hold) as blocked:
+    async with under_way(world.url, hold) as blocked:
         call = asyncio.ensure_future(alice.agents.DeleteAgent(request))
         await blocked.wait()
         assert await world.value(CUT_OFF) == 1

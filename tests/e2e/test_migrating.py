@@ -60,19 +60,17 @@ def next_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "SCRIPTS", copy)
 
 
-async def test_services_at_work_lose_nothing_by_a_migration(
-    world: World, database_url: str
-) -> None:
-    alice = await world.user()
+async def test_services_at_work_lose_nothing_by_a_migration(fresh_world: World) -> None:
+    alice = await fresh_world.user()
     project = await alice.project()
     answers: list[list[str]] = [[] for _ in range(WORKERS)]
-    migration = asyncio.create_task(migrate_there_and_back(database_url, answers))
+    migration = asyncio.create_task(migrate_there_and_back(fresh_world.url, answers))
     await asyncio.gather(*(work(alice, project, own, migration) for own in answers))
     await migration
     together = [answer for own in answers for answer in own]
     assert set(together) <= ANSWERS
     assert {own[-1] for own in answers} == {"OK"}
-    assert await world.value("SELECT count(*) FROM agents") == together.count("OK")
+    assert await fresh_world.value("SELECT count(*) FROM agents") == together.count("OK")
 
 
 async def work(
@@ -106,18 +104,16 @@ async def migrate(how: Callable[[str, str], None], url: str, revision: str) -> N
     raise AssertionError("a deadlock each time")
 
 
-async def test_a_migrator_that_cannot_lock_a_table_gives_up(
-    world: World, database_url: str
-) -> None:
-    alice = await world.user()
+async def test_a_migrator_that_cannot_lock_a_table_gives_up(fresh_world: World) -> None:
+    alice = await fresh_world.user()
     agent = await alice.agent(await alice.project())
     get = GetAgentRequest(agent_id=agent.id)
     lock = "LOCK TABLE agents IN ACCESS SHARE MODE"
-    async with under_way(database_url, lock) as blocked, asyncio.timeout(60):
-        migrator = asyncio.create_task(asyncio.to_thread(run.upgrade, database_url))
+    async with under_way(fresh_world.url, lock) as blocked, asyncio.timeout(60):
+        migrator = asyncio.create_task(asyncio.to_thread(run.upgrade, fresh_world.url))
         await blocked.wait()
         assert await outcome(alice.agents.GetAgent(get)) == "CONFLICT"
         with pytest.raises(MigrationError, match="kept a table locked"):
             await migrator
         assert await outcome(alice.agents.GetAgent(get)) == "OK"
-    assert await world.value("SELECT version_num FROM alembic_version") == NEWEST
+    assert await fresh_world.value("SELECT version_num FROM alembic_version") == NEWEST

@@ -22,13 +22,13 @@ from tests.world import SECRET, Channels, Client, World
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
-async def test_no_log_line_has_a_secret(world: World, database_url: str, log_format: str) -> None:
+async def test_no_log_line_has_a_secret(fresh_world: World, log_format: str) -> None:
     service = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "agent_service"),
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(sys.path),
-            "TANDEM_DATABASE_URL": database_url,
+            "TANDEM_DATABASE_URL": fresh_world.url,
             "TANDEM_JWT_SECRET": SECRET.get_secret_value(),
             "TANDEM_AGENT_ADDRESS": "127.0.0.1:0",
             "TANDEM_LOG_FORMAT": log_format,
@@ -42,12 +42,12 @@ async def test_no_log_line_has_a_secret(world: World, database_url: str, log_for
         line = await service.stderr.readline()
         assert line, begun
         begun += re.sub(rb"\x1b\[\d+m", b"", line)  # colours
-    shown = await calls(world, int(port[1]))
+    shown = await calls(fresh_world, int(port[1]))
     service.terminate()
     written = (begun + await service.stderr.read()).decode()
     assert await service.wait() == 0
     assert all(word in written for word in ("CALLER_INACTIVE", "INTERNAL", "fault"))
-    password = database_url.split(":")[2].split("@")[0]
+    password = fresh_world.url.split(":")[2].split("@")[0]
     # What is folded or cut would not be found otherwise. Keys begin with what is no secret.
     parts = [part for secret in shown for part in (secret[:20], secret[-20:])]
     for secret in (*parts, SECRET.get_secret_value(), password):

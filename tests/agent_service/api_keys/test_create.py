@@ -169,21 +169,19 @@ async def test_a_repeated_request_gets_the_same_secret(holder: Holder) -> None:
 
 
 @pytest.mark.parametrize("table", ["agents", "projects"])
-async def test_a_key_for_an_agent_being_deleted_finds_none(
-    holder: Holder, database_url: str, table: str
-) -> None:
-    async with under_way(database_url, f"DELETE FROM {table}") as blocked:  # noqa: S608
+async def test_a_key_for_an_agent_being_deleted_finds_none(holder: Holder, table: str) -> None:
+    async with under_way(holder.world.url, f"DELETE FROM {table}") as blocked:  # noqa: S608
         call = asyncio.ensure_future(holder.create())
         await blocked.wait()
     found = await refused(call, Reason.AGENT_NOT_FOUND)
     assert found.metadata == {"agent_id": holder.agent.id}
 
 
-async def test_a_key_by_a_user_being_deleted_is_nobodys(holder: Holder, database_url: str) -> None:
+async def test_a_key_by_a_user_being_deleted_is_nobodys(holder: Holder) -> None:
     root = await holder.world.user(superuser=True)
     request = CreateApiKeyRequest(api_key=ApiKey(agent_id=holder.agent.id))
     delete = "DELETE FROM users WHERE id = $1"
-    async with under_way(database_url, delete, root.id) as blocked:
+    async with under_way(holder.world.url, delete, root.id) as blocked:
         call = asyncio.ensure_future(root.auth.CreateApiKey(request))
         await blocked.wait()
     await refused(call, Reason.CALLER_INACTIVE)

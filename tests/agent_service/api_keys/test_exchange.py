@@ -109,17 +109,17 @@ async def wrong_keys(holder: Holder) -> dict[str, str]:
     }
 
 
-async def test_every_wrong_key_gets_the_same_answer(holder: Holder) -> None:
+async def test_every_wrong_key_gets_the_same_answer(fresh_holder: Holder) -> None:
     said = set()
-    for name, secret in (await wrong_keys(holder)).items():
-        found = await refused(holder.exchange(secret), Reason.API_KEY_INVALID)
+    for name, secret in (await wrong_keys(fresh_holder)).items():
+        found = await refused(fresh_holder.exchange(secret), Reason.API_KEY_INVALID)
         assert not secret or secret not in str(found), name
         said.add((found.message, found.trailers["grpc-status-details-bin"]))
     assert len(said) == 1
 
 
 async def test_every_wrong_key_takes_the_same_way(
-    holder: Holder, monkeypatch: pytest.MonkeyPatch
+    fresh_holder: Holder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is done for a key that does not exist, and for one that is right but for one thing."""
     done: list[str] = []
@@ -133,13 +133,13 @@ async def test_every_wrong_key_takes_the_same_way(
         done.append(f"compare {len(stored_hash)} digits")
         return matches(text, stored_hash)
 
-    wrong = await wrong_keys(holder)
+    wrong = await wrong_keys(fresh_holder)
     monkeypatch.setattr(Statement, "row", watched_row)
     monkeypatch.setattr(keys, "matches", watched_matches)
     ways = set()
     for secret in wrong.values():
         done.clear()
-        await refused(holder.exchange(secret), Reason.API_KEY_INVALID)
+        await refused(fresh_holder.exchange(secret), Reason.API_KEY_INVALID)
         ways.add(tuple(done))
     assert len(ways) == 1
     assert len(ways.pop()) == 2
@@ -152,29 +152,27 @@ async def test_what_is_too_long_for_a_key_is_refused_unread(holder: Holder) -> N
         assert text not in str(found)
 
 
-async def test_after_a_revocation_no_exchange_succeeds(holder: Holder) -> None:
+async def test_after_a_revocation_no_exchange_succeeds(fresh_holder: Holder) -> None:
     """Not at another process either."""
-    world = holder.world
+    world = fresh_holder.world
     async with running(build(world.database, world.settings)) as (channel, _):
         other = Client(type(world.channels)(channel, channel), None)
         for _ in range(10):
-            answer = await holder.create()
+            answer = await fresh_holder.create()
             request = ExchangeApiKeyRequest(api_key=answer.secret)
             meanwhile = [
                 asyncio.ensure_future(client.auth.ExchangeApiKey(request))
                 for client in (other, world.nobody()) * 4
             ]
-            await holder.revoke(answer.api_key)
+            await fresh_holder.revoke(answer.api_key)
             for client in (other, world.nobody()):
                 await refused(client.auth.ExchangeApiKey(request), Reason.API_KEY_INVALID)
             await outcomes(*meanwhile)
 
 
-async def test_an_exchange_during_a_revocation_does_not_wait_for_it(
-    holder: Holder, database_url: str
-) -> None:
+async def test_an_exchange_during_a_revocation_does_not_wait_for_it(holder: Holder) -> None:
     answer = await holder.create()
     change = "UPDATE agent_api_keys SET status = 'revoked'"
-    async with under_way(database_url, change):
+    async with under_way(holder.world.url, change):
         assert (await holder.exchange(answer.secret)).access_token
     await refused(holder.exchange(answer.secret), Reason.API_KEY_INVALID)

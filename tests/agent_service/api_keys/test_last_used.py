@@ -102,7 +102,7 @@ async def test_two_processes_that_write_at_once_lose_nothing(holder: Holder) -> 
         assert await last_uses(holder, ids) == [at + SECOND] * 100
 
 
-async def test_keys_are_locked_in_the_order_of_their_ids(holder: Holder, database_url: str) -> None:
+async def test_keys_are_locked_in_the_order_of_their_ids(holder: Holder) -> None:
     """Else two processes that write at once could wait for each other."""
     ids = sorted(await made(holder, 5))
     # It stands last in the table now, where a scan would find it last.
@@ -111,7 +111,7 @@ async def test_keys_are_locked_in_the_order_of_their_ids(holder: Holder, databas
     for api_key_id in reversed(ids):
         uses.note(api_key_id, NOON)
     first = "SELECT FROM agent_api_keys WHERE id = $1 FOR UPDATE"
-    async with under_way(database_url, first, ids[0]) as blocked:
+    async with under_way(holder.world.url, first, ids[0]) as blocked:
         await blocked.wait()
         assert await holder.world.value(COUNT_FREE) == 4
     await uses.close()
@@ -143,41 +143,41 @@ async def test_a_key_that_is_gone_is_in_nobodys_way(holder: Holder) -> None:
 
 
 async def test_what_could_not_be_written_is_written_later(
-    holder: Holder, monkeypatch: pytest.MonkeyPatch
+    fresh_holder: Holder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(usage, "FLUSH_SECONDS", 0.1)
-    ids = await made(holder, 5)
-    await holder.world.execute("ALTER TABLE agent_api_keys RENAME TO gone")
-    uses = LastUsedWriter(holder.world.database)
+    ids = await made(fresh_holder, 5)
+    await fresh_holder.world.execute("ALTER TABLE agent_api_keys RENAME TO gone")
+    uses = LastUsedWriter(fresh_holder.world.database)
     for api_key_id in ids:
         uses.note(api_key_id, NOON)
     await asyncio.sleep(0.5)
     uses.note(ids[0], NOON - SECOND)
     await asyncio.sleep(0.3)
-    await holder.world.execute("ALTER TABLE gone RENAME TO agent_api_keys")
-    await until_used(holder, ids, NOON)
+    await fresh_holder.world.execute("ALTER TABLE gone RENAME TO agent_api_keys")
+    await until_used(fresh_holder, ids, NOON)
     await uses.close()
 
 
 async def test_a_connection_that_is_cut_while_it_writes_loses_nothing(
-    holder: Holder, database_url: str, monkeypatch: pytest.MonkeyPatch
+    fresh_holder: Holder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(usage, "FLUSH_SECONDS", 0.1)
-    ids = await made(holder, 5)
-    uses = LastUsedWriter(holder.world.database)
-    async with under_way(database_url, "LOCK TABLE agent_api_keys") as blocked:
+    ids = await made(fresh_holder, 5)
+    uses = LastUsedWriter(fresh_holder.world.database)
+    async with under_way(fresh_holder.world.url, "LOCK TABLE agent_api_keys") as blocked:
         for api_key_id in ids:
             uses.note(api_key_id, NOON)
         await blocked.wait()
-        assert await holder.world.value(END_WHO_WAITS)
-    await until_used(holder, ids, NOON)
+        assert await fresh_holder.world.value(END_WHO_WAITS)
+    await until_used(fresh_holder, ids, NOON)
     await uses.close()
 
 
-async def test_a_close_without_a_database_ends(holder: Holder) -> None:
-    ids = await made(holder, 1)
-    await holder.world.execute("ALTER TABLE agent_api_keys RENAME TO gone")
-    uses = LastUsedWriter(holder.world.database)
+async def test_a_close_without_a_database_ends(fresh_holder: Holder) -> None:
+    ids = await made(fresh_holder, 1)
+    await fresh_holder.world.execute("ALTER TABLE agent_api_keys RENAME TO gone")
+    uses = LastUsedWriter(fresh_holder.world.database)
     uses.note(ids[0], NOON)
     async with asyncio.timeout(5):
         await uses.close()

@@ -86,11 +86,9 @@ async def test_a_key_id_is_no_id_of_a_key(holder: Holder) -> None:
     assert list((await refused(call, Reason.INVALID_FIELD)).fields) == ["api_key_id"]
 
 
-async def test_a_key_that_is_revoked_while_its_agent_goes_is_not_found(
-    holder: Holder, database_url: str
-) -> None:
+async def test_a_key_that_is_revoked_while_its_agent_goes_is_not_found(holder: Holder) -> None:
     key = (await holder.create()).api_key
-    async with under_way(database_url, "DELETE FROM agents") as blocked:
+    async with under_way(holder.world.url, "DELETE FROM agents") as blocked:
         call = asyncio.ensure_future(holder.revoke(key))
         await blocked.wait()
     await refused(call, Reason.API_KEY_NOT_FOUND)

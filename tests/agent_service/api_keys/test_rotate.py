@@ -159,25 +159,21 @@ async def test_each_rotation_within_the_grace_gives_a_key(holder: Holder) -> Non
         assert (await holder.exchange(answer.secret)).access_token
 
 
-async def test_a_rotation_that_waited_judges_by_the_time_after_that(
-    holder: Holder, database_url: str
-) -> None:
+async def test_a_rotation_that_waited_judges_by_the_time_after_that(holder: Holder) -> None:
     """When it began the key was usable still, and its end is later than that."""
     old = (await holder.create()).api_key
     change = "UPDATE agent_api_keys SET expires_at = clock_timestamp() + interval '0.2 seconds'"
-    async with under_way(database_url, change) as blocked:
+    async with under_way(holder.world.url, change) as blocked:
         call = asyncio.ensure_future(holder.rotate(old))
         await blocked.wait()
         await asyncio.sleep(0.3)
     await refused(call, Reason.INVALID_STATUS_TRANSITION)
 
 
-async def test_a_rotation_of_a_key_being_revoked_is_refused(
-    holder: Holder, database_url: str
-) -> None:
+async def test_a_rotation_of_a_key_being_revoked_is_refused(holder: Holder) -> None:
     old = (await holder.create()).api_key
     change = "UPDATE agent_api_keys SET status = 'revoked'"
-    async with under_way(database_url, change) as blocked:
+    async with under_way(holder.world.url, change) as blocked:
         call = asyncio.ensure_future(holder.rotate(old, DAY))
         await blocked.wait()
     await refused(call, Reason.INVALID_STATUS_TRANSITION)
@@ -193,11 +189,9 @@ async def test_a_key_rotated_and_revoked_at_once_is_revoked(holder: Holder) -> N
 
 
 @pytest.mark.parametrize("table", ["agents", "projects"])
-async def test_a_rotation_while_the_agent_goes_finds_no_key(
-    holder: Holder, database_url: str, table: str
-) -> None:
+async def test_a_rotation_while_the_agent_goes_finds_no_key(holder: Holder, table: str) -> None:
     old = (await holder.create()).api_key
-    async with under_way(database_url, f"DELETE FROM {table}") as blocked:  # noqa: S608
+    async with under_way(holder.world.url, f"DELETE FROM {table}") as blocked:  # noqa: S608
         call = asyncio.ensure_future(holder.rotate(old))
         await blocked.wait()
     await refused(call, Reason.API_KEY_NOT_FOUND)
@@ -205,12 +199,12 @@ async def test_a_rotation_while_the_agent_goes_finds_no_key(
 
 @pytest.mark.parametrize("table", ["projects", "agents"])
 async def test_a_rotation_waits_for_a_deletion_before_it_locks_what_that_will_lock(
-    holder: Holder, database_url: str, table: str
+    holder: Holder, table: str
 ) -> None:
     """Else each could wait for the other."""
     old = (await holder.create()).api_key
     held = f"SELECT FROM {table} FOR UPDATE"
-    async with under_way(database_url, held) as blocked:
+    async with under_way(holder.world.url, held) as blocked:
         call = asyncio.ensure_future(holder.rotate(old))
         await blocked.wait()
         for later in {"projects": ["agents", "agent_api_keys"], "agents": ["agent_api_keys"]}[

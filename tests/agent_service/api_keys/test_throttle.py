@@ -126,48 +126,50 @@ async def slowed(holder: Holder, secret: str) -> Refused:
     return found
 
 
-async def test_known_and_unknown_key_ids_are_slowed_alike(holder: Holder) -> None:
-    known = f"{(await holder.create()).api_key.key_prefix}_{'A' * 43}"
+async def test_known_and_unknown_key_ids_are_slowed_alike(fresh_holder: Holder) -> None:
+    known = f"{(await fresh_holder.create()).api_key.key_prefix}_{'A' * 43}"
     said = []
     for secret in (known, keys.make().text):
         for _ in range(KEY_LIMIT):
-            await refused(holder.exchange(secret), Reason.API_KEY_INVALID)
-        said.append(await slowed(holder, secret))
+            await refused(fresh_holder.exchange(secret), Reason.API_KEY_INVALID)
+        said.append(await slowed(fresh_holder, secret))
     first, second = (found.details["RetryInfo"].retry_delay.ToTimedelta() for found in said)
     assert first == pytest.approx(second, abs=second / 10)
     assert said[0].message == said[1].message
 
 
-async def test_the_right_key_is_served_whatever_strangers_did_under_its_id(holder: Holder) -> None:
-    answer = await holder.create()
+async def test_the_right_key_is_served_whatever_strangers_did_under_its_id(
+    fresh_holder: Holder,
+) -> None:
+    answer = await fresh_holder.create()
     wrong = f"{answer.api_key.key_prefix}_{'A' * 43}"
     for _ in range(KEY_LIMIT):
-        await refused(holder.exchange(wrong), Reason.API_KEY_INVALID)
+        await refused(fresh_holder.exchange(wrong), Reason.API_KEY_INVALID)
     for _ in range(20):
-        await slowed(holder, wrong)
-        assert (await holder.exchange(answer.secret)).access_token
+        await slowed(fresh_holder, wrong)
+        assert (await fresh_holder.exchange(answer.secret)).access_token
 
 
-async def test_the_right_key_is_served_whatever_came_from_its_address(holder: Holder) -> None:
-    answer = await holder.create()
+async def test_the_right_key_is_served_whatever_came_from_its_address(fresh_holder: Holder) -> None:
+    answer = await fresh_holder.create()
     for _ in range(PEER_LIMIT):
-        await refused(holder.exchange(keys.make().text), Reason.API_KEY_INVALID)
+        await refused(fresh_holder.exchange(keys.make().text), Reason.API_KEY_INVALID)
     for _ in range(20):
-        await slowed(holder, keys.make().text)
-        assert (await holder.exchange(answer.secret)).access_token
+        await slowed(fresh_holder, keys.make().text)
+        assert (await fresh_holder.exchange(answer.secret)).access_token
 
 
-async def test_a_key_that_ended_is_slowed_as_others_are(holder: Holder) -> None:
+async def test_a_key_that_ended_is_slowed_as_others_are(fresh_holder: Holder) -> None:
     """Its secret is right: only who had it knows that."""
-    answer = await holder.create()
-    await holder.revoke(answer.api_key)
+    answer = await fresh_holder.create()
+    await fresh_holder.revoke(answer.api_key)
     for _ in range(KEY_LIMIT):
-        await refused(holder.exchange(answer.secret), Reason.API_KEY_INVALID)
-    await slowed(holder, answer.secret)
+        await refused(fresh_holder.exchange(answer.secret), Reason.API_KEY_INVALID)
+    await slowed(fresh_holder, answer.secret)
 
 
-async def test_right_keys_are_not_counted(holder: Holder) -> None:
-    answer = await holder.create()
+async def test_right_keys_are_not_counted(fresh_holder: Holder) -> None:
+    answer = await fresh_holder.create()
     for _ in range(PEER_LIMIT + 5):
-        await holder.exchange(answer.secret)
-    await refused(holder.exchange("x"), Reason.API_KEY_INVALID)
+        await fresh_holder.exchange(answer.secret)
+    await refused(fresh_holder.exchange("x"), Reason.API_KEY_INVALID)

@@ -58,15 +58,13 @@ async def test_a_revision_has_to_match(world: World) -> None:
     assert found.metadata == {"room_id": room.id}
 
 
-async def test_a_deletion_that_is_cut_off_has_changed_nothing(
-    world: World, database_url: str
-) -> None:
+async def test_a_deletion_that_is_cut_off_has_changed_nothing(world: World) -> None:
     """Its connection is killed behind the tasks, before the participants."""
     alice = await world.user()
     project = await alice.project()
     room = await alice.room(project, await alice.agent(project))
     task = await alice.task(project, room_id=room.id)
-    async with under_way(database_url, "SELECT FROM chat_participants FOR UPDATE") as blocked:
+    async with under_way(world.url, "SELECT FROM chat_participants FOR UPDATE") as blocked:
         call = asyncio.ensure_future(delete(alice, room))
         await blocked.wait()
         assert await world.value(CUT_OFF) == 1

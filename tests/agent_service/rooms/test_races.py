@@ -57,13 +57,11 @@ async def test_one_of_many_adds_the_same_participant(world: World) -> None:
         assert await world.value(f"{SEATS} WHERE room_id = $1", room.id) == 1
 
 
-async def test_who_adds_second_waits_for_what_becomes_of_the_first(
-    world: World, database_url: str
-) -> None:
+async def test_who_adds_second_waits_for_what_becomes_of_the_first(world: World) -> None:
     alice = await world.user()
     project = await alice.project()
     agent, room = await alice.agent(project), await alice.room(project)
-    async with under_way(database_url, SEAT, UUID(room.id), UUID(agent.id)) as blocked:
+    async with under_way(world.url, SEAT, UUID(room.id), UUID(agent.id)) as blocked:
         call = asyncio.ensure_future(add(alice, room, agent_id=agent.id))
         await blocked.wait()
     await refused(call, Reason.ALREADY_PARTICIPANT)
@@ -89,23 +87,23 @@ async def test_one_of_many_takes_a_participant_out(world: World) -> None:
     ],
 )
 async def test_an_agent_added_while_something_goes_finds_it_gone(
-    world: World, database_url: str, going: str, reason: Reason
+    world: World, going: str, reason: Reason
 ) -> None:
     alice = await world.user()
     project = await alice.project()
     agent, room = await alice.agent(project), await alice.room(project)
-    async with under_way(database_url, going) as blocked:
+    async with under_way(world.url, going) as blocked:
         call = asyncio.ensure_future(add(alice, room, agent_id=agent.id))
         await blocked.wait()
     await refused(call, reason)
     assert await world.value(SEATS) == 0
 
 
-async def test_a_user_added_while_being_deleted_finds_none(world: World, database_url: str) -> None:
+async def test_a_user_added_while_being_deleted_finds_none(world: World) -> None:
     alice, bob = await world.user(), await world.user()
     room = await alice.room(await alice.project())
     going = "DELETE FROM users WHERE id = $1"
-    async with under_way(database_url, going, bob.id) as blocked:
+    async with under_way(world.url, going, bob.id) as blocked:
         call = asyncio.ensure_future(add(alice, room, user_id=str(bob.id)))
         await blocked.wait()
     found = await refused(call, Reason.USER_NOT_FOUND)
@@ -113,14 +111,12 @@ async def test_a_user_added_while_being_deleted_finds_none(world: World, databas
     assert await world.value(SEATS) == 0
 
 
-async def test_a_deletion_waits_for_an_addition_and_takes_it_along(
-    world: World, database_url: str
-) -> None:
+async def test_a_deletion_waits_for_an_addition_and_takes_it_along(world: World) -> None:
     alice = await world.user()
     project = await alice.project()
     for deleted in ("agent", "room"):
         agent, room = await alice.agent(project), await alice.room(project)
-        async with under_way(database_url, SEAT, UUID(room.id), UUID(agent.id)) as blocked:
+        async with under_way(world.url, SEAT, UUID(room.id), UUID(agent.id)) as blocked:
             end = delete_agent(alice, agent) if deleted == "agent" else delete(alice, room)
             call = asyncio.ensure_future(end)
             await blocked.wait()
@@ -152,14 +148,14 @@ async def test_rooms_created_while_their_project_goes_leave_nothing(world: World
         assert await world.value("SELECT count(*) FROM chat_rooms") == 0
 
 
-async def test_a_task_put_into_a_room_that_goes_finds_none(world: World, database_url: str) -> None:
+async def test_a_task_put_into_a_room_that_goes_finds_none(world: World) -> None:
     alice = await world.user()
     project = await alice.project()
     task = await alice.task(project)
     for name in ("CreateTask", "UpdateTask"):
         room = await alice.room(project)
         change = UpdateTaskRequest(task=Task(id=task.id, room_id=room.id))
-        async with under_way(database_url, "DELETE FROM chat_rooms") as blocked:
+        async with under_way(world.url, "DELETE FROM chat_rooms") as blocked:
             create = name == "CreateTask"
             call = asyncio.ensure_future(
                 alice.task(project, room_id=room.id) if create else alice.tasks.UpdateTask(change)
@@ -170,13 +166,11 @@ async def test_a_task_put_into_a_room_that_goes_finds_none(world: World, databas
     assert await world.value("SELECT count(*) FROM tasks") == 1
 
 
-async def test_a_room_s_deletion_sees_the_task_that_it_waited_for(
-    world: World, database_url: str
-) -> None:
+async def test_a_room_s_deletion_sees_the_task_that_it_waited_for(world: World) -> None:
     """Not its foreign key, which would leave the task's revision as it is."""
     alice = await world.user()
     room = await alice.room(await alice.project())
-    async with under_way(database_url, TASK, UUID(room.id)) as blocked:
+    async with under_way(world.url, TASK, UUID(room.id)) as blocked:
         call = asyncio.ensure_future(delete(alice, room))
         await blocked.wait()
     await call
@@ -198,9 +192,7 @@ async def test_tasks_created_while_their_room_goes_are_in_none(world: World) -> 
 
 
 @pytest.mark.parametrize("deleted", ["agent", "room"])
-async def test_a_deletion_holds_tasks_in_the_order_of_their_ids(
-    world: World, database_url: str, deleted: str
-) -> None:
+async def test_a_deletion_holds_tasks_in_the_order_of_their_ids(world: World, deleted: str) -> None:
     """Else two deletions with tasks in common could wait for each other."""
     alice = await world.user()
     project = await alice.project()
@@ -213,11 +205,11 @@ async def test_a_deletion_holds_tasks_in_the_order_of_their_ids(
     await world.execute(age, UUID(tasks[0].id))
     await world.execute("ANALYZE tasks")
     hold = "SELECT FROM tasks WHERE id = $1 FOR UPDATE"
-    async with under_way(database_url, hold, UUID(tasks[0].id)) as blocked:
+    async with under_way(world.url, hold, UUID(tasks[0].id)) as blocked:
         end = delete_agent(alice, agent) if deleted == "agent" else delete(alice, room)
         call = asyncio.ensure_future(end)
         await blocked.wait()
-        free = await asyncpg.connect(database_url)
+        free = await asyncpg.connect(world.url)
         rows = await free.fetch("SELECT FROM tasks FOR UPDATE SKIP LOCKED")
         await free.close()
     await call

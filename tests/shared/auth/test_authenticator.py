@@ -51,11 +51,9 @@ def private(name: str, keys: dict[str, Any] = KEYS) -> SecretStr:
 
 
 @pytest.fixture
-async def alice(database: Database) -> UUID:
-    await database.read(
-        lambda c: c.execute(
-            "INSERT INTO users (id, username, email) VALUES ($1, 'alice', 'a@example.com')", ALICE
-        )
+async def alice(world: World) -> UUID:
+    await world.execute(
+        "INSERT INTO users (id, username, email) VALUES ($1, 'alice', 'a@example.com')", ALICE
     )
     return ALICE
 
@@ -76,9 +74,9 @@ async def reason(database: Database, authorization: str) -> str:
 
 @pytest.mark.usefixtures("alice")
 @pytest.mark.parametrize("token", ["\xe9.\xe9.\xe9", "\ud800.a.b", "a.b.c", "a", ""])
-async def test_what_is_no_token_proves_nothing(database: Database, token: str) -> None:
-    assert await reason(database, f"Bearer {signed()}") == "OK"
-    assert await reason(database, f"Bearer {token}") == "TOKEN_INVALID"
+async def test_what_is_no_token_proves_nothing(world: World, token: str) -> None:
+    assert await reason(world.database, f"Bearer {signed()}") == "OK"
+    assert await reason(world.database, f"Bearer {token}") == "TOKEN_INVALID"
 
 
 @pytest.mark.parametrize(

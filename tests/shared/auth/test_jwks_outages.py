@@ -10,7 +10,6 @@ import grpc
 import orjson
 import pytest
 
-from shared.database.transaction import Database
 from shared.errors import Reason
 from shared.settings import Settings
 from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
@@ -56,11 +55,11 @@ async def served(client: Client, seconds: float = 10) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_services_start_without_their_issuer(database: Database) -> None:
+async def test_services_start_without_their_issuer(world: World) -> None:
     with issuing() as gone:
         gone.stop()
-    async with World.built(database, Settings(jwt_jwks_url=gone.url)) as world:
-        alice = await caller(world)
+    async with World.built(world.database, Settings(jwt_jwks_url=gone.url)) as theirs:
+        alice = await caller(theirs)
         found = await refused(alice.auth.WhoAmI(WHO), Reason.ISSUER_UNAVAILABLE)
         assert found.details["RetryInfo"].retry_delay.ToMilliseconds() > 0
         with issuing(gone.port) as back:
@@ -68,10 +67,10 @@ async def test_services_start_without_their_issuer(database: Database) -> None:
             await served(alice)
 
 
-async def test_who_waits_for_an_issuer_has_a_deadline(database: Database, issuer: Issuer) -> None:
+async def test_who_waits_for_an_issuer_has_a_deadline(world: World, issuer: Issuer) -> None:
     issuer.answer = issuer.hang
-    async with World.built(database, Settings(jwt_jwks_url=issuer.url)) as world:
-        alice = await caller(world)
+    async with World.built(world.database, Settings(jwt_jwks_url=issuer.url)) as theirs:
+        alice = await caller(theirs)
         begun = time.monotonic()
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await alice.auth.WhoAmI(WHO, timeout=0.5)
@@ -104,13 +103,11 @@ def test_a_process_ends_although_its_issuer_hangs(
     assert time.monotonic() - begun < 3
 
 
-async def test_a_process_serves_what_its_issuer_publishes(
-    world: World, database_url: str, issuer: Issuer
-) -> None:
+async def test_a_process_serves_what_its_issuer_publishes(world: World, issuer: Issuer) -> None:
     issuer.publish(KEY)
     process = service(
         "agent_service",
-        TANDEM_DATABASE_URL=database_url,
+        TANDEM_DATABASE_URL=world.url,
         TANDEM_JWT_SECRET="",
         TANDEM_JWT_JWKS_URL=issuer.url,
     )

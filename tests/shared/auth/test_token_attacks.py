@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_status import rpc_status
 
 from shared.auth.keys import public_key, thumbprint
-from shared.database.transaction import Database
 from shared.grpc_server.status import error_info
 from shared.settings import SecretStr, Settings
 from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
@@ -53,18 +52,17 @@ CONFIGURATIONS = {
 
 @asynccontextmanager
 async def attacked(
-    configuration: Configuration, database: Database, settings: Settings, stranger: Issuer
+    configuration: Configuration, world: World, stranger: Issuer
 ) -> AsyncIterator[tuple[Target, grpc.aio.Channel]]:
     """A service with a user and an agent, and the way to it."""
     async with AsyncExitStack() as stack:
-        # Its own world makes the agent; who is attacked has another configuration.
-        world = await stack.enter_async_context(World.built(database, settings))
+        # `world` makes the agent; the services that are attacked have another configuration.
         alice = await world.user()
         scout = await alice.agent(await alice.project())
         issuer = stack.enter_context(issuing())
         issuer.publish(*(published(algorithm, f"kid {algorithm}") for algorithm in KEYS))
         changed = Settings(**configuration.settings(issuer.url))
-        target = await stack.enter_async_context(World.built(database, changed))
+        target = await stack.enter_async_context(World.built(world.database, changed))
         hashed = configuration.algorithm == "HS256"
         own = public_key(OWN_KEY.public_key())
         assert own
@@ -97,13 +95,11 @@ async def answer(channel: grpc.aio.Channel, *metadata: tuple[str, str | bytes]) 
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
-async def test_each_attack_has_its_answer(
-    database: Database, settings: Settings, name: str
-) -> None:
+async def test_each_attack_has_its_answer(world: World, name: str) -> None:
     configuration = CONFIGURATIONS[name]
     table = attacks(configuration.algorithm)
     with issuing() as stranger:
-        async with attacked(configuration, database, settings, stranger) as (target, channel):
+        async with attacked(configuration, world, stranger) as (target, channel):
             assert await answer(channel, ("authorization", f"Bearer {target.good()}")) == "OK"
             found = {
                 attack: await answer(channel, ("authorization", f"Bearer {make(target)}"))
@@ -115,12 +111,12 @@ async def test_each_attack_has_its_answer(
     assert found == {attack: wanted for attack, (_, wanted) in table.items()}
 
 
-async def test_our_own_key_says_who_is_an_agent(database: Database, settings: Settings) -> None:
+async def test_our_own_key_says_who_is_an_agent(world: World) -> None:
     for configuration in CONFIGURATIONS.values():
         if configuration.algorithm == "HS256":
             continue
         with issuing() as stranger:
-            async with attacked(configuration, database, settings, stranger) as (target, channel):
+            async with attacked(configuration, world, stranger) as (target, channel):
                 token = target.signed(
                     {"alg": "ES256", "kid": target.own_kid},
                     target.claims(typ="agent", sub=str(target.agent)),

@@ -49,10 +49,10 @@ async def until_served(alice: User, agent: Agent) -> Agent:
             return found
 
 
-async def test_connections_that_are_cut_are_replaced(world: World, database_url: str) -> None:
-    alice = await world.user()
+async def test_connections_that_are_cut_are_replaced(fresh_world: World) -> None:
+    alice = await fresh_world.user()
     agent = await alice.agent(await alice.project())
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(fresh_world.url)
     for _ in range(3):
         get = [alice.agents.GetAgent(GetAgentRequest(agent_id=agent.id)) for _ in range(20)]
         await connection.execute(END_OTHERS)
@@ -78,14 +78,14 @@ async def test_connections_that_are_cut_while_idle_refuse_nobody(
 
 
 async def test_a_connection_that_is_cut_in_mid_change_changes_nothing(
-    world: World, database_url: str
+    fresh_world: World,
 ) -> None:
-    alice = await world.user()
+    alice = await fresh_world.user()
     agent = await alice.agent(await alice.project())
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(fresh_world.url)
     request = UpdateAgentRequest(agent=Agent(id=agent.id, nickname="N"))
     with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError):
-        async with under_way(database_url, "LOCK TABLE agents") as blocked:
+        async with under_way(fresh_world.url, "LOCK TABLE agents") as blocked:
             call = asyncio.ensure_future(alice.agents.UpdateAgent(request))
             await blocked.wait()
             await connection.execute(END_OTHERS)

@@ -146,14 +146,14 @@ async def test_a_fault_says_nothing_but_where_to_look(
     assert (line["code"], line["reason"]) == ("INTERNAL", "INTERNAL")
 
 
-async def test_a_fault_of_the_database_says_nothing_either(world: World) -> None:
-    alice = await world.user()
+async def test_a_fault_of_the_database_says_nothing_either(fresh_world: World) -> None:
+    alice = await fresh_world.user()
     await alice.auth.WhoAmI(WhoAmIRequest())
-    await world.execute("ALTER TABLE agents RENAME TO hunter2")
+    await fresh_world.execute("ALTER TABLE agents RENAME TO hunter2")
     call = alice.agents.GetAgent(GetAgentRequest(agent_id=str(alice.id)))
     found = await refused(call, Reason.INTERNAL)
     assert not any(word in f"{found.message}{found.details}" for word in ("agents", "relation"))
-    await world.execute("ALTER TABLE projects ADD CHECK (slug <> 'hunter2')")
+    await fresh_world.execute("ALTER TABLE projects ADD CHECK (slug <> 'hunter2')")
     new = CreateProjectRequest(project=Project(slug="hunter2", name="New"))
     found = await refused(alice.projects.CreateProject(new), Reason.INTERNAL)
     assert not any(word in f"{found.message}{found.details}" for word in ("check", "hunter2"))

@@ -15,11 +15,9 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from agent_service.__main__ import build
-from shared.database.transaction import Database
 from shared.errors import Reason
 from shared.grpc_server.interceptor import MAXIMUM_CALLS, MAXIMUM_STREAMS
 from shared.grpc_server.server import DRAIN_SECONDS, StartError
-from shared.settings import Settings
 from tests.locks import under_way
 from tests.log_lines import logged
 from tests.refusals import refused
@@ -70,21 +68,21 @@ async def test_an_unknown_method_is_unimplemented(world: World) -> None:
     assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_an_occupied_address_is_refused(database: Database, settings: Settings) -> None:
-    first, second = build(database, settings), build(database, settings)
+async def test_an_occupied_address_is_refused(world: World) -> None:
+    first, second = (build(world.database, world.settings) for _ in range(2))
     port = await first.start("127.0.0.1:0")
     with pytest.raises(StartError, match=f"127.0.0.1:{port}"):
         await second.start(f"127.0.0.1:{port}")
     await first.stop()
 
 
-async def test_a_stop_lets_the_calls_under_way_end(world: World, database_url: str) -> None:
+async def test_a_stop_lets_the_calls_under_way_end(world: World) -> None:
     server = build(world.database, world.settings)
     port = await server.start("127.0.0.1:0")
     alice = await world.user()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         client = Client(Channels(channel, channel), alice.token)
-        async with under_way(database_url, "LOCK TABLE projects IN EXCLUSIVE MODE") as blocked:
+        async with under_way(world.url, "LOCK TABLE projects IN EXCLUSIVE MODE") as blocked:
             call = asyncio.ensure_future(client.project(slug="slow"))
             await blocked.wait()
             stopping = asyncio.create_task(server.stop())
@@ -117,9 +115,9 @@ async def test_a_watch_of_its_health_does_not_hold_up_a_stop(world: World) -> No
         assert (await watch.read()).status == HealthCheckResponse.NOT_SERVING
 
 
-async def test_streams_are_limited_and_leave_room_for_calls(world: World) -> None:
-    alice = await world.user()
-    stub: Any = HealthStub(world.channels.agents)
+async def test_streams_are_limited_and_leave_room_for_calls(fresh_world: World) -> None:
+    alice = await fresh_world.user()
+    stub: Any = HealthStub(fresh_world.channels.agents)
     watches = [stub.Watch(HealthCheckRequest()) for _ in range(MAXIMUM_STREAMS)]
     for watch in watches:
         assert (await watch.read()).status == SERVING
@@ -130,10 +128,10 @@ async def test_streams_are_limited_and_leave_room_for_calls(world: World) -> Non
 
 
 async def test_calls_without_a_message_leave_room_for_others(
-    database: Database, settings: Settings, world: World
+    world: World,
 ) -> None:
     alice = await world.user()
-    server = build(database, settings)
+    server = build(world.database, world.settings)
     address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
     # A connection of its own for each channel, and more calls on all than may be under way.
     options = [("grpc.use_local_subchannel_pool", 1)]
@@ -151,12 +149,10 @@ async def test_calls_without_a_message_leave_room_for_others(
     await server.stop()
 
 
-async def test_calls_under_way_are_limited(
-    world: World, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_calls_under_way_are_limited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.grpc_server.interceptor.MAXIMUM_CALLS", 1)
     alice = await world.user()
-    async with under_way(database_url, "LOCK TABLE projects IN EXCLUSIVE MODE") as blocked:
+    async with under_way(world.url, "LOCK TABLE projects IN EXCLUSIVE MODE") as blocked:
         call = asyncio.ensure_future(alice.project())
         await blocked.wait()
         found = await refused(alice.project(), Reason.LIMIT_EXCEEDED)

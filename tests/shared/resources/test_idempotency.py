@@ -183,9 +183,7 @@ async def test_two_at_once_are_one_change(world: World) -> None:
     assert await world.value("SELECT count(*) FROM agents") == 5
 
 
-async def test_the_second_waits_for_what_becomes_of_the_first(
-    world: World, database_url: str
-) -> None:
+async def test_the_second_waits_for_what_becomes_of_the_first(world: World) -> None:
     """While the first is under way nobody knows; when it is undone, the second goes ahead."""
     alice = await world.user()
     project = await alice.project()
@@ -198,7 +196,7 @@ async def test_the_second_waits_for_what_becomes_of_the_first(
         agent=Agent(project_id=project.id, name="Scout"), request_id=str(request_id)
     )
     with pytest.raises(ZeroDivisionError):  # noqa: PT012
-        async with under_way(database_url, claim, alice.id, request_id) as blocked:
+        async with under_way(world.url, claim, alice.id, request_id) as blocked:
             second = asyncio.ensure_future(alice.agents.CreateAgent(request))
             await blocked.wait()
             raise ZeroDivisionError
@@ -276,14 +274,14 @@ async def test_the_sweep_takes_only_what_is_old(
     sweeper.cancel()
 
 
-async def test_a_change_whose_caller_has_gone_is_whole(world: World, database_url: str) -> None:
+async def test_a_change_whose_caller_has_gone_is_whole(world: World) -> None:
     """A client that gave up repeats its call, and gets the answer that it missed."""
     alice = await world.user()
     project = await alice.project()
     request = CreateAgentRequest(
         agent=Agent(project_id=project.id, name="Scout"), request_id=str(uuid4())
     )
-    async with under_way(database_url, "LOCK TABLE agents IN EXCLUSIVE MODE") as blocked:
+    async with under_way(world.url, "LOCK TABLE agents IN EXCLUSIVE MODE") as blocked:
         gone = alice.agents.CreateAgent(request)
         late = alice.agents.CreateAgent(
             CreateAgentRequest(agent=Agent(project_id=project.id, name="Late")), timeout=0.3
