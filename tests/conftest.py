@@ -109,8 +109,9 @@ async def fresh_world(database: Database, database_url: str) -> AsyncIterator[Wo
 
 
 @pytest.fixture
-async def world(shared_world: World) -> World:
+async def world(shared_world: World, request: pytest.FixtureRequest) -> World:
     """Both services on real sockets, in this process, with nothing in their database."""
+    assert "database_url" not in request.fixturenames, "it names another database: use world.url"
     await shared_world.clear()
     return shared_world
 

@@ -5,7 +5,6 @@ from uuid import UUID, uuid4
 import pytest
 
 from shared.auth.caller import User
-from shared.database.transaction import Database
 from shared.errors import Reason, Refusal, invalid_field
 from shared.resources.project_scoped import PROJECTS
 from shared.resources.validation import Parsed
@@ -18,13 +17,13 @@ def caller_of(user_id: UUID) -> User:
     return User(user_id, "user", "user@example.com", None, is_superuser=False)
 
 
-async def test_access_is_refused_before_content(world: World, database: Database) -> None:
+async def test_access_is_refused_before_content(world: World) -> None:
     alice, stranger = await world.user(), await world.user()
     project = await alice.project()
 
     async def reason(user_id: UUID, project_id: str) -> Reason:
         with pytest.raises(Refusal) as refused:
-            await database.read(
+            await world.database.read(
                 lambda c: PROJECTS.content(c, caller_of(user_id), project_id, WRONG)
             )
         return refused.value.reason
@@ -35,11 +34,11 @@ async def test_access_is_refused_before_content(world: World, database: Database
     assert await reason(alice.id, project.id) is Reason.INVALID_FIELD
 
 
-async def test_content_alone_asks_for_no_access(world: World, database: Database) -> None:
+async def test_content_alone_asks_for_no_access(world: World) -> None:
     """The statement that does the work decides access, in the same round trip."""
     stranger = await world.user()
     good = Parsed(7, None)
-    said = await database.read(
+    said = await world.database.read(
         lambda c: PROJECTS.content(c, caller_of(stranger.id), str(uuid4()), good)
     )
     assert said == 7
