@@ -15,14 +15,12 @@ STRANGERS = (Who.OTHER, Who.AGENT_NEIGHBOUR, Who.AGENT_STRANGER)
 
 
 @pytest.mark.parametrize("name", METHODS)
-async def test_a_refusal_does_not_wait_for_a_lock(
-    world: World, database_url: str, name: str
-) -> None:
+async def test_a_refusal_does_not_wait_for_a_lock(world: World, name: str) -> None:
     stage = Stage(world, DECLARED[name], METHODS[name], await world.user())
     refusals = {who: stage.row.answer(who) for who in STRANGERS}
     its = await stage.things()
     callers = {who: await stage.caller(who, its) for who in refusals}
-    async with under_way(database_url, LOCK_EVERYTHING) as blocked:
+    async with under_way(world.url, LOCK_EVERYTHING) as blocked:
         for who, answer in refusals.items():
             if answer is not Answer.OK:
                 call = stage.send(callers[who], stage.row.request(its))
