@@ -16,6 +16,9 @@ RUN /opt/bootstrap/bin/hatchling build --target wheel \
 FROM python:3.13-slim
 COPY --from=build /opt/tandem /opt/tandem
 ENV PATH=/opt/tandem/bin:$PATH PYTHONUNBUFFERED=1 TANDEM_LOG_FORMAT=json HOME=/tmp
+# Python compiles what it imports. As the user below it could not keep the result, and every start
+# and every health check would do it again, for seconds.
+RUN python -c "import agent_service.__main__, task_service.__main__" && ! tandem health 127.0.0.1:1
 USER 10001:10001
 WORKDIR /tmp
 CMD ["python", "-m", "agent_service"]

@@ -4,20 +4,21 @@ PYTHON_IN := .venv/bin/python
 # uv brings certificates, but behind a company's proxy only the machine's own ones do.
 CERTIFICATES := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt \
 	/etc/ssl/cert.pem),--system-certs)
-INSTALL := .venv/bin/uv pip install --quiet $(CERTIFICATES) --python $(PYTHON_IN)
+INSTALL := .venv/bin/uv pip install --quiet $(CERTIFICATES) --compile-bytecode --python $(PYTHON_IN)
 COMPILE := .venv/bin/uv pip compile --quiet $(CERTIFICATES) --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
 
+# Each requirements file has all of the one before: runtime.txt is for images, local.txt for `make run`.
 # Stamps, each younger than what it installed: a finished step is not repeated, an interrupted one is.
 BOOTSTRAP := .venv/.bootstrap
-RUNTIME := .venv/.runtime
+LOCAL := .venv/.local
 DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
 .PHONY: run test check lint format types secrets hooks protos client docs drift proto-lint proto-breaking \
 	coverage races interruptions bench bench-exchange bench-migration migrate migration lock clean help
 
-run: $(RUNTIME) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
+run: $(LOCAL) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
 	@exec .venv/bin/tandem up
 
 test: $(DEV) ## Run every test, in parallel and in random order
@@ -83,7 +84,7 @@ bench-exchange: $(DEV) ## Compare how long it takes to reject each kind of inval
 bench-migration: $(DEV) ## Migrate a legacy database with 1,000,000 rows, and measure time and memory
 	@$(PYTHON_IN) -m benchmarks.legacy_migration
 
-migrate: $(RUNTIME) ## Upgrade the database to the newest schema
+migrate: $(LOCAL) ## Upgrade the database to the newest schema
 	@.venv/bin/tandem db upgrade
 
 migration: $(DEV) ## Create the next migration: make migration NAME=add_something
@@ -92,7 +93,9 @@ migration: $(DEV) ## Create the next migration: make migration NAME=add_somethin
 lock: $(BOOTSTRAP) ## Pin dependencies after a change in pyproject.toml (UPGRADE=--upgrade: update all)
 	@$(COMPILE) --group bootstrap --output-file requirements/bootstrap.txt
 	@$(COMPILE) pyproject.toml --output-file requirements/runtime.txt
-	@$(COMPILE) pyproject.toml --group dev --constraint requirements/runtime.txt \
+	@$(COMPILE) pyproject.toml --extra local --constraint requirements/runtime.txt \
+		--output-file requirements/local.txt
+	@$(COMPILE) pyproject.toml --extra local --group dev --constraint requirements/local.txt \
 		--output-file requirements/dev.txt
 
 clean: ## Remove .venv and everything else that can be generated; your data in .data stays
@@ -106,11 +109,11 @@ $(BOOTSTRAP): requirements/bootstrap.txt
 	@PYTHON="$(PYTHON)" scripts/make_venv.sh
 	@touch $@
 
-$(RUNTIME): $(BOOTSTRAP) requirements/runtime.txt pyproject.toml clients/python/pyproject.toml
-	@$(INSTALL) --require-hashes --requirement requirements/runtime.txt
+$(LOCAL): $(BOOTSTRAP) requirements/local.txt pyproject.toml clients/python/pyproject.toml
+	@$(INSTALL) --require-hashes --requirement requirements/local.txt
 	@$(INSTALL) --no-deps --no-build-isolation --editable . --editable clients/python
 	@touch $@
 
-$(DEV): $(RUNTIME) requirements/dev.txt
+$(DEV): $(LOCAL) requirements/dev.txt
 	@$(INSTALL) --require-hashes --requirement requirements/dev.txt
 	@touch $@

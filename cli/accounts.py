@@ -1,4 +1,4 @@
-"""Users, as the command line finds and makes them."""
+"""Finds and creates users."""
 
 from uuid import UUID
 
@@ -13,13 +13,13 @@ TAKEN = {"uq_users_username": "name", "uq_users_email": "e-mail address"}
 
 
 def find_user(url: str, name: str) -> UUID | None:
-    """The id of the user with this name."""
+    """The id of the user with this name, None if there is none."""
     row = run(url, lambda connection: connection.fetchrow(queries.USER_BY_NAME, name))
     return row["id"] if row else None
 
 
 def create_user(url: str, name: str, email: str, *, superuser: bool = False) -> UUID:
-    """Make a user, whose id is returned. Raises CommandError that names what is taken."""
+    """Create a user, and return its id. Raises CommandError if the name or address is taken."""
     user_id = uuid7()
     row = (user_id, name, email, superuser)
     try:
@@ -31,7 +31,7 @@ def create_user(url: str, name: str, email: str, *, superuser: bool = False) -> 
 
 
 def find_or_create_user(url: str, name: str) -> UUID:
-    """The user with this name, made where there is none; of two who make it, both get the same."""
+    """The user with this name, created if there is none. Concurrent calls get the same user."""
     try:
         return find_user(url, name) or create_user(url, name, f"{name}@localhost")
     except CommandError:

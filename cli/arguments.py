@@ -1,32 +1,40 @@
-"""What an argument may be. A wrong one is a mistake in usage, with exit code 2."""
+"""The allowed values of arguments. Any other is a usage error, with exit code 2."""
 
 import re
 from datetime import timedelta
 
-import typer
+import click
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST = timedelta(days=365)
 
 
-def user_name(value: str) -> str:
-    """1 to 100 visible characters, no blanks."""
+def user_name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """1 to 100 visible characters, no spaces."""
     if not (0 < len(value) <= 100 and value.isprintable() and " " not in value):
-        raise typer.BadParameter("a name has 1 to 100 visible characters and no blanks")
+        raise click.BadParameter("a name has 1 to 100 visible characters and no spaces")
     return value
 
 
-def email(value: str) -> str:
-    """Up to 255 characters with an @ in between."""
+def email(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Up to 255 characters, one of them an @ inside."""
     if len(value) > 255 or not re.fullmatch(r"[^@\s]+@[^@\s]+", value):
-        raise typer.BadParameter("an e-mail address is like name@example.org")
+        raise click.BadParameter("an e-mail address is like name@example.org")
     return value
 
 
-def lifetime(value: str) -> timedelta:
-    """A whole number with a unit: 90s, 30m, 12h, 7d; at least a second, at most a year."""
+def address(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """host:port"""
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise click.BadParameter("an address is like 127.0.0.1:50051")
+    return value
+
+
+def lifetime(_context: click.Context, _parameter: click.Parameter, value: str) -> timedelta:
+    """A whole number with a unit: 90s, 30m, 12h, 7d; from a second to a year."""
     found = re.fullmatch(r"([1-9]\d{0,8})([smhd])", value)
     length = timedelta(**{UNITS[found[2]]: int(found[1])}) if found else timedelta()
     if not timedelta() < length <= LONGEST:
-        raise typer.BadParameter("a lifetime is like 90s, 30m, 12h or 7d, and at most 365d")
+        raise click.BadParameter("a lifetime is like 90s, 30m, 12h or 7d, and at most 365d")
     return length

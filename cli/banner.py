@@ -1,4 +1,4 @@
-"""What `tandem up` shows once everything runs."""
+"""What `tandem up` prints when everything runs."""
 
 import os
 import secrets
@@ -17,11 +17,11 @@ Tandem is ready.
 """
 
 CALLS = """\
-A development token for the user {user}, good for {hours} hours:
+A development token for the user {user}, valid for {hours} hours:
 
 {token}
 
-Two calls to paste into another terminal, the second of which needs nothing installed:
+Two calls to paste into another terminal; the second one needs nothing else installed:
 
 grpcurl -plaintext -H 'authorization: Bearer {token}' \\
   {agent} tandem.agent.v1.AuthService/WhoAmI
@@ -33,21 +33,21 @@ grpcurl -plaintext -H 'authorization: Bearer {token}' \\
 Ctrl-C stops everything."""
 
 HOW_TO_CALL = """\
-`tandem token --user NAME` prints a token for a user that `tandem users create` made, where
-TANDEM_JWT_SECRET is the key; with a public key or a JWKS URL, tokens come from their issuer.
+If TANDEM_JWT_SECRET is set, `tandem token --user NAME` prints a token for a user whom
+`tandem users create` has created. With a public key or a JWKS URL, tokens come from the issuer.
 
 Ctrl-C stops everything."""
 
 
 def ready(settings: Settings, data: str) -> str:
-    """The addresses, and where the data is."""
+    """The addresses, and the place of the data."""
     return READY.format(
         agent_address=settings.agent_address, task_address=settings.task_address, data=data
     )
 
 
 def calls(settings: Settings, user: str, token: str, hours: int) -> str:
-    """A token, and two calls that work as they stand, on any number of starts."""
+    """A token, and two calls that can be pasted as they are, after every start."""
     return CALLS.format(
         user=user,
         hours=hours,

@@ -1,32 +1,32 @@
-"""What the command line says to people. Results go to standard output."""
+"""Output of the command line: results on standard output, everything else on standard error."""
 
 import logging
 import os
 import sys
 from typing import IO
 
-import typer
+import click
 
 
 class CommandError(Exception):
-    """The command cannot do what was asked. The message is a sentence for whoever typed it."""
+    """The command cannot do what was asked. The message is a sentence for the user."""
 
 
-def say(line: str) -> None:
-    """Tell what goes on, on standard error."""
-    _write(line, sys.stderr)
+def say(text: str, end: str = "\n") -> None:
+    """Tell on standard error what happens."""
+    _write(text + end, sys.stderr)
 
 
 def show(text: str) -> None:
-    """Print a result, on standard output."""
-    _write(text, sys.stdout)
+    """Print a result on standard output."""
+    _write(text + "\n", sys.stdout)
 
 
 def _write(text: str, stream: IO[str]) -> None:
     try:
-        typer.echo(text, file=stream)
+        click.echo(text, file=stream, nl=False)
     except OSError:
-        # The terminal or the reader of the pipe is gone: what still has to be done matters more.
+        # The terminal or the reader of the pipe is gone; the rest of the work matters more.
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
@@ -38,7 +38,7 @@ class _Sayer(logging.Handler):
 
 
 def say_what_is_logged() -> None:
-    """Show what the parts that a command uses report about their work."""
+    """Show what the modules that a command uses log about their work."""
     logger = logging.getLogger("tandem")
     logger.setLevel(logging.INFO)
     logger.handlers = [_Sayer()]

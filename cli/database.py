@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeVar
 import asyncpg
 
 from cli.console import CommandError
-from local.embedded_postgres import server_for_command
+from cli.extra import needed_for
 from shared.settings import DATABASE_URL_FORM, Settings
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ CONNECT_SECONDS = 10.0
 
 
 class NotMigratedError(CommandError):
-    """The tables are not there."""
+    """The database has no tables of Tandem."""
 
     def __init__(self) -> None:
         super().__init__("The database has no tables of Tandem: run `tandem db upgrade` first.")
@@ -26,20 +26,22 @@ class NotMigratedError(CommandError):
 
 @contextmanager
 def database_url(settings: Settings) -> Iterator[str]:
-    """The URL of the configured database, or of the embedded one, which then runs meanwhile."""
+    """The URL of the configured database, or of the embedded one, which runs in the meantime."""
     if settings.database_url:
         yield settings.database_url.get_secret_value()
     else:
+        with needed_for("TANDEM_DATABASE_URL is not set, and the embedded PostgreSQL"):
+            from local.embedded_postgres import server_for_command
         with server_for_command(settings.data_dir) as url:
             yield url
 
 
 def run(url: str, work: Work[T]) -> T:
-    """Run one statement or a few. Raises CommandError for what stands in its way."""
+    """Run one statement or a few. Raises CommandError if the database cannot be used."""
     try:
         return asyncio.run(_run(url, work))
     except asyncpg.UniqueViolationError:
-        raise  # the caller knows what it means
+        raise  # only the caller knows what it means
     except asyncpg.UndefinedTableError:
         raise NotMigratedError from None
     except ValueError:  # its text may quote the password

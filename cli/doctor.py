@@ -1,17 +1,15 @@
 """The output of `tandem db doctor`: tables for people, or a JSON document for programs."""
 
+import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 import orjson
-from rich.box import SIMPLE
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from cli.console import CommandError
+from cli.table import table
 from migrations.adopt.difference import Difference
 from migrations.doctor import examine as doctor
 from migrations.doctor.diagnosis import Diagnosis, State, Verdict
@@ -56,10 +54,9 @@ def as_text(diagnosis: Diagnosis, width: int | None = None) -> str:
 
     `width` is in characters; None: the width of the terminal.
     """
-    console = Console(width=width or (None if sys.stdout.isatty() else _WIDTH_OF_A_FILE))
-    with console.capture() as capture:
-        console.print(Group(*_parts(diagnosis)))
-    return "\n".join(line.rstrip() for line in capture.get().rstrip("\n").split("\n"))
+    if width is None:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH_OF_A_FILE
+    return "\n".join(_lines(diagnosis, width))
 
 
 def _document(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -81,23 +78,17 @@ def _document(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
-def _parts(diagnosis: Diagnosis) -> Iterator[RenderableType]:
-    yield Text(STATES[diagnosis.state].format(revision=diagnosis.revision, newest=NEWEST))
-    if diagnosis.differences:
-        yield _table(("", "Where", "Expected", "Found"), map(_difference, diagnosis.differences))
-    if found := [finding for finding in diagnosis.findings if finding.count]:
-        yield _table(("", "Rows", "What, and the first rows"), map(_finding, found))
-    yield Text(VERDICTS[diagnosis.verdict])
-
-
-def _table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    table = Table(box=SIMPLE)
-    for heading in headings:
-        # Names and ids are wrapped rather than truncated, so that they can be copied.
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))  # as text, because names may look like markup
-    return table
+def _lines(diagnosis: Diagnosis, width: int) -> Iterator[str]:
+    yield STATES[diagnosis.state].format(revision=diagnosis.revision, newest=NEWEST)
+    if differences := [_difference(difference) for difference in diagnosis.differences]:
+        yield ""
+        yield from table(("", "Where", "Expected", "Found"), differences, width)
+        yield ""
+    if findings := [_finding(finding) for finding in diagnosis.findings if finding.count]:
+        yield ""
+        yield from table(("", "Rows", "What, and the first rows"), findings, width)
+        yield ""
+    yield VERDICTS[diagnosis.verdict]
 
 
 def _difference(difference: Difference) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import sys
 from functools import partial
 
-import typer
+import click
 
 from cli.console import CommandError, say
 from cli.progress import progress_shown
@@ -42,7 +42,7 @@ def _downgrade_if_confirmed(url: str, revision: str) -> None:
 def _ask() -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CommandError("Nothing was changed. Add --yes to accept the loss.")
-    if not typer.confirm("Go on?", err=True):
+    if not click.confirm("Go on?", err=True):
         raise CommandError("Nothing was changed.")
 
 

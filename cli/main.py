@@ -2,23 +2,36 @@
 
 import sys
 import traceback
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import typer
-from typer.core import TyperGroup
+import click
 
-from cli import db, tokens, up, users
 from cli.console import CommandError, say, say_what_is_logged
 from local.errors import LocalError
 from shared.host.data_lock import DataInUseError
+from shared.host.embedded_postgres import EmbeddedPostgresError
 from shared.settings import SettingsError
 
-SENTENCES = (CommandError, SettingsError, LocalError, DataInUseError)
+NAMES = ("up", "token", "users", "db", "health")
+SENTENCES = (CommandError, SettingsError, LocalError, EmbeddedPostgresError, DataInUseError)
 
 
-class Commands(TyperGroup):
-    """Turns exceptions into sentences. A traceback, which may show a secret, is never printed."""
+class Commands(click.Group):
+    """Imports a command when it is needed, and turns exceptions into sentences.
+
+    A traceback, which may show a secret, is never printed.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(NAMES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in NAMES:
+            return None
+        command: click.Command = import_module(f"cli.commands.{cmd_name}").command
+        return command
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run a command; it ends in SystemExit."""
@@ -35,20 +48,12 @@ class Commands(TyperGroup):
 
 
 def _place(error: Exception) -> str:
-    """What to report of a fault that nobody foresaw; its own text may hold anything."""
+    """A report of an unexpected error without its text, which may contain anything."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}, line {frame.lineno}"
-    return f"An unforeseen fault ended the command: {type(error).__name__} in {place}."
+    return f"An unexpected error ended the command: {type(error).__name__} in {place}."
 
 
-app = typer.Typer(
-    cls=Commands,
-    help="Keeps AI agents and their tasks in PostgreSQL, and serves them over gRPC.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+app = Commands(
+    "tandem", help="Keeps AI agents and their tasks in PostgreSQL, and serves them over gRPC."
 )
-app.command("up")(up.up)
-app.command("token")(tokens.token)
-app.add_typer(users.app, name="users")
-app.add_typer(db.app, name="db")

@@ -1,7 +1,7 @@
-"""The SQL of the command line: finding and making users, and the revision of the schema.
+"""The SQL of the command line: users, and the revision of the schema.
 
-It is plain text, for asyncpg: `tandem up` runs some of it at every start, and to build it by
-SQLAlchemy would take a fifth of the time until everything is ready.
+It is plain text for asyncpg, because `tandem up` runs some of it at every start: importing
+SQLAlchemy to build it would take a fifth of the time until everything is ready.
 """
 
 # The id of a user, by name.

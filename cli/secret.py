@@ -8,21 +8,21 @@ from shared.settings import Settings
 
 
 def development_secret(settings: Settings) -> str:
-    """The configured HS256 secret, or else the one in the data folder, made where it is missing.
+    """The configured HS256 secret, or else the one in the data folder, created if it is missing.
 
-    Raises CommandError where tokens of users are signed elsewhere, or nobody said where.
+    Raises CommandError if another key than an HS256 secret is configured.
     """
     if settings.jwt_secret:
         return settings.jwt_secret.get_secret_value()
     if settings.users_come_from_elsewhere:
         name = "TANDEM_JWT_PUBLIC_KEY" if settings.jwt_public_key else "TANDEM_JWT_JWKS_URL"
         raise CommandError(
-            f"{name} is set, so only the holder of its private key can sign tokens of users."
+            f"{name} is set, so only the issuer with its private key can sign tokens of users."
         )
     if settings.jwt_private_key:
         raise CommandError(
-            "TANDEM_JWT_PRIVATE_KEY signs tokens of agents only: set TANDEM_JWT_PUBLIC_KEY or "
-            "TANDEM_JWT_JWKS_URL too, for those of users."
+            "TANDEM_JWT_PRIVATE_KEY signs tokens of agents only: also set TANDEM_JWT_PUBLIC_KEY or "
+            "TANDEM_JWT_JWKS_URL, for the tokens of users."
         )
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     return keep_private(settings.data_dir / "jwt.secret", lambda: secrets.token_urlsafe(48))

@@ -29,11 +29,11 @@ POLL_SECONDS = 0.05
 
 
 class StoppedError(Exception):
-    """A signal asked to stop before everything ran."""
+    """A signal asked to stop before everything was ready."""
 
 
 def up() -> None:
-    """Start PostgreSQL and both services, keep them running, and stop them at Ctrl-C."""
+    """Start PostgreSQL and both services, keep them running, and stop them at a signal."""
     settings = load_settings()
     with (
         Signals() as signals,
@@ -52,7 +52,7 @@ class Up:
         self._processes: list[ManagedProcess] = []
 
     def run(self) -> None:
-        """Return when everything has ended, as a signal asked."""
+        """Run until a signal asks to stop; return when everything has ended."""
         try:
             self._start()
             keep_running(self._processes, self._signals)
@@ -71,7 +71,7 @@ class Up:
         show(self._calls(url()))
 
     def _start_database(self) -> tuple[Callable[[], str], str]:
-        """The database's URL, which may change when it is started again, and where its data is."""
+        """The database's URL, which a restart may change, and the place of its data."""
         if configured := self._settings.database_url:
             return configured.get_secret_value, "in the database of TANDEM_DATABASE_URL"
         self._go_on("Starting PostgreSQL")
@@ -125,16 +125,16 @@ class Up:
             say(step)
 
     def _stop(self) -> None:
-        """End the parts in the reverse of their order: nobody loses what it still needs."""
+        """Stop the processes in reverse order, so that none loses what it still needs."""
         if self._processes:
             say("Stopping")
-        with ExitStack() as stack:  # it ends every one, whatever happens at another
+        with ExitStack() as stack:  # it stops every one, even if another cannot be stopped
             for process in self._processes:
                 stack.callback(process.stop, self._signals)
 
 
 def _environment(settings: Settings, url: str) -> Mapping[str, str]:
-    """What a service is told: the caller's environment, and what this run has chosen."""
+    """A service's environment: the caller's, and what this run has determined."""
     chosen = {
         "TANDEM_DATABASE_URL": url,
         "TANDEM_DATA_DIR": str(settings.data_dir.resolve()),

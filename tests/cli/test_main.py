@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from cli import db
+from cli.commands import db
 from tests.cli.conftest import Tandem
 
 
 def test_help_names_the_commands(tandem: Tandem) -> None:
     said = tandem.says("--help")
-    for command in ("up", "token", "users", "db"):
+    for command in ("up", "token", "users", "db", "health"):
         assert f" {command} " in said
 
 
@@ -27,7 +27,7 @@ def test_an_unforeseen_fault_is_a_sentence_without_its_text(
 
     monkeypatch.setattr(db, "load_settings", fault)
     sentence = tandem.refuses("db", "current")
-    assert sentence.startswith("An unforeseen fault ended the command: KeyError in test_main.py")
+    assert sentence.startswith("An unexpected error ended the command: KeyError in test_main.py")
     assert "secret" not in sentence
 
 

