@@ -22,7 +22,7 @@ run: $(LOCAL) ## Start PostgreSQL and both services in the foreground; Ctrl-C st
 	@exec .venv/bin/tandem up
 
 test: $(DEV) ## Run every test, in parallel and in random order
-	@$(PYTHON_IN) -m pytest -n logical --maxprocesses 4 --dist loadgroup --cov --cov-report=
+	@$(PYTHON_IN) -m pytest -n logical --maxprocesses 4 --cov --cov-report=
 
 check: lint types secrets proto-lint proto-breaking drift test ## Run everything that CI runs
 	@$(MAKE) --no-print-directory coverage

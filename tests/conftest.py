@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -21,6 +22,7 @@ from migrations.run import upgrade
 from shared.database.transaction import Database
 from shared.settings import SecretStr, Settings
 from tests.cleanup import Cleanup
+from tests.scheduling import Scheduling
 from tests.world import SECRET, World
 
 URL_VARIABLE = "TANDEM_TEST_POSTGRES_URL"
@@ -40,6 +42,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if times > 1:
         metafunc.fixturenames.append("time_number")
         metafunc.parametrize("time_number", range(times))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """Keep tests together that share what is slow to start."""
+    return Scheduling(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:

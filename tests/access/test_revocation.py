@@ -28,9 +28,6 @@ from tests.processes import port, service
 from tests.refusals import refused
 from tests.world import Channels, Client, User, World
 
-# They share the processes, so one process of tests has to run them all.
-pytestmark = pytest.mark.xdist_group("revocation")
-
 PROMISED_SECONDS = 5.0
 PAUSE_SECONDS = 0.05
 Call = Callable[[], Awaitable[object]]

@@ -3,11 +3,12 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.supervised import TANDEM, Surroundings
+from tests.e2e.supervised import TANDEM, Run, Surroundings
 from tests.local.embedded_postgres.folders import copy, reachable_folder, remove
 
 
@@ -25,10 +26,8 @@ def migrated() -> Iterator[Path]:
 @pytest.fixture
 def empty(tmp_path: Path) -> Iterator[Surroundings]:
     """Nothing there yet."""
-    folder = reachable_folder()
-    yield Surroundings(folder / "data", tmp_path)
-    remove(folder / "data")
-    folder.rmdir()
+    with _surroundings(tmp_path) as surroundings:
+        yield surroundings
 
 
 @pytest.fixture
@@ -36,3 +35,21 @@ def tandem(migrated: Path, empty: Surroundings) -> Surroundings:
     """A stopped database at the newest revision."""
     copy(migrated, empty.data_dir)
     return empty
+
+
+@pytest.fixture(scope="session")
+def running(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A `tandem up` that tests share: they neither end nor kill any part of it."""
+    with _surroundings(tmp_path_factory.mktemp("running")) as surroundings:
+        copy(migrated, surroundings.data_dir)
+        with surroundings.up() as run:
+            yield run.ready()
+            run.stop()
+
+
+@contextmanager
+def _surroundings(logs: Path) -> Iterator[Surroundings]:
+    folder = reachable_folder()
+    yield Surroundings(folder / "data", logs)
+    remove(folder / "data")
+    folder.rmdir()

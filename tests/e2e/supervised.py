@@ -72,7 +72,7 @@ class Run:
     """One `tandem up`."""
 
     def __init__(self, surroundings: Surroundings, environment: dict[str, str]) -> None:
-        self._surroundings = surroundings
+        self.surroundings = surroundings
         self._log = surroundings.logs / f"{secrets.token_hex(4)}.log"
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
@@ -133,7 +133,7 @@ class Run:
         return next(child for child in children if child.cmdline()[-1:] == [module])
 
     def postmaster(self) -> psutil.Process:
-        home = existing_home(self._surroundings.data_dir)
+        home = existing_home(self.surroundings.data_dir)
         assert home
         found = find_postmaster(home.cluster)
         assert found
@@ -141,7 +141,7 @@ class Run:
 
     def everything(self) -> list[psutil.Process]:
         """Every process that it started, or adopted, and that runs."""
-        home = existing_home(self._surroundings.data_dir)
+        home = existing_home(self.surroundings.data_dir)
         of_postgres = list(processes_in(home.cluster)) if home else []
         return [*psutil.Process(self.process.pid).children(recursive=True), *of_postgres]
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import grpc
 import psutil
@@ -21,10 +22,11 @@ from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceStub
 from tandem.agent.v1.room_service_pb2_grpc import RoomServiceStub
 from tandem.task.v1 import task_service_pb2 as tasks_pb
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
-from tests.e2e.supervised import TANDEM, Surroundings
+from tests.e2e.supervised import TANDEM, Run, Surroundings
 from tests.local.embedded_postgres.folders import ask
 
 SECONDS = 20
+KEYS = "SELECT count(*) FROM agent_api_keys WHERE agent_id = $1"
 
 
 @dataclass
@@ -102,46 +104,42 @@ def test_what_was_acknowledged_is_there_after_everything_was_killed(tandem: Surr
             assert ada.tasks("GetTask", tasks_pb.GetTaskRequest(task_id=task.id)) == task
 
 
-def test_a_task_goes_from_assignment_to_completion(tandem: Surroundings) -> None:
-    with tandem.up() as run:
-        run.ready()
-        with session(tandem) as ada:
-            project = ada.project()
-            agent, task = ada.agent(project), ada.task(project)
-            assign = tasks_pb.AssignTaskRequest(
-                task_id=task.id,
-                assigned_to=agent.id,
-                assigned_to_type=tasks_pb.ASSIGNEE_TYPE_AGENT,
-            )
-            assert ada.tasks("AssignTask", assign).assigned_to == agent.id
-            for status in (tasks_pb.TASK_STATUS_IN_PROGRESS, tasks_pb.TASK_STATUS_COMPLETED):
-                move = tasks_pb.UpdateTaskStatusRequest(task_id=task.id, status=status)
-                done = ada.tasks("UpdateTaskStatus", move)
-            assert done.status == tasks_pb.TASK_STATUS_COMPLETED
-            assert done.started_at.ToDatetime() < done.completed_at.ToDatetime()
-            assert done.revision == 4
+def test_a_task_goes_from_assignment_to_completion(running: Run) -> None:
+    with session(running.surroundings) as ada:
+        project = ada.project()
+        agent, task = ada.agent(project), ada.task(project)
+        assign = tasks_pb.AssignTaskRequest(
+            task_id=task.id,
+            assigned_to=agent.id,
+            assigned_to_type=tasks_pb.ASSIGNEE_TYPE_AGENT,
+        )
+        assert ada.tasks("AssignTask", assign).assigned_to == agent.id
+        for status in (tasks_pb.TASK_STATUS_IN_PROGRESS, tasks_pb.TASK_STATUS_COMPLETED):
+            move = tasks_pb.UpdateTaskStatusRequest(task_id=task.id, status=status)
+            done = ada.tasks("UpdateTaskStatus", move)
+        assert done.status == tasks_pb.TASK_STATUS_COMPLETED
+        assert done.started_at.ToDatetime() < done.completed_at.ToDatetime()
+        assert done.revision == 4
 
 
-def test_a_deleted_agent_takes_its_keys_places_and_assignments_along(tandem: Surroundings) -> None:
-    with tandem.up() as run:
-        run.ready()
-        url = running_url(tandem.data_dir)
-        assert url
-        with session(tandem) as ada:
-            project = ada.project()
-            agent = ada.agent(project)
-            task = ada.task(
-                project, assigned_to=agent.id, assigned_to_type=tasks_pb.ASSIGNEE_TYPE_AGENT
-            )
-            key = auth_pb.ApiKey(agent_id=agent.id)
-            ada.auth("CreateApiKey", auth_pb.CreateApiKeyRequest(api_key=key))
-            new = rooms_pb.Room(project_id=project.id, name="War room")
-            room = ada.rooms("CreateRoom", rooms_pb.CreateRoomRequest(room=new))
-            seat = rooms_pb.AddParticipantRequest(room_id=room.id, agent_id=agent.id)
-            assert ada.rooms("AddParticipant", seat).agent_id == agent.id
-            ada.agents("DeleteAgent", agents_pb.DeleteAgentRequest(agent_id=agent.id))
-            found = ada.tasks("GetTask", tasks_pb.GetTaskRequest(task_id=task.id))
-            assert (found.HasField("assigned_to"), found.revision) == (False, 2)
-            assert ask(url, "SELECT count(*) FROM agent_api_keys") == 0
-            places = rooms_pb.ListParticipantsRequest(room_id=room.id)
-            assert not ada.rooms("ListParticipants", places).participants
+def test_a_deleted_agent_takes_its_keys_places_and_assignments_along(running: Run) -> None:
+    url = running_url(running.surroundings.data_dir)
+    assert url
+    with session(running.surroundings) as ada:
+        project = ada.project()
+        agent = ada.agent(project)
+        task = ada.task(
+            project, assigned_to=agent.id, assigned_to_type=tasks_pb.ASSIGNEE_TYPE_AGENT
+        )
+        key = auth_pb.ApiKey(agent_id=agent.id)
+        ada.auth("CreateApiKey", auth_pb.CreateApiKeyRequest(api_key=key))
+        new = rooms_pb.Room(project_id=project.id, name="War room")
+        room = ada.rooms("CreateRoom", rooms_pb.CreateRoomRequest(room=new))
+        seat = rooms_pb.AddParticipantRequest(room_id=room.id, agent_id=agent.id)
+        assert ada.rooms("AddParticipant", seat).agent_id == agent.id
+        ada.agents("DeleteAgent", agents_pb.DeleteAgentRequest(agent_id=agent.id))
+        found = ada.tasks("GetTask", tasks_pb.GetTaskRequest(task_id=task.id))
+        assert (found.HasField("assigned_to"), found.revision) == (False, 2)
+        assert ask(url, KEYS, UUID(agent.id)) == 0
+        places = rooms_pb.ListParticipantsRequest(room_id=room.id)
+        assert not ada.rooms("ListParticipants", places).participants

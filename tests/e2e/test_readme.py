@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.supervised import Surroundings
+from tests.e2e.supervised import Run, Surroundings
 
 ROOT = Path(__file__).parents[2]
 ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -16,14 +16,12 @@ NAMED = re.compile(rf"{ID}|tdm_[a-z0-9]+_[\w-]{{43}}")
 VOLATILE = {"createdAt", "updatedAt", "startedAt", "keyId", "keyPrefix"}
 
 
-def test_the_first_session_of_the_readme(tandem: Surroundings) -> None:
+def test_the_first_session_of_the_readme(running: Run) -> None:
     names: dict[str, str] = {}
     setup, *steps = _session()
-    with tandem.up() as run:
-        run.ready()
-        for command, printed in steps:
-            said = _run(f"{setup[0]}\n{_known(command, names)}", tandem)
-            _compare(json.loads(printed), said, names)
+    for command, printed in steps:
+        said = _run(f"{setup[0]}\n{_known(command, names)}", running.surroundings)
+        _compare(json.loads(printed), said, names)
     assert len(steps) == 6
 
 

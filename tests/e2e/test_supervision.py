@@ -12,7 +12,7 @@ import pytest
 from cli.health import serves
 from local.embedded_postgres.processes import ends_within, processes_in
 from shared.host.embedded_postgres import running_url
-from tests.e2e.supervised import TANDEM, Surroundings
+from tests.e2e.supervised import TANDEM, Run, Surroundings
 from tests.local.embedded_postgres.folders import ask
 
 COUNT = "SELECT count(*) FROM projects"
@@ -61,14 +61,11 @@ def test_after_a_kill_of_tandem_up_the_next_one_takes_over(tandem: Surroundings)
             successor.stop()
 
 
-def test_the_same_data_is_not_shared(tandem: Surroundings, tmp_path: Path) -> None:
-    other = Surroundings(tandem.data_dir, tmp_path)
-    with tandem.up() as run:
-        run.ready()
-        assert other.refused() == (
-            f"The data in {tandem.data_dir} is in use by process {run.process.pid} (tandem up)."
-        )
-        run.stop()
+def test_the_same_data_is_not_shared(running: Run, tmp_path: Path) -> None:
+    data_dir = running.surroundings.data_dir
+    assert Surroundings(data_dir, tmp_path).refused() == (
+        f"The data in {data_dir} is in use by process {running.process.pid} (tandem up)."
+    )
 
 
 def test_an_occupied_port_is_refused_by_the_name_of_its_variable(tandem: Surroundings) -> None:
@@ -96,13 +93,11 @@ def test_a_stop_while_it_starts_leaves_nothing(empty: Surroundings) -> None:
         assert run.banner == ""
 
 
-def test_a_command_uses_the_database_that_runs(tandem: Surroundings) -> None:
-    with tandem.up() as run:
-        run.ready()
-        command = ("users", "create", "ann", "--email", "ann@example.org")
-        subprocess.run([TANDEM, *command], env=tandem.environment, check=True)
-        assert ask(url(tandem), "SELECT count(*) FROM users WHERE username = 'ann'") == 1
-        run.stop()
+def test_a_command_uses_the_database_that_runs(running: Run) -> None:
+    command = ("users", "create", "ann", "--email", "ann@example.org")
+    subprocess.run([TANDEM, *command], env=running.surroundings.environment, check=True)
+    created = "SELECT count(*) FROM users WHERE username = 'ann'"
+    assert ask(url(running.surroundings), created) == 1
 
 
 def url(surroundings: Surroundings) -> str:

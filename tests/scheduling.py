@@ -1,0 +1,18 @@
+"""Which tests run in the same process, where `pytest -n` has several."""
+
+from xdist.scheduler import LoadScopeScheduling
+
+# Their files share services that run as processes, which take seconds to start.
+GROUPS = {
+    "tests/access/test_revocation.py": "four services",
+    "tests/e2e/test_flows.py": "tandem up",
+    "tests/e2e/test_readme.py": "tandem up",
+    "tests/e2e/test_supervision.py": "tandem up",
+}
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Groups first, each in one process; then the other tests, to whichever process is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return GROUPS.get(nodeid.partition("::")[0], nodeid)
