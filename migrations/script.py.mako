@@ -15,8 +15,8 @@ depends_on = None
 DROPS: dict[str, str] = {}
 
 
-# All migrations of a run share one transaction, in which a wait for a table lock ends after 10 s.
 def upgrade() -> None:
+    # All migrations of a run share one transaction, in which a wait for a lock ends after 10 s.
     op.execute("TODO")
 
 

@@ -11,7 +11,7 @@ from migrations.data_loss import DataLoss
 from migrations.history import BASE_WITH_CREATORS, NEWEST, REVISIONS
 from migrations.transaction import MigrationError
 from tests.migrations.database import Database
-from tests.migrations.filled import contents, fill, make_filled
+from tests.migrations.filled import contents, fill
 
 # Dropped, but the older schema stores the same elsewhere: tests/migrations/test_round_trip.py.
 STORED_ELSEWHERE = {
@@ -32,10 +32,18 @@ WHERE table_schema = 'public'
 @pytest.fixture
 def filled(database_url: str) -> Database:
     """A row and more in every table, each of them changed since it was created."""
-    database = make_filled(Database(database_url))
-    for table in (name for name, rows in contents(database).items() if '"revision": 1' in rows[0]):
+    database = Database(database_url)
+    database.make(fill)
+    for table in (
+        name for name, rows in contents(database).items() if '"revision": 1' in str(rows)
+    ):
         database.rows(f"UPDATE {table} SET revision = 2")  # noqa: S608
     return database
+
+
+def test_every_table_has_rows_here(filled: Database) -> None:
+    empty = [table for table, rows in contents(filled).items() if not rows]
+    assert not empty, f"Add rows of {empty} to fill() in tests/schema/rows.py."
 
 
 def test_everything_that_a_downgrade_drops_is_listed(filled: Database) -> None:
@@ -49,7 +57,7 @@ def test_everything_that_a_downgrade_drops_is_listed(filled: Database) -> None:
         missing = (tables | of_tables_that_stay) - STORED_ELSEWHERE - listed
         assert not missing, (
             f"The downgrade of {newer} drops {missing}, but does not list it: declare it in DROPS "
-            "of the migration, and give it a value in fill() of tests/migrations/filled.py."
+            "of the migration, and give it a value in fill() of tests/schema/rows.py."
         )
         assert listed <= dropped, f"DROPS of {newer} names what its downgrade does not drop."
 

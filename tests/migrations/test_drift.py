@@ -40,17 +40,20 @@ def _listed(lines: set[str], heading: str) -> str:
 
 
 def test_schema_and_migrations_agree(database_url: str, empty_database_url: str) -> None:
-    found = drift(Database(database_url), Database(empty_database_url))
-    assert not found, found
+    if found := drift(Database(database_url), Database(empty_database_url)):
+        pytest.fail(found, pytrace=False)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ("ALTER TABLE tasks DROP COLUMN priority", r"no migration creates it.*tasks\.priority"),
-        ("ALTER TABLE tasks ADD labels jsonb", r"not in shared/schema:\n  tasks\.labels jsonb"),
-        ("DROP INDEX idx_tasks_due_date", r"no migration creates it.*:\n  .* idx_tasks_due_date"),
-        ("ALTER TABLE users ADD CHECK (id IS NOT NULL)", r"not in shared/schema:\n  users users_"),
+        ("ALTER TABLE tasks ADD labels jsonb", r"not in shared/schema:.*tasks\.labels jsonb"),
+        ("DROP INDEX idx_tasks_due_date", r"no migration creates it.*idx_tasks_due_date"),
+        (
+            "ALTER TABLE users ADD CHECK (id IS NOT NULL)",
+            r"not in shared/schema:.*users users_id_check",
+        ),
     ],
 )
 def test_a_forgotten_change_is_named(

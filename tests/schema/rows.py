@@ -1,5 +1,6 @@
-"""Rows for tests about the database itself, written by plain SQL."""
+"""Rows for tests of the database itself, written in SQL."""
 
+import json
 from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID, uuid4
@@ -10,7 +11,7 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 async def add(connection: Connection, table: str, **values: object) -> UUID:
-    """Insert one row, with an id of its own unless one is given."""
+    """Insert one row, with a new id unless one is given."""
     row = {"id": uuid4(), **values}
     places = ", ".join(f"${place}" for place in range(1, len(row) + 1))
     statement = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places}) RETURNING id"  # noqa: S608
@@ -64,3 +65,23 @@ async def add_project(connection: Connection) -> Project:
         room=await add(connection, "chat_rooms", project_id=project, name="r"),
         task=await add_task(connection, project, created_by=owner),
     )
+
+
+async def fill(connection: Connection, project: Project) -> None:
+    """Add rows of each table to a project, with every kind of reference and a ring of tasks.
+
+    Every column that a migration added to an existing table needs a value in one of them.
+    """
+    seat = {"project_id": project.id, "room_id": project.room}
+    await add(connection, "chat_participants", **seat, agent_id=project.agent)
+    await add(connection, "chat_participants", **seat, user_id=project.owner)
+    await add_key(connection, project.id, project.agent, created_by_id=project.owner)
+    await add_task(connection, project.id, assigned_user_id=project.owner)
+    ring = [uuid4() for _ in range(3)]
+    needed = dict(zip(ring, [*ring[1:], ring[0]], strict=True))
+    for task, depends_on in needed.items():
+        assigned = {"room_id": project.room, "assigned_agent_id": project.agent}
+        listed = json.dumps([str(depends_on)])
+        await add_task(connection, project.id, id=task, dependencies=listed, **assigned)
+    for task, depends_on in needed.items():
+        await depend(connection, project.id, task, depends_on)

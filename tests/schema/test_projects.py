@@ -17,7 +17,16 @@ from shared.schema import (
     metadata,
 )
 from tests.schema.expect import refused_by
-from tests.schema.rows import Connection, Project, add, add_key, add_task, add_user, depend
+from tests.schema.rows import (
+    Connection,
+    Project,
+    add,
+    add_key,
+    add_task,
+    add_user,
+    depend,
+    fill,
+)
 
 
 async def test_a_task_cannot_be_in_another_project_s_room(
@@ -88,20 +97,10 @@ async def test_a_deleted_project_takes_everything_along(
     owned = [table for table in metadata.tables.values() if "project_id" in table.c]
     before = {table.name: await count(connection, table.name, project) for table in owned}
     await connection.execute("DELETE FROM projects WHERE id = $1", project.id)
-    assert all(before.values())
+    empty = [table for table, rows in before.items() if not rows]
+    assert not empty, f"Add rows of {empty} to fill() in tests/schema/rows.py."
     assert not any([await count(connection, table.name, project) for table in owned])
     assert {t.name: await count(connection, t.name, other) for t in owned} == before
-
-
-async def fill(connection: Connection, project: Project) -> None:
-    """A ring of tasks, each assigned and in a room, so that every cascade has to work."""
-    place = {"room_id": project.room, "assigned_agent_id": project.agent}
-    tasks = [await add_task(connection, project.id, **place) for _ in range(3)]
-    for task, depends_on in zip(tasks, [*tasks[1:], tasks[0]], strict=True):
-        await depend(connection, project.id, task, depends_on)
-    await add_key(connection, project.id, project.agent)
-    member = {"room_id": project.room, "agent_id": project.agent}
-    await add(connection, "chat_participants", project_id=project.id, **member)
 
 
 async def count(connection: Connection, table: str, project: Project) -> int:
@@ -119,8 +118,8 @@ async def test_a_deleted_agent_takes_its_keys_and_its_seats_along(
     await fill(connection, project)
     await connection.execute("DELETE FROM agents WHERE id = $1", project.agent)
     assert await count(connection, "agent_api_keys", project) == 0
-    assert await count(connection, "chat_participants", project) == 0
-    assert await count(connection, "tasks", project) == 4
+    assert await count(connection, "chat_participants", project) == 1  # the user
+    assert await count(connection, "tasks", project) == 5
 
 
 async def test_a_participant_is_an_agent_or_a_user(
