@@ -1,7 +1,7 @@
 """The client for threads: the same as the asynchronous one, without `await`.
 
-Many threads may use one client. What is decided is decided by the same code as there; only the
-channels and the way to wait are others.
+Many threads may use one client. The code that decides is shared with the asynchronous client; only
+the channels and the way of waiting differ.
 """
 
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ def connect(
 
 
 class _Attempt(NamedTuple):
-    """What is other than in the call; gRPC takes the rest from there."""
+    """What differs from the call itself, from which gRPC takes the rest."""
 
     timeout: float
     metadata: Metadata
