@@ -46,7 +46,7 @@ def configure(settings: Settings, service: str) -> None:
 class _Gathered:
     """A file that is written to a few times a second, not once per line.
 
-    Each write lets go of the interpreter's lock, which costs a busy service a tenth of its calls.
+    Each write releases the interpreter's lock, which costs a busy service a tenth of its calls.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -55,7 +55,7 @@ class _Gathered:
         atexit.register(self._write_out)
 
     def write(self, line: bytes) -> int:
-        """Keep a line for GATHER_SECONDS, where an event loop runs that can write it then."""
+        """Keep a line for GATHER_SECONDS, if an event loop runs that can write it then."""
         self._lines.append(line)
         if len(self._lines) == 1:
             try:
@@ -65,7 +65,7 @@ class _Gathered:
         return len(line)
 
     def flush(self) -> None:
-        """Asked for after each line; what was kept is written in its time."""
+        """Called after each line. Does nothing: the lines are written after GATHER_SECONDS."""
 
     def _write_out(self) -> None:
         lines, self._lines = self._lines, []
@@ -74,7 +74,7 @@ class _Gathered:
 
 
 class _Relay(logging.Handler):
-    """Gives the lines of libraries the form of ours: whoever reads JSON can read nothing else."""
+    """Gives the lines of libraries our format, because a reader of JSON accepts nothing else."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.getMessage().startswith(QUOTED_METADATA):

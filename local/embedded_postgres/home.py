@@ -1,4 +1,4 @@
-"""Where an embedded PostgreSQL keeps its data, its log, its password and its port."""
+"""The places of an embedded PostgreSQL: its data, its log, its password and its port."""
 
 import os
 import secrets

@@ -13,9 +13,9 @@ ROLE = "tandem"
 DATABASE = "tandem"
 
 CLUSTER = "postgres"
-PASSWORD_FILE = "postgres.password"  # noqa: S105
-PORT_FILE = "postgres.port"
-ID_FILE = "postgres.id"
+PASSWORD_FILE = f"{CLUSTER}.password"
+PORT_FILE = f"{CLUSTER}.port"
+ID_FILE = f"{CLUSTER}.id"
 """Names the folder in SYSTEM_ROOT that has the cluster, if that is not in the data folder."""
 
 SYSTEM_ROOT = Path("/var/lib/tandem")

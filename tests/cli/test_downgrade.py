@@ -1,4 +1,4 @@
-"""`tandem db downgrade` says what it cannot keep, and keeps everything until somebody agrees."""
+"""`tandem db downgrade` lists what will be lost, and loses nothing until that is confirmed."""
 
 import os
 import pty
@@ -69,7 +69,7 @@ def test_on_a_terminal_a_yes_is_enough(tandem: Tandem, filled: Database) -> None
 
 
 def test_who_agreed_to_less_has_not_agreed(tandem: Tandem, filled: Database) -> None:
-    """Nobody is kept waiting by the question, so rows may come while it is open."""
+    """No lock is held while the question is open, so rows may be added meanwhile."""
     with on_a_terminal(tandem) as run:
         filled.make(add_project)
         assert run.answer("y") == 1
@@ -96,7 +96,7 @@ class Terminal:
         while until not in said:
             try:
                 said += os.read(self.terminal, 4096).decode()
-            except OSError:  # nobody has it open any more
+            except OSError:  # no process has it open any more
                 break
         return said
 

@@ -58,7 +58,7 @@ def on_a_terminal(environment: dict[str, str]) -> str:
         try:
             while chunk := os.read(ours, 4096):
                 said += chunk
-        except OSError:  # nobody has it open any more
+        except OSError:  # no process has it open any more
             pass
         finally:
             os.close(ours)

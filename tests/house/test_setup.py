@@ -44,7 +44,7 @@ def install(script: str, path: Path) -> None:
 
 
 def make_venv(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the script where `folder` holds the only programs and is the current folder."""
+    """Run the script in `folder`, which has the only programs that it finds."""
     environment = {"PATH": str(folder)}
     return subprocess.run(
         ["/bin/sh", SCRIPT],

@@ -1,4 +1,4 @@
-"""What ends is started again, unless it never lasts."""
+"""What ends is restarted, unless it never lasts."""
 
 import os
 import signal
@@ -45,7 +45,7 @@ def service(tmp_path: Path) -> Iterator["ServiceMaker"]:
 
 
 class ServiceMaker:
-    """Makes services out of programs, tied to the test by a pipe."""
+    """Makes services out of programs; the end of the test, which has the pipe, ends them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -89,7 +89,7 @@ def running() -> list[psutil.Process]:
 def runs_program(child: psutil.Process) -> bool:
     try:
         return child.cmdline()[-1:] == ["program"]
-    except psutil.NoSuchProcess:  # it has ended, whoever's it was
+    except psutil.NoSuchProcess:  # it has ended
         return False
 
 

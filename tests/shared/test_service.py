@@ -1,4 +1,4 @@
-"""A service alone, as a process: what it says where it cannot start, and how it ends."""
+"""A service as a process: what it says if it cannot start, and how it ends."""
 
 import signal
 from pathlib import Path

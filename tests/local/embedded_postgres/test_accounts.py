@@ -1,4 +1,4 @@
-"""As root, PostgreSQL runs as somebody else, who has to reach its programs and its data."""
+"""Root runs PostgreSQL as another account, which must reach its programs and its data."""
 
 import os
 import pwd
