@@ -21,6 +21,13 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
     assert [link for link in links(page.read_text()) if not resolves(page, link)] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_in_backticks_exists(page: Path) -> None:
+    named = re.findall(r"`([\w.-]+(?:/[\w.-]+)+/?)(?:::\w+)?`", page.read_text())
+    ours = [path for path in named if (ROOT / path.split("/")[0]).exists()]
+    assert [path for path in ours if not (ROOT / path).exists()] == []
+
+
 @pytest.mark.parametrize(
     ("link", "good"),
     [
