@@ -74,6 +74,8 @@ class Reference:
         self, file: ProtoFile, service: str, method: MethodDescriptorProto
     ) -> Iterator[str]:
         called = f"/{file.full_name(service)}/{method.name}"
+        if called not in self._access:
+            raise SystemExit(f"{called} has no rule in access.py of its service.")
         asked, answered = type_link(method.input_type), type_link(method.output_type)
         yield f"### {anchor(file.full_name(service, method.name))}{method.name}"
         yield f"{asked} → {answered} · access: {self._access[called]} · `{called}`"

@@ -60,7 +60,13 @@ def _limits(rules: Any) -> Iterator[str]:
     for kind, limits in rules.ListFields():
         if kind.name != "ignore":
             for rule, value in limits.ListFields():
-                yield WORDS[f"{kind.name}.{rule.name}"](value)
+                yield _words(f"{kind.name}.{rule.name}")(value)
+
+
+def _words(rule: str) -> Callable[[Any], str]:
+    if rule not in WORDS:
+        raise KeyError(f"{rule} has no words for docs/api.md: add it to WORDS in {__file__}.")
+    return WORDS[rule]
 
 
 def _counted(count: int, what: str) -> str:

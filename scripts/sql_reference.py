@@ -1,7 +1,7 @@
 """Describes every named statement of the services: where it is, what it is for, and its SQL."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -9,6 +9,7 @@ from types import ModuleType
 import sqlparse
 from sqlalchemy import Table
 
+from scripts.protoc import ROOT
 from shared.auth.access import Scope
 from shared.database.statement import Statement
 from shared.resources.listing import Lister
@@ -16,23 +17,8 @@ from shared.resources.pagination import Order
 from shared.resources.project_scoped import ProjectScopedTable
 from shared.schema import metadata
 
-MODULES = (
-    "shared.resources.project_scoped",
-    "agent_service.projects.queries",
-    "agent_service.agents.queries",
-    "agent_service.api_keys.queries",
-    "agent_service.rooms.queries",
-    "task_service.tasks.queries",
-    "shared.auth.authenticator",
-    "shared.resources.idempotency",
-)
-# What an insert writes besides the columns that a client may write.
-INSERTED = {
-    "projects": {"id", "owner_id"},
-    "agents": {"id", "project_id"},
-    "chat_rooms": {"id", "project_id", "created_by"},
-    "tasks": {"id", "project_id", "created_by", "assigned_agent_id", "assigned_user_id"},
-}
+# Where statements are: what every resource shares first, then each resource.
+QUERIES = ("shared/resources/project_scoped.py", "*_service/*/queries.py", "shared/*/*.py")
 WIDTH = 100
 PARAMETER = re.compile(r"\$(\d+)(?:::[A-Z]+(?: WITH TIME ZONE)?(?:\[\])?)?")
 
@@ -75,12 +61,20 @@ def readable(statement: Statement) -> str:
 
 
 def _chapters() -> Iterator[str]:
-    for path in MODULES:
+    for path in _modules():
         found = list(named_statements(import_module(path)))
+        if not found:
+            continue
         yield f"## `{path}`"
         for named in found:
             sql = f"```sql\n{readable(named.statement)}\n```"
             yield f"### {named.name}\n\n{named.statement.purpose}\n\n{sql}"
+
+
+def _modules() -> Iterable[str]:
+    paths = (path for pattern in QUERIES for path in sorted(ROOT.glob(pattern)))
+    modules = (".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths)
+    return dict.fromkeys(modules)
 
 
 def _client_columns(module: ModuleType) -> Mapping[str, object]:
@@ -99,10 +93,15 @@ def _of_table(
     yield Named(f"{name}.get_by_id", table.get_by_id)
     yield Named(f"{name}.lock_by_id", table.lock_by_id)
     if columns:
-        inserted = frozenset({*columns, *INSERTED[table.table.name]})
-        yield Named(f"{name}.insert_columns", table.insert_columns(inserted))
+        yield Named(f"{name}.insert_columns", table.insert_columns(_inserted(table, columns)))
         yield Named(f"{name}.update_columns", table.update_columns(frozenset(columns)))
         yield Named(f"{name}.delete_by_id", table.delete_by_id)
+
+
+def _inserted(table: ProjectScopedTable, columns: Iterable[str]) -> frozenset[str]:
+    """What an insert writes: besides what a client may write, the id and every reference."""
+    keys = (column.name for column in table.table.c if column.primary_key or column.foreign_keys)
+    return frozenset({*columns, *keys})
 
 
 def _of_list(name: str, lister: Lister) -> Iterator[Named]:
