@@ -152,9 +152,12 @@ PROJECTS = {
         lambda its: projects.CreateProjectRequest(
             project=Project(slug=f"new-{its.project.slug}", name="New")
         ),
+        p.CreateProjectRequest(project={"description": "\0"}),
     ),
     "GetProject": own(lambda its: p.GetProjectRequest(project_id=its.project.id)),
-    "ListProjects": Row(EVERY_USER, lambda _: p.ListProjectsRequest()),
+    "ListProjects": Row(
+        EVERY_USER, lambda _: p.ListProjectsRequest(), p.ListProjectsRequest(page_size=-1)
+    ),
     "UpdateProject": own(
         lambda its: p.UpdateProjectRequest(project={"id": its.project.id, "name": "Other"}),
         p.UpdateProjectRequest(update_mask=MASK),

@@ -1,8 +1,6 @@
 """Request ids: a mutation that is repeated happens once."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
 from uuid import UUID, uuid4
 
 import grpc
@@ -12,130 +10,10 @@ from google.protobuf.empty_pb2 import Empty
 from shared.errors import Reason
 from shared.resources import idempotency
 from shared.resources.idempotency import SWEEP, sweep_forever
-from tandem.agent.v1 import agent_service_pb2 as agents
-from tandem.agent.v1 import auth_service_pb2 as auth
-from tandem.agent.v1 import project_service_pb2 as projects
-from tandem.agent.v1 import room_service_pb2 as rooms
 from tandem.agent.v1.agent_service_pb2 import Agent, CreateAgentRequest, DeleteAgentRequest
-from tandem.agent.v1.auth_service_pb2 import ApiKey, CreateApiKeyRequest
-from tandem.agent.v1.project_service_pb2 import Project
-from tandem.agent.v1.room_service_pb2 import Room
 from tests.locks import under_way
 from tests.refusals import refused
-from tests.world import User, World
-
-a: Any = agents
-p: Any = projects
-r: Any = rooms
-k: Any = auth
-Make = Callable[[Project, Agent, Room, ApiKey], Any]
-# Each mutation, and what makes another payload of it.
-MUTATIONS: dict[str, tuple[Make, Any]] = {
-    "CreateAgent": (
-        lambda project, *_: a.CreateAgentRequest(agent={"project_id": project.id, "name": "New"}),
-        a.CreateAgentRequest(agent={"name": "Newer"}),
-    ),
-    "UpdateAgent": (
-        lambda _p, agent, *_: a.UpdateAgentRequest(agent={"id": agent.id, "nickname": "N"}),
-        a.UpdateAgentRequest(agent={"nickname": "M"}),
-    ),
-    "SetAgentStatus": (
-        lambda _p, agent, *_: a.SetAgentStatusRequest(agent_id=agent.id, status=2),
-        a.SetAgentStatusRequest(status=4),
-    ),
-    "DeleteAgent": (
-        lambda _p, agent, *_: a.DeleteAgentRequest(agent_id=agent.id),
-        a.DeleteAgentRequest(revision=1),
-    ),
-    "CreateProject": (
-        lambda *_: p.CreateProjectRequest(project={"slug": "new", "name": "New"}),
-        p.CreateProjectRequest(project={"slug": "newer"}),
-    ),
-    "UpdateProject": (
-        lambda project, *_: p.UpdateProjectRequest(project={"id": project.id, "name": "N"}),
-        p.UpdateProjectRequest(project={"name": "M"}),
-    ),
-    "DeleteProject": (
-        lambda project, *_: p.DeleteProjectRequest(project_id=project.id),
-        p.DeleteProjectRequest(revision=1),
-    ),
-    "CreateRoom": (
-        lambda project, *_: r.CreateRoomRequest(room={"project_id": project.id, "name": "New"}),
-        r.CreateRoomRequest(room={"name": "Newer"}),
-    ),
-    "UpdateRoom": (
-        lambda _p, _a, room, _k: r.UpdateRoomRequest(room={"id": room.id, "name": "N"}),
-        r.UpdateRoomRequest(room={"name": "M"}),
-    ),
-    "DeleteRoom": (
-        lambda _p, _a, room, _k: r.DeleteRoomRequest(room_id=room.id),
-        r.DeleteRoomRequest(revision=1),
-    ),
-    "AddParticipant": (
-        lambda project, _a, room, _k: r.AddParticipantRequest(
-            room_id=room.id, user_id=project.owner_id
-        ),
-        r.AddParticipantRequest(agent_id=str(uuid4())),
-    ),
-    "RemoveParticipant": (
-        lambda _p, agent, room, _k: r.RemoveParticipantRequest(room_id=room.id, agent_id=agent.id),
-        r.RemoveParticipantRequest(user_id=str(uuid4())),
-    ),
-    "CreateApiKey": (
-        lambda _p, agent, *_: k.CreateApiKeyRequest(api_key={"agent_id": agent.id}),
-        k.CreateApiKeyRequest(api_key={"capabilities": ["read"]}),
-    ),
-    "RevokeApiKey": (
-        lambda _p, _a, _r, key: k.RevokeApiKeyRequest(api_key_id=key.id),
-        k.RevokeApiKeyRequest(api_key_id=str(uuid4())),
-    ),
-    "RotateApiKey": (
-        lambda _p, _a, _r, key: k.RotateApiKeyRequest(api_key_id=key.id),
-        k.RotateApiKeyRequest(grace_period={"seconds": 1}),
-    ),
-}
-TABLES = ("agents", "projects", "chat_rooms", "chat_participants", "agent_api_keys")
-STUBS = {
-    "Agent": "agents",
-    "Project": "projects",
-    "Room": "rooms",
-    "Participant": "rooms",
-    "ApiKey": "auth",
-}
-ROWS = "SELECT jsonb_agg(t ORDER BY id) FROM {} t"
-
-
-async def call(user: User, name: str, request: Any) -> Any:
-    stub = next(stub for kind, stub in STUBS.items() if kind in name)
-    return await getattr(getattr(user, stub), name)(request)
-
-
-async def made(user: User, name: str) -> Any:
-    """A request for something new of the user's."""
-    project = await user.project()
-    agent = await user.agent(project)
-    new = CreateApiKeyRequest(api_key=ApiKey(agent_id=agent.id))
-    key = (await user.auth.CreateApiKey(new)).api_key
-    return MUTATIONS[name][0](project, agent, await user.room(project, agent), key)
-
-
-async def state(world: World) -> list[Any]:
-    return [await world.value(ROWS.format(table)) for table in TABLES]
-
-
-@pytest.mark.parametrize("name", MUTATIONS)
-async def test_a_repeated_mutation_gets_the_first_answer(world: World, name: str) -> None:
-    alice = await world.user()
-    request = await made(alice, name)
-    request.request_id = str(uuid4())
-    first = await call(alice, name, request)
-    after = await state(world)
-    assert await call(alice, name, request) == first
-    assert await state(world) == after
-    request.MergeFrom(MUTATIONS[name][1])
-    found = await refused(call(alice, name, request), Reason.REQUEST_ID_REUSED)
-    assert found.metadata == {"request_id": request.request_id}
-    assert await state(world) == after
+from tests.world import World
 
 
 async def test_one_id_in_capitals_is_the_same_id(world: World) -> None:
@@ -156,18 +34,6 @@ async def test_one_id_without_hyphens_is_no_id(world: World) -> None:
     await alice.agents.CreateAgent(request)
     request.request_id = request.request_id.replace("-", "")
     await refused(alice.agents.CreateAgent(request), Reason.INVALID_FIELD)
-
-
-@pytest.mark.parametrize("name", MUTATIONS)
-async def test_a_malformed_request_id_is_refused(world: World, name: str) -> None:
-    alice = await world.user()
-    request = await made(alice, name)
-    before = await state(world)
-    for wrong in ("x", "0" * 32, f"urn:uuid:{uuid4()}"):
-        request.request_id = wrong
-        found = await refused(call(alice, name, request), Reason.INVALID_FIELD)
-        assert list(found.fields) == ["request_id"]
-    assert await state(world) == before
 
 
 async def test_two_at_once_are_one_change(world: World) -> None:
