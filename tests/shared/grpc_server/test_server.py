@@ -18,20 +18,26 @@ from agent_service.__main__ import build
 from shared.errors import Reason
 from shared.grpc_server.interceptor import MAXIMUM_CALLS, MAXIMUM_STREAMS
 from shared.grpc_server.server import DRAIN_SECONDS, StartError
+from tests.access.stage import DECLARED
 from tests.locks import under_way
 from tests.log_lines import logged
-from tests.refusals import refused
+from tests.refusals import outcome, refused
 from tests.world import Channels, Client, World
 
-AGENT_SERVICES = {f"tandem.agent.v1.{name}Service" for name in ("Agent", "Project", "Room", "Auth")}
+# Every service in the protos, by the process that serves it.
+SERVICES = {
+    process: {m.partition("/")[0] for m in DECLARED if m.startswith(f"tandem.{package}.")}
+    for process, package in (("agents", "agent"), ("tasks", "task"))
+}
 SERVING = HealthCheckResponse.SERVING
 
 
 @pytest.mark.parametrize("which", ["agents", "tasks"])
 async def test_health_is_open_and_knows_each_service(world: World, which: str) -> None:
-    services = AGENT_SERVICES if which == "agents" else {"tandem.task.v1.TaskService"}
     stub: Any = HealthStub(getattr(world.channels, which))
-    for name in ("", *services):
+    for name in ("", *SERVICES[which]):
+        found = await outcome(stub.Check(HealthCheckRequest(service=name)))
+        assert found == "OK", f"build() in {which[:-1]}_service/__main__.py has to serve {name}."
         assert (await stub.Check(HealthCheckRequest(service=name))).status == SERVING
 
 
@@ -47,7 +53,7 @@ async def test_health_of_an_unknown_service_is_not_found(world: World) -> None:
 
 @pytest.mark.parametrize("which", ["agents", "tasks"])
 async def test_reflection_is_open_and_lists_the_services(world: World, which: str) -> None:
-    services = AGENT_SERVICES if which == "agents" else {"tandem.task.v1.TaskService"}
+    services = SERVICES[which]
     stub: Any = ServerReflectionStub(getattr(world.channels, which))
     asked = [
         ServerReflectionRequest(list_services=""),

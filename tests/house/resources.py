@@ -1,0 +1,99 @@
+"""The resources of both services, found by their folders: message, table, and what maps the two."""
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
+from uuid import UUID
+
+from google.api.field_behavior_pb2 import IDENTIFIER, IMMUTABLE, OUTPUT_ONLY, field_behavior
+from google.protobuf.message import Message
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, DateTime, Table, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+
+from shared.resources.validation import Columns
+from shared.schema import metadata
+
+ROOT = Path(__file__).parents[2]
+NOT_WRITTEN = {OUTPUT_ONLY, IDENTIFIER, IMMUTABLE}
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A message that `build` makes from a row of `table`."""
+
+    name: str
+    messages: ModuleType
+    build: Callable[[Any], Message]
+    kind: Any
+    table: Table
+
+    @property
+    def file(self) -> str:
+        """Where it is mapped."""
+        return self.messages.__name__.replace(".", "/") + ".py"
+
+    @property
+    def columns(self) -> Columns:
+        """What a client may write; empty if the service writes all of it."""
+        columns: Columns = getattr(self.messages, "COLUMNS", {})
+        of = get_type_hints(self.messages).get("COLUMNS")
+        return columns if of and self.kind in of.__args__[1].__args__ else {}
+
+    @property
+    def written(self) -> set[str]:
+        """The fields that a client writes, as the proto says."""
+        return {
+            field.name
+            for field in self.kind.DESCRIPTOR.fields
+            if field.name != "revision"
+            and not NOT_WRITTEN & {*field.GetOptions().Extensions[field_behavior]}
+        }
+
+
+def resources() -> Iterator[Resource]:
+    """Every function of a messages.py that makes a message with an id of a row."""
+    for service in ("agent_service", "task_service"):
+        for path in sorted((ROOT / service).glob("*/messages.py")):
+            messages = importlib.import_module(f"{service}.{path.parent.name}.messages")
+            for name, build in inspect.getmembers(messages, inspect.isfunction):
+                kind: Any = get_type_hints(build)["return"]
+                takes_row = [*inspect.signature(build).parameters] == ["row"]
+                if takes_row and "id" in kind.DESCRIPTOR.fields_by_name:
+                    yield Resource(name, messages, build, kind, _table(name))
+
+
+def samples(column: Column[Any]) -> list[Any]:
+    """Two values or more that the column can have; all of them if a constraint lists them."""
+    if isinstance(column.type, Uuid):
+        return [UUID(int=1), UUID(int=2)]
+    if isinstance(column.type, Boolean):
+        return [True, False]
+    if isinstance(column.type, DateTime):
+        return [datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 2002)]
+    if isinstance(column.type, BigInteger):
+        return [1, 2]
+    if isinstance(column.type, JSONB):
+        return [["a"], ["b"]] if column.server_default is not None else [{"a": 1.0}, {"b": 1.0}]
+    # Kinds of callers, if no constraint says what else.
+    return _listed(column) or ["agent", "user"]
+
+
+def _listed(column: Column[Any]) -> list[str]:
+    for constraint in column.table.constraints:
+        if isinstance(constraint, CheckConstraint):
+            found = re.fullmatch(rf"{column.name} IN \((.*)\)", str(constraint.sqltext))
+            if found:
+                return re.findall(r"'(\w+)'", found[1])
+    return []
+
+
+def _table(name: str) -> Table:
+    tables = [table for table in metadata.tables.values() if table.name.endswith(f"{name}s")]
+    assert len(tables) == 1, f"{name}() has no table {name}s in shared/schema: name both alike."
+    return tables[0]

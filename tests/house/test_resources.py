@@ -1,0 +1,137 @@
+"""Nothing of a resource is forgotten between its message and its table, in either direction."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from tests.house.resources import Resource, resources, samples
+
+RESOURCES = list(resources())
+every_resource = pytest.mark.parametrize("resource", RESOURCES, ids=lambda one: one.name)
+
+# Columns that no client sees, each with the reason.
+HIDDEN = {
+    "agent_api_keys.api_key_hash": "a secret",
+    "agent_api_keys.created_by_type": "always user",
+    "chat_participants.project_id": "its room's",
+    "chat_participants.created_at": "joined_at",
+    "chat_participants.updated_at": "joined_at",
+    "tasks.assigned_agent_id": "assigned_to",
+    "tasks.assigned_user_id": "assigned_to",
+}
+# Fields that a client writes in another way than by COLUMNS, each with the way.
+OTHERWISE = {
+    "ApiKey.capabilities": "CreateApiKey",
+    "ApiKey.expires_at": "CreateApiKey",
+    "Task.assigned_to": "CreateTask and AssignTask",
+    "Task.assigned_to_type": "CreateTask and AssignTask",
+}
+UUIDS = ("018f0000-0000-7000-8000-000000000001", "018f0000-0000-7000-8000-000000000002")
+
+
+def test_every_resource_is_found() -> None:
+    names = {resource.name for resource in RESOURCES}
+    assert names >= {"agent", "project", "room", "participant", "api_key", "task"}
+
+
+@every_resource
+def test_every_field_has_a_column(resource: Resource) -> None:
+    missing = {*resource.kind.DESCRIPTOR.fields_by_name} - {*resource.table.c.keys()}
+    assert not missing, f"The table {resource.table.name} in shared/schema has no {missing}."
+
+
+@every_resource
+def test_every_column_is_read_into_its_own_field(resource: Resource) -> None:
+    for column in resource.table.columns:
+        if f"{resource.table.name}.{column.name}" in HIDDEN:
+            continue
+        first, *others = [resource.build(row(resource, column.name, v)) for v in samples(column)]
+        for other in others:
+            assert different(first, other) == {column.name}, (
+                f"{resource.name}() in {resource.file} does not read {column.name} of the row "
+                f"into the field {column.name} only; if no client may see it, add it to HIDDEN in "
+                "tests/house/test_resources.py."
+            )
+
+
+@every_resource
+def test_every_value_of_an_enum_can_be_stored(resource: Resource) -> None:
+    for field in resource.kind.DESCRIPTOR.fields:
+        if field.enum_type is None:
+            continue
+        column = resource.table.c[field.name]
+        values = [*samples(column), *([None] if column.nullable else [])]
+        built = [getattr(resource.build(row(resource, column.name, v)), field.name) for v in values]
+        declared = {v.number for v in field.enum_type.values if v.number or column.nullable}
+        assert sorted(built) == sorted(declared), (
+            f"{field.enum_type.name} in the proto, the values of {column} in shared/schema, and "
+            f"what {resource.file} maps them to are not the same."
+        )
+
+
+@every_resource
+def test_every_field_that_a_client_may_write_is_written(resource: Resource) -> None:
+    kind = resource.kind.DESCRIPTOR.name
+    otherwise = {name.partition(".")[2] for name in OTHERWISE if name.startswith(f"{kind}.")}
+    assert {*resource.columns} == resource.written - otherwise, (
+        f"COLUMNS in {resource.file} has to have the fields of {kind} that are not OUTPUT_ONLY, "
+        "IDENTIFIER or IMMUTABLE in the proto. If a method of its own writes a field, add it to "
+        "OTHERWISE in tests/house/test_resources.py."
+    )
+
+
+@every_resource
+def test_every_column_is_written_from_its_own_field(resource: Resource) -> None:
+    for name, read in resource.columns.items():
+        field = resource.kind.DESCRIPTOR.fields_by_name[name]
+        given = [read(resource.kind(**{name: value})) for value in values_of(field)]
+        assert given[0] != given[1], f"COLUMNS in {resource.file}: {name} is read elsewhere."
+
+
+@pytest.mark.parametrize("resource", [r for r in RESOURCES if r.columns], ids=lambda r: r.name)
+def test_every_update_says_what_can_be_changed(
+    resource: Resource, comments: dict[str, str]
+) -> None:
+    kind = resource.kind.DESCRIPTOR
+    mask = f"{kind.file.package}.Update{kind.name}Request.update_mask"
+    described = re.findall(r"`(\w+)`", comments[mask].partition(".")[0])
+    assert described == [*resource.columns], (
+        f"The first sentence of the comment of {mask} has to name the keys of COLUMNS in "
+        f"{resource.file}, in their order."
+    )
+
+
+def row(resource: Resource, name: str, value: Any) -> dict[str, Any]:
+    """A row with `value` in the column `name`, and as little as possible in the others."""
+    others = {c.name: None if c.nullable else samples(c)[0] for c in resource.table.columns}
+    return {**others, name: value}
+
+
+def different(one: Message, other: Message) -> set[str]:
+    """The names of the fields in which two messages of a kind differ."""
+    fields = one.DESCRIPTOR.fields
+    return {f.name for f in fields if said(one, f.name) != said(other, f.name)}
+
+
+def said(message: Message, name: str) -> tuple[bool, Any]:
+    field = message.DESCRIPTOR.fields_by_name[name]
+    return not field.has_presence or message.HasField(name), getattr(message, name)
+
+
+def values_of(field: FieldDescriptor) -> tuple[Any, Any]:
+    """Two values of a field, of which neither is a default."""
+    kinds: dict[Any, tuple[Any, Any]] = {
+        FieldDescriptor.CPPTYPE_STRING: UUIDS,
+        FieldDescriptor.CPPTYPE_BOOL: (True, False),
+        FieldDescriptor.CPPTYPE_ENUM: (1, 2),
+    }
+    messages: dict[str, tuple[Any, Any]] = {
+        "Struct": ({"a": 1}, {"b": 1}),
+        "Timestamp": (datetime(2001, 1, 1, tzinfo=UTC), datetime(2002, 1, 1, tzinfo=UTC)),
+    }
+    values = messages[field.message_type.name] if field.message_type else kinds[field.cpp_type]
+    return ([values[0]], [values[1]]) if field.is_repeated else values
