@@ -35,7 +35,10 @@ def test_every_method_can_be_repeated(method: Any) -> None:
     assert not method.client_streaming
     assert not method.server_streaming
     is_read = method.name.startswith(READS)
-    assert is_read != ("request_id" in method.input_type.fields_by_name)
+    assert is_read != ("request_id" in method.input_type.fields_by_name), (
+        f"{method.input_type.name} needs a request_id if {method.name} changes something; if it "
+        "only reads, add the verb to READS."
+    )
 
 
 def test_the_type_of_the_rows_is_known_for_every_list() -> None:

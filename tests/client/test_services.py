@@ -38,7 +38,6 @@ from tandem_client import (
     connect,
     sync,
 )
-from tests.access.stage import DECLARED
 from tests.client.wire import Wire, behind_tls
 from tests.task_service.relay import Relay
 from tests.world import User, World
@@ -79,14 +78,6 @@ async def test_every_service_can_be_called_with_a_token(world: World) -> None:
         assert await tandem.tasks.GetTask(GetTaskRequest(task_id=task.id)) == task
         found = [p async for p in tandem.pages(tandem.projects.ListProjects, ListProjectsRequest())]
         assert found == [project]
-
-
-async def test_both_clients_have_every_service(world: World) -> None:
-    wanted = {f"{method.containing_service.name}Stub" for method in DECLARED.values()}
-    async with connected(world) as tandem:
-        assert {type(stub).__name__ for stub in vars(tandem).values()} >= wanted
-    with in_threads(world) as threads:
-        assert {type(stub).__name__ for stub in vars(threads).values()} >= wanted
 
 
 async def test_an_api_key_is_exchanged_once_for_many_calls(world: World) -> None:
