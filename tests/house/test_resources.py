@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from shared.resources.validation import RULES
 from tests.house.resources import Resource, resources, samples
 
 RESOURCES = list(resources())
@@ -90,6 +91,16 @@ def test_every_column_is_written_from_its_own_field(resource: Resource) -> None:
         field = resource.kind.DESCRIPTOR.fields_by_name[name]
         given = [read(resource.kind(**{name: value})) for value in values_of(field)]
         assert given[0] != given[1], f"COLUMNS in {resource.file}: {name} is read elsewhere."
+
+
+@every_resource
+def test_every_text_that_a_client_writes_fits_its_column(resource: Resource) -> None:
+    for name in resource.written:
+        field = resource.kind.DESCRIPTOR.fields_by_name[name]
+        length = getattr(resource.table.c[name].type, "length", None)
+        if field.cpp_type == FieldDescriptor.CPPTYPE_STRING and length:
+            limit = field.GetOptions().Extensions[RULES].string.max_len
+            assert limit == length, f"{field.full_name} and its column have other limits."
 
 
 @pytest.mark.parametrize("resource", [r for r in RESOURCES if r.columns], ids=lambda r: r.name)
