@@ -9,7 +9,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from shared.resources.validation import RULES
-from tests.house.resources import Resource, resources, samples
+from tests.house.resources import Resource, resources
+from tests.schema.samples import samples
 
 RESOURCES = list(resources())
 every_resource = pytest.mark.parametrize("resource", RESOURCES, ids=lambda one: one.name)
