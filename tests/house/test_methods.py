@@ -1,6 +1,7 @@
 """Every method of the protos is implemented, and has a rule for its callers."""
 
 import importlib
+import re
 from typing import Any
 
 import pytest
@@ -29,6 +30,12 @@ def test_every_method_is_implemented(name: str) -> None:
     (servicer,) = getattr(generated, f"{name}Servicer").__subclasses__() or (object,)
     missing = {method.name for method in service.methods} - {*vars(servicer)}
     assert not missing, f"The servicer of {service.full_name} has no {missing}."
+
+
+def test_every_method_has_a_test_besides_those_of_all_methods() -> None:
+    tests = "".join(path.read_text() for path in ROOT.glob("tests/*_service/**/test_*.py"))
+    untested = {m.name for m in DECLARED.values() if not re.search(rf"\b{m.name}\b", tests)}
+    assert not untested, f"No test in tests/agent_service or tests/task_service calls {untested}."
 
 
 def test_every_method_has_its_rule_and_no_rule_is_left_over() -> None:

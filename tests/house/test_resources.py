@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from shared.resources.validation import RULES
-from tests.house.resources import Resource, resources
+from tests.house.resources import ROOT, Resource, resources
 from tests.schema.samples import samples
 
 RESOURCES = list(resources())
@@ -115,6 +116,14 @@ def test_every_update_says_what_can_be_changed(
         f"The first sentence of the comment of {mask} has to name the keys of COLUMNS in "
         f"{resource.file}, in their order."
     )
+
+
+@every_resource
+def test_every_field_that_a_client_may_write_has_a_test(resource: Resource) -> None:
+    folder = ROOT / "tests" / Path(resource.file).parent
+    text = "".join(path.read_text() for path in folder.glob("test_*.py"))
+    untested = {name for name in resource.written if not re.search(rf"\b{name}\b", text)}
+    assert not untested, f"No test in {folder.relative_to(ROOT)} speaks of {untested}."
 
 
 def row(resource: Resource, name: str, value: Any) -> dict[str, Any]:
