@@ -1,11 +1,9 @@
-"""Rows in every table, and how to read all of them."""
+"""Rows in every table."""
 
 import json
-from collections.abc import Collection
 from uuid import uuid4
 
 from shared.schema import metadata
-from tests.migrations.database import Database
 from tests.schema import rows
 from tests.schema.rows import Connection
 from tests.schema.samples import samples
@@ -29,20 +27,3 @@ async def fill(connection: Connection) -> None:
         if column.nullable and not column.foreign_keys and column.computed is None:
             statement = GAP.format(table=column.table.name, column=column.name)
             await connection.execute(statement, samples(column)[0])
-
-
-def contents(database: Database, without: Collection[str] = ()) -> dict[str, list[str]]:
-    """Every row of every table as JSON, sorted; `without` names tables and `table.column`s."""
-    return {
-        table: sorted(database.values(ROWS.format(table=table), _columns(table, without)))
-        for table in metadata.tables
-        if table not in without
-    }
-
-
-# The keys of jsonb are sorted, so a column that is dropped and added again does not matter.
-ROWS = "SELECT (to_jsonb(t) - $1::text[])::text FROM {table} AS t"
-
-
-def _columns(table: str, parts: Collection[str]) -> list[str]:
-    return [part.partition(".")[2] for part in parts if part.startswith(f"{table}.")]
