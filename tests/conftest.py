@@ -15,7 +15,9 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import hypothesis
 import pytest
+import structlog
 
 from local.embedded_postgres import start
 from migrations.run import upgrade
@@ -47,6 +49,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     """Keep tests together that share what is slow to start."""
     return Scheduling(config, log)
+
+
+def pytest_sessionstart() -> None:
+    """Let no test depend on the speed of the machine, nor take what it can do without."""
+    hypothesis.settings.register_profile(
+        "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("any machine")
+    # structlog's own choice, tracebacks with every variable, takes seconds to draw one.
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["level", "event"]),
+        ]
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
