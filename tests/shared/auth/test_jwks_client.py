@@ -30,7 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="function")
 
 HOUR = 3600.0
 # Within an hour only calls make it fetch, but for the first time.
-TIMES = Times(HOUR, HOUR, HOUR, cool_down=1e6 * HOUR, fetch=1e3 * HOUR, stale=1e9 * HOUR)
+TIMES = Times(HOUR, HOUR, HOUR, cool_down=1e6 * HOUR, fetch=HOUR / 6, stale=1e9 * HOUR)
 FAILURE = "cannot fetch the issuer's keys"
 A, B = published("RS256", "a"), published("ES256", "b")
 TOKEN_A, TOKEN_B = token("RS256", "a"), token("ES256", "b")
