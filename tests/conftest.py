@@ -9,10 +9,9 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
 import hypothesis
@@ -24,6 +23,7 @@ from migrations.run import upgrade
 from shared.database.transaction import Database
 from shared.settings import SecretStr, Settings
 from tests.cleanup import Cleanup
+from tests.databases import execute, fresh, sibling
 from tests.scheduling import Scheduling
 from tests.world import SECRET, World
 
@@ -82,7 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[URL_VARIABLE] = start(_cleanup.folder / "postgres").url
         asyncio.run(_hasten(os.environ[URL_VARIABLE]))
     asyncio.run(_make_template(os.environ[URL_VARIABLE]))
-    upgrade(_sibling(os.environ[URL_VARIABLE], TEMPLATE))
+    upgrade(sibling(os.environ[URL_VARIABLE], TEMPLATE))
 
 
 def _keep_bytecode(folder: Path) -> None:
@@ -107,14 +107,14 @@ def postgres_url() -> str:
 @pytest.fixture
 def database_url(postgres_url: str) -> Iterator[str]:
     """A fresh database at the newest revision."""
-    with _fresh(postgres_url, TEMPLATE) as url:
+    with fresh(postgres_url, TEMPLATE) as url:
         yield url
 
 
 @pytest.fixture
 def empty_database_url(postgres_url: str) -> Iterator[str]:
     """A fresh database with nothing in it."""
-    with _fresh(postgres_url, "template1") as url:
+    with fresh(postgres_url) as url:
         yield url
 
 
@@ -153,18 +153,8 @@ async def shared_world(shared_database_url: str) -> AsyncIterator[World]:
 @pytest.fixture(scope="session")
 def shared_database_url(postgres_url: str) -> Iterator[str]:
     """The database of `world`."""
-    with _fresh(postgres_url, TEMPLATE) as url:
+    with fresh(postgres_url, TEMPLATE) as url:
         yield url
-
-
-@contextmanager
-def _fresh(postgres_url: str, template: str) -> Iterator[str]:
-    name = f"test_{uuid4().hex}"
-    # To copy files is half the work of logging every page.
-    create = f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"
-    asyncio.run(_execute(postgres_url, create))
-    yield _sibling(postgres_url, name)
-    asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def _settings(database_url: str) -> Settings:
@@ -173,22 +163,10 @@ def _settings(database_url: str) -> Settings:
 
 async def _hasten(url: str) -> None:
     # Tests kill services and postmasters, never the machine: the disk need not be waited for.
-    await _execute(url, "ALTER SYSTEM SET fsync = off")
-    await _execute(url, "SELECT pg_reload_conf()")
+    await execute(url, "ALTER SYSTEM SET fsync = off")
+    await execute(url, "SELECT pg_reload_conf()")
 
 
 async def _make_template(url: str) -> None:
     with suppress(asyncpg.DuplicateDatabaseError):
-        await _execute(url, f"CREATE DATABASE {TEMPLATE}")
-
-
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def _sibling(url: str, name: str) -> str:
-    return f"{url.rsplit('/', 1)[0]}/{name}"
+        await execute(url, f"CREATE DATABASE {TEMPLATE}")
