@@ -24,11 +24,11 @@ MIB = 1024 * 1024
 SECOND = 1000
 DRAIN_SECONDS = 10.0
 GOODBYE_SECONDS = 0.1
-# Includes calls that have not sent a message. Only gRPC sees those, and they cost little: a client
-# must not be able to keep others out with a few connections of them.
-MAXIMUM_OPEN_CALLS = 10_000
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second server on the same port must fail, not share it
+    # gRPC would cancel calls without a word before the interceptor sees them.
+    ("grpc.server.max_pending_requests", 100_000),
+    ("grpc.server.max_pending_requests_hard_limit", 200_000),
     ("grpc.max_receive_message_length", 4 * MIB),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.absolute_max_metadata_size", 32 * 1024),
@@ -43,11 +43,11 @@ OPTIONS = (
 )
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 OPEN_TO_ALL = {
-    "/grpc.health.v1.Health/Check": Access.OPEN,
-    "/grpc.health.v1.Health/List": Access.OPEN,
-    "/grpc.health.v1.Health/Watch": Access.OPEN,
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Access.OPEN,
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Access.OPEN,
+    "/grpc.health.v1.Health/Check": Access.PROBE,
+    "/grpc.health.v1.Health/List": Access.PROBE,
+    "/grpc.health.v1.Health/Watch": Access.PROBE,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Access.PROBE,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Access.PROBE,
 }
 
 
@@ -72,19 +72,20 @@ class Server:
         services: list[Service],
         authenticator: Authenticator,
         access: Mapping[str, Access],
+        connections: int,
         closers: Iterable[Callable[[], Awaitable[None]]] = (),
     ) -> None:
-        """`closers` are called after the server has stopped.
+        """`connections` are those to the database; `closers` are called after the server stopped.
 
         Raises StartError if a method of the services has no access rule.
         """
         self._closers = tuple(closers)
         access = {**OPEN_TO_ALL, **access}
         _require_a_rule_for_each_method([service.name for service in services], access)
-        self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAXIMUM_OPEN_CALLS)
+        self._server = grpc.aio.server(options=OPTIONS)
         self._health = Health()
         self._names = [service.name for service in services]
-        self._interceptor = Interceptor(authenticator, access)
+        self._interceptor = Interceptor(authenticator, access, connections)
         registrar: Any = Registrar(self._server, self._interceptor)
         for service in services:
             service.register(service.servicer, registrar)
@@ -101,6 +102,7 @@ class Server:
         except RuntimeError:
             raise StartError(f"Cannot listen on {address}; is it already in use?") from None
         await self._server.start()
+        self._interceptor.watch()
         await self._health.set(("", *self._names), health_pb2.HealthCheckResponse.SERVING)
         log.info("listening", address=address, port=port)
         return port
@@ -112,6 +114,7 @@ class Server:
         await asyncio.sleep(GOODBYE_SECONDS)  # clients that watch the health are notified
         self._interceptor.end_streams()
         await stopping
+        self._interceptor.end_watch()
         for close in self._closers:
             await close()
         log.info("stopped")

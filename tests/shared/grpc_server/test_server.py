@@ -1,7 +1,6 @@
 """Health, reflection, addresses, and the end of a server."""
 
 import asyncio
-from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
@@ -16,7 +15,6 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
 from agent_service.__main__ import build
 from shared.errors import Reason
-from shared.grpc_server.interceptor import MAXIMUM_CALLS, MAXIMUM_STREAMS
 from shared.grpc_server.server import StartError
 from tests.access.stage import DECLARED
 from tests.locks import under_way
@@ -123,52 +121,6 @@ async def test_a_watch_of_its_health_does_not_hold_up_a_stop(
         async with asyncio.timeout(SECONDS):
             await server.stop()
         assert (await watch.read()).status == HealthCheckResponse.NOT_SERVING
-
-
-async def test_streams_are_limited_and_leave_room_for_calls(fresh_world: World) -> None:
-    alice = await fresh_world.user()
-    stub: Any = HealthStub(fresh_world.channels.agents)
-    watches = [stub.Watch(HealthCheckRequest()) for _ in range(MAXIMUM_STREAMS)]
-    for watch in watches:
-        assert (await watch.read()).status == SERVING
-    await refused(stub.Watch(HealthCheckRequest()).read(), Reason.LIMIT_EXCEEDED)
-    assert await alice.project()
-    for watch in watches:
-        watch.cancel()
-
-
-async def test_calls_without_a_message_leave_room_for_others(
-    world: World,
-) -> None:
-    alice = await world.user()
-    server = build(world.database, world.settings)
-    address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
-    # A connection of its own for each channel, and more calls on all than may be under way.
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    async with AsyncExitStack() as stack:
-        calls: list[Any] = []
-        for _ in range(8):
-            channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options))
-            open_call: Any = channel.stream_unary("/tandem.agent.v1.AgentService/GetAgent")
-            calls += [open_call() for _ in range(MAXIMUM_CALLS // 7)]
-        await asyncio.gather(*(call.wait_for_connection() for call in calls))
-        async with grpc.aio.insecure_channel(address, options) as channel:
-            assert await Client(Channels(channel, channel), alice.token).project()
-        for call in calls:
-            call.cancel()
-    await server.stop()
-
-
-async def test_calls_under_way_are_limited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.grpc_server.interceptor.MAXIMUM_CALLS", 1)
-    alice = await world.user()
-    async with under_way(world.url, "LOCK TABLE projects IN EXCLUSIVE MODE") as blocked:
-        call = asyncio.ensure_future(alice.project())
-        await blocked.wait()
-        found = await refused(alice.project(), Reason.LIMIT_EXCEEDED)
-        assert found.details["RetryInfo"].retry_delay.seconds == 1
-    assert await call
-    assert await alice.project()
 
 
 async def test_reflection_speaks_version_1_too(world: World) -> None:
