@@ -24,6 +24,9 @@ MIB = 1024 * 1024
 # Calls at work for each connection to the database: so many at most wait for one, which takes well
 # below a second. One caller alone gets half of them.
 CALLS_PER_CONNECTION = 16
+# While more calls come than the process can even take, fewer are at work, so that it can refuse them.
+CALLS_PER_CONNECTION_CROWDED = 1
+CROWDED_SECONDS = 0.1
 RETRY_SECONDS = 1.0
 # Answers that their clients have not taken yet: beyond this, callers who have some of them are
 # refused; calls under way come on top. The sum is looked at only if more than a few calls wait.
@@ -49,9 +52,21 @@ class Shares:
     One holder alone gets half, each of n gets 1/(n+1), and there is always some left for the next.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, crowded: int | None = None) -> None:
+        """`crowded` is the total while calls come too fast to be taken."""
         self.free = total
         self.held: dict[Holder, int] = {}
+        self._withheld = total - (total if crowded is None else crowded)
+        self._crowded_until = 0.0
+
+    def crowd(self) -> None:
+        """Calls come too fast to be taken: grant less, for a moment."""
+        self._crowded_until = time.monotonic() + CROWDED_SECONDS
+
+    def granted(self, holder: Holder) -> bool:
+        """Whether the holder could have one more at this moment."""
+        withheld = self._withheld if time.monotonic() < self._crowded_until else 0
+        return self.held.get(holder, 0) < self.free - withheld
 
     def take(self, holder: Holder) -> bool:
         """Let the holder have one more. Returns False if its share is used up."""

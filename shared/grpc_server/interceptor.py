@@ -33,6 +33,7 @@ from shared.errors import Reason, Refusal, Unimplemented, not_allowed_for_agent
 from shared.grpc_server.admission import (
     ANSWER_SECONDS,
     CALLS_PER_CONNECTION,
+    CALLS_PER_CONNECTION_CROWDED,
     FEW_WAITING,
     MAXIMUM_WAITING,
     MAXIMUM_WAITING_STRANGERS,
@@ -75,7 +76,10 @@ class Interceptor:
         """`connections` to the database decide how many calls are taken at a time."""
         self._authenticator = authenticator
         self._access = access
-        self._places = Shares(connections * CALLS_PER_CONNECTION)
+        self._places = Shares(
+            connections * CALLS_PER_CONNECTION, connections * CALLS_PER_CONNECTION_CROWDED
+        )
+        self.crowd = self._places.crowd
         self._callers = Waiting(MAXIMUM_WAITING)
         self._strangers = Waiting(MAXIMUM_WAITING_STRANGERS)
         self._probes = Shares(MAXIMUM_WAITING_STRANGERS)
@@ -128,8 +132,11 @@ class Interceptor:
         async def serve(_requests: Any, context: Context) -> bytes:
             with _Served(method, context, self._strangers) as served:
                 try:
-                    request = await self._admit(served)
+                    await self._identify(served)
                     holder, waiting = served.holder, served.waiting
+                    if not places.granted(holder):  # before its message is waited for
+                        raise too_many_calls()
+                    request = await self._message(served)
                     if len(waiting) > FEW_WAITING and waiting.reads_too_little(holder):
                         raise answers_not_taken()
                     # Shares.take and release, without two more functions for every call.
@@ -156,7 +163,8 @@ class Interceptor:
         async def serve(_requests: Any, context: Context) -> AsyncIterator[Any]:
             with _Served(method, context, self._strangers) as served:
                 try:
-                    request = await self._admit(served)
+                    await self._identify(served)
+                    request = await self._message(served)
                     with self._streams.open(served.task, context.peer()):
                         answers = behavior(parse(request, context), context)
                         if inspect.isawaitable(answers):  # it writes to the context by itself
@@ -174,11 +182,8 @@ class Interceptor:
 
         return serve
 
-    async def _admit(self, served: "_Served") -> Any:
-        """Learn who calls, then wait for the (first) message, which is returned.
-
-        Without a token it is a connection or, if the call works on the database, a host.
-        """
+    async def _identify(self, served: "_Served") -> None:
+        """Learn who calls: without a token a connection or, for calls to the database, a host."""
         access, context = self._access[served.method], served.context
         if access is Access.PROBE:
             served.holder = context.peer()
@@ -193,6 +198,10 @@ class Interceptor:
             end, left = proof.expires_at, context.time_remaining
             call = Call(served.method, served.request_id, caller, proof.token, end, trace, left)
             current_call.set(call)
+
+    async def _message(self, served: "_Served") -> Any:
+        """Wait for the (first) message of a call."""
+        context = served.context
         waiting, task = served.waiting, served.task
         if len(waiting) >= waiting.limit:
             waiting.make_room()

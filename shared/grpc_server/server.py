@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from shared.auth.authenticator import Authenticator
+from shared.grpc_server import accepting
 from shared.grpc_server.health import Health
 from shared.grpc_server.interceptor import Access, Interceptor, Registrar
 
@@ -82,10 +83,10 @@ class Server:
         self._closers = tuple(closers)
         access = {**OPEN_TO_ALL, **access}
         _require_a_rule_for_each_method([service.name for service in services], access)
-        self._server = grpc.aio.server(options=OPTIONS)
         self._health = Health()
         self._names = [service.name for service in services]
         self._interceptor = Interceptor(authenticator, access, connections)
+        self._server = accepting.server(OPTIONS, self._interceptor.crowd)
         registrar: Any = Registrar(self._server, self._interceptor)
         for service in services:
             service.register(service.servicer, registrar)
