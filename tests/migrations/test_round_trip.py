@@ -8,7 +8,7 @@ from migrations import run
 from migrations.history import BASE, BASE_WITH_CREATORS, REVISIONS
 from tests.migrations.database import Database
 from tests.migrations.filled import fill
-from tests.migrations.legacy import Mix, make_legacy
+from tests.migrations.legacy import Mix, fill_legacy
 
 BASE_TABLES = ("users", "projects", "chat_rooms", "chat_participants", "agent_api_keys")
 
@@ -64,16 +64,16 @@ def test_a_downgrade_to_base_leaves_nothing(
         assert f"{table}: " in caplog.text
 
 
-def test_a_legacy_database_comes_back_unchanged(database: Database) -> None:
+def test_a_legacy_database_comes_back_unchanged(legacy: Database) -> None:
     """Except that rows which were moved keep the agent of their own project."""
-    make_legacy(database, Mix(in_keys=3, in_both=3, in_two_projects=3, alike=3, users=2, rows=2))
-    legacy = base_rows(database, "agent_id")
-    database.upgrade()
-    migrated = base_rows(database)
-    database.downgrade(BASE_WITH_CREATORS)
-    assert base_rows(database, "agent_id") == legacy
-    database.upgrade()
-    assert base_rows(database) == migrated
+    fill_legacy(legacy, Mix(in_keys=3, in_both=3, in_two_projects=3, alike=3, users=2, rows=2))
+    before = base_rows(legacy, "agent_id")
+    legacy.upgrade()
+    migrated = base_rows(legacy)
+    legacy.downgrade(BASE_WITH_CREATORS)
+    assert base_rows(legacy, "agent_id") == before
+    legacy.upgrade()
+    assert base_rows(legacy) == migrated
 
 
 def base_rows(database: Database, *without: str) -> list[tuple[str, str]]:
