@@ -32,7 +32,6 @@ log = structlog.get_logger()
 CONNECT_ATTEMPTS = 10
 CONNECT_PAUSE_SECONDS = 1.0
 READINESS_SECONDS = 1.0  # between two looks at the database
-ANNOUNCE_SECONDS = 5.0
 NO_TABLES = "The database has no tables of Tandem: run `tandem db upgrade` first."
 NO_ANSWER = (
     "The database does not answer: TANDEM_DATABASE_URL names it, or, if that is not set, it is "
@@ -127,7 +126,7 @@ async def _run(name: str, settings: Settings, build: Build, address: str) -> NoR
         server = build(database, settings)
         await server.start(address)
         readiness = asyncio.create_task(_follow(database, server))
-        await _until_the_end_is_announced(server)
+        await _until_the_end_is_announced(server, settings.shutdown_delay)
         await server.drain()
         readiness.cancel()
     # The kernel closes the connections. gRPC's own way would fail calls that are on their way.
@@ -147,8 +146,8 @@ async def _follow(database: Database, server: Server) -> None:
         await asyncio.sleep(READINESS_SECONDS)
 
 
-async def _until_the_end_is_announced(server: Server) -> None:
-    """Return when calls may be refused: ANNOUNCE_SECONDS after SIGTERM, in which all are served.
+async def _until_the_end_is_announced(server: Server, seconds: int) -> None:
+    """Return when calls may be refused: `seconds` after SIGTERM, in which all are served.
 
     A second signal ends that time. SIGINT comes from a terminal, and `tandem up` has no load
     balancer in front of it: neither needs it.
@@ -158,7 +157,7 @@ async def _until_the_end_is_announced(server: Server) -> None:
     await server.announce_end()
     if first == signal.SIGTERM and not supervised():
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(requests.get(), ANNOUNCE_SECONDS)
+            await asyncio.wait_for(requests.get(), seconds)
 
 
 async def _connect(url: Url, size: int, name: str) -> Database:

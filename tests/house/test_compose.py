@@ -15,7 +15,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from shared.grpc_server.server import DRAIN_SECONDS
-from shared.service import ANNOUNCE_SECONDS
 from shared.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +79,7 @@ async def test_a_health_check_believes_the_service(
 @pytest.mark.parametrize("service", ["agents", "tasks"])
 def test_a_stop_has_the_time_that_it_takes(service: str) -> None:
     seconds = int(SERVICES[service]["stop_grace_period"].removesuffix("s"))
-    assert seconds > ANNOUNCE_SECONDS + DRAIN_SECONDS
+    assert seconds > Settings.shutdown_delay + DRAIN_SECONDS
 
 
 @pytest.mark.parametrize("service", ["agents", "tasks"])

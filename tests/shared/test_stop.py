@@ -13,6 +13,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from shared.grpc_server.health import LIVENESS
+from shared.settings import MAXIMUM_SHUTDOWN_DELAY
 from tandem.agent.v1.project_service_pb2 import GetProjectRequest, Project
 from tests.processes import port, service
 from tests.world import TIMEOUT_SECONDS, Channels, Client, User, World
@@ -27,9 +28,10 @@ async def alice(world: World) -> User:
 
 
 @asynccontextmanager
-async def started(world: World) -> AsyncIterator[tuple[Any, str]]:
+async def started(world: World, delay: int) -> AsyncIterator[tuple[Any, str]]:
     """An agent service as a process, on the world's database; it has to end by itself."""
-    process = service("agent_service", TANDEM_DATABASE_URL=world.url)
+    settings = {"TANDEM_DATABASE_URL": world.url, "TANDEM_SHUTDOWN_DELAY": str(delay)}
+    process = service("agent_service", **settings)
     try:
         address = f"127.0.0.1:{await asyncio.to_thread(port, process)}"
         # Its log has to be read, or it would wait for that when it has said a pipe's worth.
@@ -57,7 +59,7 @@ async def until(address: str, wanted: Any) -> None:
 
 async def test_it_announces_its_end_and_serves_until_then(world: World, alice: User) -> None:
     project = await alice.project()
-    async with started(world) as (process, address):
+    async with started(world, MAXIMUM_SHUTDOWN_DELAY) as (process, address):
         process.send_signal(signal.SIGTERM)
         await until(address, NOT_SERVING)
         assert await status(address, "tandem.agent.v1.AgentService") == NOT_SERVING
@@ -72,14 +74,14 @@ async def test_it_announces_its_end_and_serves_until_then(world: World, alice: U
 async def test_no_call_fails_that_a_client_would_not_try_again(world: World, alice: User) -> None:
     project = await alice.project()
     codes: Counter[str] = Counter()
-    async with started(world) as (process, address):
+    async with started(world, 0) as (process, address):
         callers = [
             asyncio.create_task(call(address, alice, project, codes)) for _ in range(CALLERS)
         ]
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while codes["OK"] < CALLERS * 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        process.send_signal(signal.SIGINT)  # at once, without the time for load balancers
+        process.send_signal(signal.SIGTERM)
         await asyncio.gather(*callers)
     assert codes.keys() == {"OK", "UNAVAILABLE"}
 
