@@ -24,8 +24,8 @@ from shared.settings import Settings, load_settings
 DEVELOPER = "developer"
 TOKEN_HOURS = 12
 COMMAND_SECONDS = 10.0
-READY_SECONDS = 30.0
 POLL_SECONDS = 0.05
+SAY_EVERY_SECONDS = 5.0
 
 
 class StoppedError(Exception):
@@ -65,7 +65,7 @@ class Up:
         url, data = self._start_database()
         self._go_on("Migrating the database")
         upgrade(url())
-        services = self._start_services(url)
+        services = self._start_services()
         self._wait_until_ready(services)
         show(banner.ready(self._settings, data))
         show(self._calls(url()))
@@ -80,15 +80,13 @@ class Up:
         postgres.start()
         return lambda: postgres.url, str(postgres.folder)
 
-    def _start_services(self, url: Callable[[], str]) -> dict[str, Service]:
+    def _start_services(self) -> dict[str, Service]:
         """Both services, by address."""
         self._go_on("Starting the services")
         lifeline_fd, _open_until_we_end = os.pipe()
 
         def service(name: str, module: str) -> Service:
-            started = Service(
-                name, module, lambda: _environment(self._settings, url()), lifeline_fd
-            )
+            started = Service(name, module, lambda: _environment(self._settings), lifeline_fd)
             self._processes.append(started)
             started.start()
             return started
@@ -99,14 +97,16 @@ class Up:
         }
 
     def _wait_until_ready(self, services: Mapping[str, Service]) -> None:
-        deadline = time.monotonic() + READY_SECONDS
+        """Wait as long as the services live: how long a start takes depends on the machine."""
         for address, service in services.items():
+            say_at = time.monotonic() + SAY_EVERY_SECONDS
             while not serves(reachable(address)):
                 self._go_on()
                 if not service.alive():
                     raise CommandError(f"{service.name} did not start ({service.exit_reason()}).")
-                if time.monotonic() > deadline:
-                    raise CommandError(f"{service.name} does not answer at {address}.")
+                if time.monotonic() > say_at:
+                    say(f"Waiting for {service.name.lower()} to serve at {address}")
+                    say_at += SAY_EVERY_SECONDS
                 self._signals.wait(POLL_SECONDS)
 
     def _calls(self, url: str) -> str:
@@ -133,12 +133,12 @@ class Up:
                 stack.callback(process.stop, self._signals)
 
 
-def _environment(settings: Settings, url: str) -> Mapping[str, str]:
-    """A service's environment: the caller's, and what this run has determined."""
-    chosen = {
-        "TANDEM_DATABASE_URL": url,
-        "TANDEM_DATA_DIR": str(settings.data_dir.resolve()),
-    }
+def _environment(settings: Settings) -> Mapping[str, str]:
+    """A service's environment: the caller's, and what this run has determined.
+
+    A service finds the embedded PostgreSQL in the data folder, even after that got another port.
+    """
+    chosen = {"TANDEM_DATA_DIR": str(settings.data_dir.resolve())}
     if not settings.users_come_from_elsewhere:
         chosen["TANDEM_JWT_SECRET"] = development_secret(settings)
     return {**os.environ, **chosen}

@@ -27,12 +27,16 @@ def require_free(settings: Settings) -> None:
     """Check that both services can listen on their addresses.
 
     The services of a killed `tandem up` on the same data are about to end: they are waited for.
-    Raises LocalError if anything else occupies an address.
+    Raises LocalError if anything else occupies an address, if the two addresses are one, or if a
+    port is left open.
     """
     variables = {
         "TANDEM_AGENT_ADDRESS": settings.agent_address,
         "TANDEM_TASK_ADDRESS": settings.task_address,
     }
+    for variable, address in variables.items():
+        if int(address.rpartition(":")[2]) == 0:
+            raise LocalError(f"{variable} is {address}: `tandem up` needs a port other than 0.")
     deadline = time.monotonic() + WAIT_SECONDS
     for variable, address in variables.items():
         while problem := _problem(address):
@@ -41,14 +45,24 @@ def require_free(settings: Settings) -> None:
                     f"Cannot listen on {address}: {problem}. Set {variable} to another host:port."
                 )
             time.sleep(POLL_SECONDS)
+    with _listen(settings.agent_address):
+        if _problem(settings.task_address):
+            raise LocalError(
+                f"{' and '.join(variables)} are the same address ({settings.task_address}): "
+                "set one of them to another host:port."
+            )
 
 
-def _problem(address: str) -> str | None:
+def _listen(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, int(port)), family=family)
+
+
+def _problem(address: str) -> str | None:
     try:
-        socket.create_server((host, int(port)), family=family).close()
+        _listen(address).close()
     except socket.gaierror:
         return "there is no such host"
     except OSError as error:

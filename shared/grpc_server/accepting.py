@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import grpc
-from grpc._cython import cygrpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 # So many calls are taken in one turn of the event loop. No benign burst is larger.
 AHEAD = 64
@@ -25,8 +25,12 @@ PAUSE_SECONDS = 0.1
 class _Taken(asyncio.Future[Any]):
     """A call that gRPC hands over. If it is there already, it does not wait for another turn."""
 
+    def __init__(self, is_running: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_running = is_running
+
     def add_done_callback(self, callback: Any, *, context: Any = None) -> None:
-        if self.done():
+        if self.done() and self._is_running():
             callback(self)
         else:
             super().add_done_callback(callback, context=context)
@@ -47,11 +51,16 @@ class _Acceptor(cygrpc.AioServer):  # type: ignore[misc]
         if method is None and asked and asked[-1].done():
             self._notice_crowd()
         while len(asked) <= AHEAD:
-            taken = _Taken()
+            taken = _Taken(self.is_running)
             request = super()._make_request_call_future(method)
             request.add_done_callback(partial(_hand_over, taken))
             asked.append(taken)
         return asked.popleft()
+
+    async def shutdown(self, grace: float | None) -> None:
+        """Also give up the calls that were taken ahead: a server waits for the end of each."""
+        self._asked.clear()
+        await super().shutdown(grace)
 
     def _notice_crowd(self) -> None:
         now = time.monotonic()
@@ -85,5 +94,5 @@ def server(options: Sequence[tuple[str, Any]], crowded: Callable[[], None]) -> g
         made = grpc.aio.server(options=options)
     finally:
         cygrpc.AioServer = original
-    made._server.crowded = crowded  # type: ignore[attr-defined]  # noqa: SLF001
+    made._server.crowded = crowded  # type: ignore[attr-defined]
     return made

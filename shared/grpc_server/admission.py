@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 # Calls at work for each connection to the database: so many at most wait for one, which takes well
 # below a second. One caller alone gets half of them.
 CALLS_PER_CONNECTION = 16
-# While more calls come than the process can even take, fewer are at work, so that it can refuse them.
+# While more calls come than can even be taken, fewer are at work: the others are refused at once.
 CALLS_PER_CONNECTION_CROWDED = 1
 CROWDED_SECONDS = 0.1
 RETRY_SECONDS = 1.0

@@ -17,6 +17,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from random import getrandbits
@@ -55,6 +56,7 @@ log = structlog.get_logger()
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 REQUEST_ID_CHARACTERS = 128
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+GOODBYE_SECONDS = 0.1
 TRACE_CONTEXT = ("traceparent", "tracestate")
 
 
@@ -84,18 +86,25 @@ class Interceptor:
         self._strangers = Waiting(MAXIMUM_WAITING_STRANGERS)
         self._probes = Shares(MAXIMUM_WAITING_STRANGERS)
         self._streams = Streams()
+        self._ending = False
+        self._last_ended = asyncio.Event()
 
     def watch(self) -> None:
-        """End calls whose clients let them wait for too long, from now on."""
+        """End calls whose clients let them wait for too long, from now on until `drain`."""
         self._callers.watch()
         self._strangers.watch()
 
-    def end_streams(self) -> None:
-        """End every open stream: a stop cannot wait for them, because they have no end."""
-        self._streams.end()
+    async def drain(self, seconds: float) -> None:
+        """Refuse new calls; return when those under way have ended, or after `seconds`.
 
-    def end_watch(self) -> None:
-        """Undo `watch`."""
+        Streams are ended at once: a stop cannot wait for them, because they have no end.
+        """
+        self._ending = True
+        await asyncio.sleep(GOODBYE_SECONDS)  # clients that watch the health are notified
+        self._streams.end()
+        if self._places.held:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._last_ended.wait(), seconds)
         self._callers.end_watch()
         self._strangers.end_watch()
 
@@ -149,6 +158,7 @@ class Interceptor:
                         held[holder], places.free = held[holder] - 1, places.free + 1
                         if not held[holder]:
                             del held[holder]
+                            self._note_end()
                     waiting[served.task] = Wait(holder, monotonic() + ANSWER_SECONDS, len(answer))
                     served.task.add_done_callback(waiting.pop)
                     return answer
@@ -157,11 +167,17 @@ class Interceptor:
 
         return serve
 
+    def _note_end(self) -> None:
+        if self._ending and not self._places.held:
+            self._last_ended.set()
+
     def _stream(
         self, method: str, behavior: Callable[..., Any], parse: Callable[[Any, Context], Any]
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         async def serve(_requests: Any, context: Context) -> AsyncIterator[Any]:
             with _Served(method, context, self._strangers) as served:
+                if self._ending:
+                    await served.turn_away()
                 try:
                     await self._identify(served)
                     request = await self._message(served)
@@ -176,7 +192,7 @@ class Interceptor:
                     if not self._streams.ending:
                         raise
                     # If the handler were only cancelled, its client would wait for a status.
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
+                    await served.turn_away()
                 except Exception as error:
                     await served.refuse(error)
 
@@ -185,6 +201,8 @@ class Interceptor:
     async def _identify(self, served: "_Served") -> None:
         """Learn who calls: without a token a connection or, for calls to the database, a host."""
         access, context = self._access[served.method], served.context
+        if self._ending and access is not Access.PROBE:
+            await served.turn_away()  # health goes on saying that the process is not ready
         if access is Access.PROBE:
             served.holder = context.peer()
         elif access is Access.OPEN:
@@ -302,6 +320,11 @@ class _Served:
             request_id=self.request_id,
             **({"reason": self.reason} if self.reason else {}),
         )
+
+    async def turn_away(self) -> NoReturn:
+        """End a call that another process has to serve; nothing of it was done."""
+        self.code = "UNAVAILABLE"
+        await self.context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
 
     async def refuse(self, error: Exception) -> NoReturn:
         """End the call with the status of an error."""

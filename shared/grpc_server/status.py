@@ -49,7 +49,17 @@ def to_refusal(status: Status) -> Refusal | None:
     info = error_info(status)
     if info is None or info.reason not in Reason.__members__:
         return None
-    return Refusal(Reason[info.reason], status.message, metadata=dict(info.metadata))
+    return Refusal(
+        Reason[info.reason], status.message, dict(info.metadata), resource=_resource(status)
+    )
+
+
+def _resource(status: Status) -> tuple[str, str] | None:
+    for detail in status.details:
+        info = ResourceInfo()
+        if detail.Unpack(info):
+            return info.resource_type, info.resource_name
+    return None
 
 
 def _fitting(refusal: Refusal) -> Refusal:

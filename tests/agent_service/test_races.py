@@ -122,7 +122,7 @@ async def test_a_move_waits_for_the_one_before_and_judges_by_it(world: World) ->
         call = asyncio.ensure_future(alice.agents.SetAgentStatus(request))
         await blocked.wait()
     found = await refused(call, Reason.INVALID_STATUS_TRANSITION)
-    assert found.metadata["from"] == "error"
+    assert found.metadata["from"] == "AGENT_STATUS_ERROR"
 
 
 async def test_one_of_many_deletions_wins(world: World) -> None:

@@ -14,6 +14,7 @@ import yaml
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from shared.grpc_server.server import DRAIN_SECONDS
 from shared.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,12 @@ async def test_a_health_check_believes_the_service(
         assert await runs([re.sub(r":5005\d$", f":{port}", word) for word in command]) is healthy
     finally:
         await server.stop(None)
+
+
+@pytest.mark.parametrize("service", ["agents", "tasks"])
+def test_a_stop_has_the_time_that_it_takes(service: str) -> None:
+    seconds = int(SERVICES[service]["stop_grace_period"].removesuffix("s"))
+    assert seconds > Settings.shutdown_delay + DRAIN_SECONDS
 
 
 @pytest.mark.parametrize("service", ["agents", "tasks"])

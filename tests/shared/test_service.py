@@ -6,6 +6,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from shared.schema import REVISION
+from tests.local.embedded_postgres.folders import ask
 from tests.processes import port, service
 
 MODULES = ("agent_service", "task_service")
@@ -44,6 +46,27 @@ def test_a_missing_key_is_said(module: str, database_url: str) -> None:
 
 def test_a_database_without_tables_is_not_served(empty_database_url: str) -> None:
     assert "tandem db upgrade" in refused(TANDEM_DATABASE_URL=empty_database_url)
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize(
+    ("revision", "advice"),
+    [
+        ("009_widen_list_indexes", "run `tandem db upgrade` first"),
+        ("999_from_the_future", f"`tandem db downgrade {REVISION}`"),
+        ("ae1027a6acf", "use the version of Tandem that migrated it"),
+    ],
+)
+def test_another_schema_is_not_served(
+    module: str, revision: str, advice: str, database_url: str
+) -> None:
+    change = "UPDATE alembic_version SET version_num = $1 RETURNING 1"
+    ask(database_url, change, revision)
+    said = refused(module, TANDEM_DATABASE_URL=database_url)
+    assert said.startswith(
+        f"The database is at revision {revision}, and this version of Tandem needs {REVISION}: "
+    )
+    assert advice in said
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -44,6 +44,10 @@ WRONG = [
     ("POOL_SIZE", "hunter2", "integer"),
     ("POOL_SIZE", "0", "1"),
     ("POOL_SIZE", "101", "100"),
+    ("POOL_SIZE", "9" * 5000, "100"),
+    ("SHUTDOWN_DELAY", "hunter2", "integer"),
+    ("SHUTDOWN_DELAY", "-1", "0"),
+    ("SHUTDOWN_DELAY", "301", "300"),
 ]
 
 

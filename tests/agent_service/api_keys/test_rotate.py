@@ -89,7 +89,8 @@ async def test_only_a_usable_key_is_rotated(holder: Holder, change: str, found: 
     await holder.world.execute(f"UPDATE agent_api_keys SET {change}")  # noqa: S608
     call = holder.rotate(key, HOUR)
     said = await refused(call, Reason.INVALID_STATUS_TRANSITION)
-    assert said.metadata == {"from": found, "to": "active", "allowed": ""}
+    status = f"API_KEY_STATUS_{found.upper()}"
+    assert said.metadata == {"from": status, "to": "API_KEY_STATUS_ACTIVE", "allowed": ""}
     assert len(await holder.list()) == 1
 
 

@@ -100,11 +100,12 @@ async def test_an_agent_added_while_something_goes_finds_it_gone(
 
 
 async def test_a_user_added_while_being_deleted_finds_none(world: World) -> None:
+    """The user owns the project when the call looks, and is gone when it writes."""
     alice, bob = await world.user(), await world.user()
-    room = await alice.room(await alice.project())
-    going = "DELETE FROM users WHERE id = $1"
-    async with under_way(world.url, going, bob.id) as blocked:
-        call = asyncio.ensure_future(add(alice, room, user_id=str(bob.id)))
+    room = await bob.room(await bob.project())
+    going = "WITH handed AS (UPDATE projects SET owner_id = $2) DELETE FROM users WHERE id = $1"
+    async with under_way(world.url, going, bob.id, alice.id) as blocked:
+        call = asyncio.ensure_future(add(bob, room, user_id=str(bob.id)))
         await blocked.wait()
     found = await refused(call, Reason.USER_NOT_FOUND)
     assert found.metadata == {"user_id": str(bob.id)}

@@ -47,8 +47,12 @@ def test_the_url_is_that_of_the_process_that_runs_on_the_cluster(data_dir: Path)
     with process("-D", data_dir / "postgres") as postmaster:
         record(data_dir, postmaster.pid)
         assert running_url(data_dir) == URL
-        assert database_url(Settings(data_dir=data_dir)) == URL
+        url = database_url(Settings(data_dir=data_dir))
+        assert callable(url)
+        assert url() == URL
     assert running_url(data_dir) is None
+    with pytest.raises(ConnectionError, match="no embedded PostgreSQL runs"):
+        url()
 
 
 def test_a_server_that_still_starts_is_none(data_dir: Path) -> None:

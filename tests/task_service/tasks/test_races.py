@@ -92,7 +92,11 @@ async def test_a_move_is_decided_by_the_status_that_the_one_before_has_left(
         call = move(alice, task, TASK_STATUS_IN_PROGRESS)
         waits = asyncio.ensure_future(refused(call, Reason.INVALID_STATUS_TRANSITION))
         await waiting(world)
-    assert (await waits).metadata == {"from": "failed", "to": "in_progress", "allowed": "pending"}
+    assert (await waits).metadata == {
+        "from": "TASK_STATUS_FAILED",
+        "to": "TASK_STATUS_IN_PROGRESS",
+        "allowed": "TASK_STATUS_PENDING",
+    }
 
 
 async def test_an_update_is_decided_by_the_revision_that_the_one_before_has_left(
