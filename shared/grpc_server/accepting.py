@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from functools import partial
+from itertools import chain
 from typing import Any
 
 import grpc
@@ -22,15 +22,13 @@ PATIENCE_SECONDS = 0.05
 PAUSE_SECONDS = 0.1
 
 
-class _Taken(asyncio.Future[Any]):
+class _Taken(asyncio.Task[Any]):
     """A call that gRPC hands over. If it is there already, it does not wait for another turn."""
 
-    def __init__(self, is_running: Callable[[], bool]) -> None:
-        super().__init__()
-        self._is_running = is_running
+    is_running: Callable[[], bool]
 
     def add_done_callback(self, callback: Any, *, context: Any = None) -> None:
-        if self.done() and self._is_running():
+        if self.done() and self.is_running():
             callback(self)
         else:
             super().add_done_callback(callback, context=context)
@@ -51,14 +49,16 @@ class _Acceptor(cygrpc.AioServer):  # type: ignore[misc]
         if method is None and asked and asked[-1].done():
             self._notice_crowd()
         while len(asked) <= AHEAD:
-            taken = _Taken(self.is_running)
-            request = super()._make_request_call_future(method)
-            request.add_done_callback(partial(_hand_over, taken))
+            call = self._request_registered_call(method) if method else self._request_call()
+            taken = _Taken(call)
+            taken.is_running = self.is_running
             asked.append(taken)
         return asked.popleft()
 
     async def shutdown(self, grace: float | None) -> None:
         """Also give up the calls that were taken ahead: a server waits for the end of each."""
+        for taken in chain(*self._asked.values()):
+            taken.add_done_callback(_forget)
         self._asked.clear()
         await super().shutdown(grace)
 
@@ -71,16 +71,10 @@ class _Acceptor(cygrpc.AioServer):  # type: ignore[misc]
             self.crowded()
 
 
-def _hand_over(taken: _Taken, request: "asyncio.Task[Any]") -> None:
-    if taken.cancelled():
-        return
-    if request.cancelled():
-        taken.cancel()
-    elif error := request.exception():  # the server stops
-        taken.set_exception(error)
-        taken.exception()  # nothing else may ask for it, which asyncio would log
-    else:
-        taken.set_result(request.result())
+def _forget(taken: "asyncio.Task[Any]") -> None:
+    """Ask for its error, the end of the server, or else asyncio logs that nothing does."""
+    if not taken.cancelled():
+        taken.exception()
 
 
 def server(options: Sequence[tuple[str, Any]], crowded: Callable[[], None]) -> grpc.aio.Server:

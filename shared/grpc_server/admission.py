@@ -56,17 +56,19 @@ class Shares:
         """`crowded` is the total while calls come too fast to be taken."""
         self.free = total
         self.held: dict[Holder, int] = {}
-        self._withheld = total - (total if crowded is None else crowded)
-        self._crowded_until = 0.0
+        self.withheld = 0
+        self._withhold = total - (total if crowded is None else crowded)
+        self._timer: asyncio.TimerHandle | None = None
 
     def crowd(self) -> None:
-        """Calls come too fast to be taken: grant less, for a moment."""
-        self._crowded_until = time.monotonic() + CROWDED_SECONDS
+        """Calls come too fast to be taken: for a moment, there are only as many as `crowded`."""
+        self.withheld = self._withhold
+        if self._timer:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(CROWDED_SECONDS, self._end_crowd)
 
-    def granted(self, holder: Holder) -> bool:
-        """Whether the holder could have one more at this moment."""
-        withheld = self._withheld if time.monotonic() < self._crowded_until else 0
-        return self.held.get(holder, 0) < self.free - withheld
+    def _end_crowd(self) -> None:
+        self.withheld = 0
 
     def take(self, holder: Holder) -> bool:
         """Let the holder have one more. Returns False if its share is used up."""

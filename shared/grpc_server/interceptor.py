@@ -30,7 +30,7 @@ from google.protobuf.message import DecodeError
 
 from shared.auth.authenticator import Authenticator
 from shared.auth.caller import Call, User, current_call
-from shared.errors import Reason, Refusal, Unimplemented, not_allowed_for_agent
+from shared.errors import Reason, Refusal, not_allowed_for_agent
 from shared.grpc_server.admission import (
     ANSWER_SECONDS,
     CALLS_PER_CONNECTION,
@@ -55,7 +55,13 @@ log = structlog.get_logger()
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 REQUEST_ID_CHARACTERS = 128
+MESSAGE_BYTES = 4 * 1024 * 1024
+METADATA_BYTES = 16 * 1024
+# HTTP/2 counts so much for each header beside its name and value (RFC 9113, 6.5.2).
+HEADER_BYTES = 32
 HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+# What the log calls every method that does not exist.
+UNKNOWN_METHOD = "unknown"
 GOODBYE_SECONDS = 0.1
 TRACE_CONTEXT = ("traceparent", "tracestate")
 
@@ -69,6 +75,9 @@ class Access(Enum):
     USER_OR_AGENT = auto()
 
 
+OPEN = (Access.PROBE, Access.OPEN)
+
+
 class Interceptor:
     """Wraps the handlers of a server, as the module describes."""
 
@@ -77,7 +86,7 @@ class Interceptor:
     ) -> None:
         """`connections` to the database decide how many calls are taken at a time."""
         self._authenticator = authenticator
-        self._access = access
+        self._access = {**access, UNKNOWN_METHOD: Access.PROBE}
         self._places = Shares(
             connections * CALLS_PER_CONNECTION, connections * CALLS_PER_CONNECTION_CROWDED
         )
@@ -141,11 +150,8 @@ class Interceptor:
         async def serve(_requests: Any, context: Context) -> bytes:
             with _Served(method, context, self._strangers) as served:
                 try:
-                    await self._identify(served)
+                    request = await self._admit(served, places)
                     holder, waiting = served.holder, served.waiting
-                    if not places.granted(holder):  # before its message is waited for
-                        raise too_many_calls()
-                    request = await self._message(served)
                     if len(waiting) > FEW_WAITING and waiting.reads_too_little(holder):
                         raise answers_not_taken()
                     # Shares.take and release, without two more functions for every call.
@@ -158,7 +164,8 @@ class Interceptor:
                         held[holder], places.free = held[holder] - 1, places.free + 1
                         if not held[holder]:
                             del held[holder]
-                            self._note_end()
+                            if self._ending and places is self._places and not held:
+                                self._last_ended.set()
                     waiting[served.task] = Wait(holder, monotonic() + ANSWER_SECONDS, len(answer))
                     served.task.add_done_callback(waiting.pop)
                     return answer
@@ -166,10 +173,6 @@ class Interceptor:
                     await served.refuse(error)
 
         return serve
-
-    def _note_end(self) -> None:
-        if self._ending and not self._places.held:
-            self._last_ended.set()
 
     def _stream(
         self, method: str, behavior: Callable[..., Any], parse: Callable[[Any, Context], Any]
@@ -179,8 +182,7 @@ class Interceptor:
                 if self._ending:
                     await served.turn_away()
                 try:
-                    await self._identify(served)
-                    request = await self._message(served)
+                    request = await self._admit(served, self._probes)
                     with self._streams.open(served.task, context.peer()):
                         answers = behavior(parse(request, context), context)
                         if inspect.isawaitable(answers):  # it writes to the context by itself
@@ -198,15 +200,18 @@ class Interceptor:
 
         return serve
 
-    async def _identify(self, served: "_Served") -> None:
-        """Learn who calls: without a token a connection or, for calls to the database, a host."""
+    async def _admit(self, served: "_Served", places: Shares) -> Any:
+        """Learn who calls, then wait for the (first) message, which is returned.
+
+        Without a token it is a connection or, if the call works on the database, a host. A message
+        for which there will be no place is not waited for.
+        """
         access, context = self._access[served.method], served.context
-        if self._ending and access is not Access.PROBE:
-            await served.turn_away()  # health goes on saying that the process is not ready
-        if access is Access.PROBE:
-            served.holder = context.peer()
-        elif access is Access.OPEN:
-            served.holder = host(context.peer())
+        if self._ending or served.metadata_bytes > METADATA_BYTES:
+            await self._turn_down(served, access)
+        if access in OPEN:
+            peer = context.peer()
+            served.holder = peer if access is Access.PROBE else host(peer)
         else:
             proof = await self._authenticator.authenticate(served.authorization)
             caller, trace = proof.caller, tuple(served.trace)
@@ -216,25 +221,27 @@ class Interceptor:
             end, left = proof.expires_at, context.time_remaining
             call = Call(served.method, served.request_id, caller, proof.token, end, trace, left)
             current_call.set(call)
-
-    async def _message(self, served: "_Served") -> Any:
-        """Wait for the (first) message of a call."""
-        context = served.context
+        if places.held.get(served.holder, 0) >= places.free - places.withheld:
+            raise too_many_calls()
         waiting, task = served.waiting, served.task
         if len(waiting) >= waiting.limit:
             waiting.make_room()
         waiting[task] = Wait(served.holder, monotonic() + MESSAGE_SECONDS, None)
         try:
             message = await context.read()
-        except asyncio.CancelledError:
-            if task in waiting:
-                raise
-            raise message_missing() from None
+        except asyncio.CancelledError as error:
+            raise (error if task in waiting else message_missing()) from None
         finally:
             waiting.pop(task, None)
-        if message is grpc.aio.EOF:
-            raise Refusal(Reason.INVALID_FIELD, "The call has no message.")
+        if message is grpc.aio.EOF or len(message) > MESSAGE_BYTES:
+            raise _wrong_size(message)
         return message
+
+    async def _turn_down(self, served: "_Served", access: Access) -> None:
+        if served.metadata_bytes > METADATA_BYTES:
+            raise Refusal(Reason.LIMIT_EXCEEDED, "The metadata of a call can have 16 KiB.")
+        if access is not Access.PROBE:
+            await served.turn_away()  # health goes on saying that the process is not ready
 
 
 class Handlers(grpc.GenericRpcHandler):
@@ -255,6 +262,18 @@ class Handlers(grpc.GenericRpcHandler):
         return self._wrapped[method]
 
 
+class UnknownMethods(grpc.GenericRpcHandler):
+    """Refuses every call; gRPC's own refusal of a method that does not exist has no details."""
+
+    def __init__(self, interceptor: Interceptor) -> None:
+        self._handler = interceptor.wrap(
+            UNKNOWN_METHOD, grpc.unary_unary_rpc_method_handler(_unimplemented)
+        )
+
+    def service(self, _handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return self._handler
+
+
 class Registrar:
     """Adds the handlers that generated code registers to the server, wrapped."""
 
@@ -266,6 +285,10 @@ class Registrar:
         self._server.add_generic_rpc_handlers(
             tuple(Handlers(handler, self._interceptor) for handler in handlers)
         )
+
+    def add_unknown_methods(self) -> None:
+        """Refuse the methods that no handler has that was added before."""
+        self._server.add_generic_rpc_handlers((UnknownMethods(self._interceptor),))
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Ignored but for the health check, which so has a queue of its own in gRPC.
@@ -292,11 +315,13 @@ class _Served:
     authorization: list[str] = field(default_factory=list)
     trace: list[tuple[str, str]] = field(default_factory=list)
     request_id: str = ""
+    metadata_bytes: int = 0
     started: float = field(default_factory=time.perf_counter)
     task: "asyncio.Task[Any]" = field(default_factory=asyncio.current_task)  # type: ignore[arg-type]
 
     def __enter__(self) -> "_Served":
         for key, value in self.context.invocation_metadata() or ():
+            self.metadata_bytes += len(key) + len(value) + HEADER_BYTES
             if key == "authorization":
                 self.authorization.append(value)  # type: ignore[arg-type]
             elif key == "x-request-id":
@@ -331,9 +356,6 @@ class _Served:
         holder = self.holder or self.context.peer()
         self.waiting[self.task] = Wait(holder, monotonic() + ANSWER_SECONDS, 0)
         self.task.add_done_callback(self.waiting.pop)
-        if isinstance(error, Unimplemented):
-            self.code = "UNIMPLEMENTED"
-            await self.context.abort(grpc.StatusCode.UNIMPLEMENTED, str(error))
         if isinstance(error, grpc.aio.AbortError):  # from a method of health or reflection
             self.code = grpc.StatusCode(self.context.code()).name
             raise error
@@ -362,8 +384,14 @@ class _Served:
         )
 
 
+def _wrong_size(message: Any) -> Refusal:
+    if message is grpc.aio.EOF:
+        return Refusal(Reason.INVALID_FIELD, "The call has no message.")
+    return Refusal(Reason.LIMIT_EXCEEDED, "A request can have 4 MiB.")
+
+
 async def _unimplemented(_request: Any, _context: Context) -> NoReturn:
-    raise Unimplemented("The method is not implemented.")
+    raise Refusal(Reason.METHOD_NOT_AVAILABLE, "The method is not implemented.")
 
 
 def _sound_request_id(value: str | bytes) -> str:

@@ -22,7 +22,13 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServ
 from shared.auth.authenticator import Authenticator
 from shared.grpc_server import accepting
 from shared.grpc_server.health import LIVENESS, Health
-from shared.grpc_server.interceptor import Access, Interceptor, Registrar
+from shared.grpc_server.interceptor import (
+    MESSAGE_BYTES,
+    METADATA_BYTES,
+    Access,
+    Interceptor,
+    Registrar,
+)
 
 log = structlog.get_logger()
 
@@ -33,19 +39,25 @@ FLUSH_SECONDS = 0.2  # the last answers leave the process
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second server on the same port must fail, not share it
     # gRPC would cancel calls without a word before the interceptor sees them.
-    ("grpc.server.max_pending_requests", 100_000),
-    ("grpc.server.max_pending_requests_hard_limit", 200_000),
-    ("grpc.max_receive_message_length", 4 * MIB),
-    ("grpc.max_metadata_size", 16 * 1024),
-    ("grpc.absolute_max_metadata_size", 32 * 1024),
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
+    # Above what the interceptor allows, so that it can say so; gRPC's own refusals have no details.
+    ("grpc.max_receive_message_length", MESSAGE_BYTES + MIB),
+    ("grpc.max_metadata_size", 2 * METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", 2 * METADATA_BYTES),
     ("grpc.max_concurrent_streams", 200),
+    # Calls that a client has cancelled would count until the interceptor has seen them, and gRPC
+    # would refuse other calls of the connection meanwhile.
+    ("grpc.http.overload_protection", 0),
     ("grpc.max_connection_idle_ms", 300 * SECOND),
     ("grpc.max_connection_age_ms", 1800 * SECOND),
     ("grpc.max_connection_age_grace_ms", 60 * SECOND),
     ("grpc.server_handshake_timeout_ms", 10 * SECOND),
     ("grpc.keepalive_time_ms", 60 * SECOND),
     ("grpc.keepalive_timeout_ms", 20 * SECOND),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10 * SECOND),
+    # Clients may ping every 10 s, also without a call; this allows for pings that are early.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5 * SECOND),
+    ("grpc.keepalive_permit_without_calls", 1),
 )
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 OPEN_TO_ALL = {
@@ -98,6 +110,7 @@ class Server:
             service.register(service.servicer, registrar)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, registrar)
         _add_reflection([*self._names, HEALTH, reflection.SERVICE_NAME], registrar)
+        registrar.add_unknown_methods()
 
     async def start(self, address: str) -> int:
         """Listen on `address` ("host:port"; port 0: any free port) and return the port.

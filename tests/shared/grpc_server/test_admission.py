@@ -22,12 +22,27 @@ from shared.grpc_server.admission import (
     Shares,
 )
 from tandem.agent.v1.auth_service_pb2 import ExchangeApiKeyRequest, WhoAmIRequest
-from tests.http2 import READS_NOTHING, posted, read_until
+from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
+from tests.http2 import (
+    DATA,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    READS_NOTHING,
+    RST_STREAM,
+    call,
+    connected,
+    frame,
+    posted,
+    read_until,
+    settled,
+)
 from tests.locks import under_way
 from tests.refusals import outcome, outcomes, refused
 from tests.world import TIMEOUT_SECONDS, Channels, Client, User, World, running
 
 CHECK = "/grpc.health.v1.Health/Check"
+CREATE = "/tandem.agent.v1.ProjectService/CreateProject"
 WHO_AM_I = "/tandem.agent.v1.AuthService/WhoAmI"
 # So that each channel has a connection of its own.
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
@@ -115,6 +130,42 @@ async def test_a_flood_of_one_caller_is_refused_and_leaves_places_for_others(wor
             assert await outcome(who_am_i(other)) == "OK"
         assert Counter(await asyncio.gather(*calls)) == {"OK": share, "LIMIT_EXCEEDED": 1}
         assert await outcome(who_am_i(flood)) == "OK"
+
+
+async def test_a_burst_is_taken_faster_than_it_is_served(world: World) -> None:
+    alice = await world.user()
+    bearer = {"authorization": f"Bearer {alice.token}".encode()}
+    async with opened(world) as door, AsyncExitStack() as stack:
+        connections = []
+        for _ in range(4):
+            connection = await stack.enter_async_context(connected(door.port))
+            await settled(*connection)
+            connections.append(connection)
+        for n, (_, writer) in enumerate(connections):  # all at once: nothing here waits
+            slugs = (f"burst-{n}-{i}" for i in range(150))
+            writer.write(
+                b"".join(call(CREATE, bearer, new(slug), 2 * i + 1) for i, slug in enumerate(slugs))
+            )
+        answered = sum([await answers(reader, 150) for reader, _ in connections])
+    assert CALLS_PER_CONNECTION // 2 <= answered < 150  # 250 if they are taken one by one
+
+
+def new(slug: str) -> bytes:
+    return CreateProjectRequest(project=Project(slug=slug, name="Burst")).SerializeToString()
+
+
+async def answers(reader: asyncio.StreamReader, calls: int) -> int:
+    """How many of the calls on a connection get an answer; the others have to get a status."""
+    answered: set[int] = set()
+    ended: set[int] = set()
+    while len(ended) < calls:
+        kind, flags, stream, payload = await frame(reader)
+        assert kind not in (RST_STREAM, GOAWAY), payload
+        if kind == DATA:
+            answered.add(stream)
+        elif kind == HEADERS and flags & END_STREAM:
+            ended.add(stream)
+    return len(answered)
 
 
 async def test_a_call_that_fails_leaves_its_place(world: World) -> None:
