@@ -459,7 +459,8 @@ class UpdateTaskRequest(_message.Message):
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to update: any of `room_id`, `title`, `description`, `priority`, `dependencies`,
         `due_date`, `result`. A field that is named here but not set in `task` is cleared. If the mask
-        is empty, the fields that are set are updated; `*` stands for all of them.
+        is empty, the fields that are set are updated, and `project_id`, `assigned_to` and
+        `assigned_to_type` must be as they are if they are set; `*` stands for all of them.
         """
 
     def __init__(
