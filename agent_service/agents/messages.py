@@ -90,7 +90,7 @@ def new_status(request: pb.SetAgentStatusRequest) -> str:
 
 
 def assignee(request: pb.ValidateAssigneeRequest) -> tuple[UUID, str]:
-    """Who shall be assigned: the id, and "agent" or "user"."""
+    """The assignee: the id, and "agent" or "user"."""
     validate(request)
     return UUID(request.assignee_id), FROM_ASSIGNEE_TYPE[request.assignee_type]
 

@@ -88,7 +88,7 @@ def new_task(request: pb.CreateTaskRequest) -> dict[str, Any]:
 
 
 def assignee(request: pb.AssignTaskRequest) -> Assignee:
-    """Who shall be assigned."""
+    """The assignee."""
     validate(request)
     return Assignee(UUID(request.assigned_to), FROM_TYPE[request.assigned_to_type])
 

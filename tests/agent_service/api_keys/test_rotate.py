@@ -204,8 +204,8 @@ async def test_a_rotation_waits_for_a_deletion_before_it_locks_what_that_will_lo
 ) -> None:
     """Else each could wait for the other."""
     old = (await holder.create()).api_key
-    held = f"SELECT FROM {table} FOR UPDATE"
-    async with under_way(holder.world.url, held) as blocked:
+    lock = f"SELECT FROM {table} FOR UPDATE"
+    async with under_way(holder.world.url, lock) as blocked:
         call = asyncio.ensure_future(holder.rotate(old))
         await blocked.wait()
         for later in {"projects": ["agents", "agent_api_keys"], "agents": ["agent_api_keys"]}[
