@@ -155,6 +155,7 @@ async def test_in_a_project_that_is_not_active_nothing_changes(world: World) -> 
     await world.execute("UPDATE projects SET status = 'suspended'")
     found = await refused(update(alice, id=agent.id, name="Other"), Reason.PROJECT_NOT_ACTIVE)
     assert found.metadata == {"project_id": agent.project_id, "status": "PROJECT_STATUS_SUSPENDED"}
+    await refused(update(alice, id=agent.id, revision=99), Reason.PROJECT_NOT_ACTIVE)
     assert await alice.agents.GetAgent(GetAgentRequest(agent_id=agent.id)) == agent
 
 

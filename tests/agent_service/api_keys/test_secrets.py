@@ -60,6 +60,18 @@ async def test_an_answer_that_is_passed_off_as_another_ones_is_not_opened(holder
     await unopened(holder, second)
 
 
+async def test_an_answer_of_another_method_is_not_opened(holder: Holder) -> None:
+    """Also not under the same request id of the same caller."""
+    request_id = str(uuid4())
+    created = await holder.create(request_id)
+    await holder.rotate(created.api_key, request_id=request_id)
+    await holder.world.execute(
+        "UPDATE request_ids SET answer = (SELECT answer FROM request_ids WHERE method LIKE $1)",
+        "%RotateApiKey",
+    )
+    await unopened(holder, request_id)
+
+
 @pytest.mark.parametrize("answer", ["", "x", "answer of some length, not encrypted"])
 async def test_an_answer_that_was_changed_is_not_opened(holder: Holder, answer: str) -> None:
     request_id = str(uuid4())
