@@ -133,6 +133,8 @@ async def test_a_project_that_is_not_active_gets_no_key(holder: Holder) -> None:
     await holder.world.execute("UPDATE projects SET status = 'suspended'")
     await refused(holder.rotate(old.api_key), Reason.PROJECT_NOT_ACTIVE)
     assert (await holder.exchange(old.secret)).access_token
+    await holder.revoke(old.api_key)
+    await refused(holder.rotate(old.api_key), Reason.PROJECT_NOT_ACTIVE)
 
 
 async def test_a_repeated_request_gets_the_same_secret(holder: Holder) -> None:
