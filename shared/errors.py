@@ -10,6 +10,8 @@ from enum import Enum, IntEnum
 from uuid import UUID
 
 RETRY_AFTER_SECONDS = 1.0
+# Of many ids, so many are named: clients accept 8 KiB of details.
+IDS_NAMED = 100
 
 
 class Code(IntEnum):

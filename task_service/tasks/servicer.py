@@ -42,7 +42,7 @@ class TaskServicer(TaskServiceServicer):
             idempotent_call(request, messages.task, pb.Task),
             request.task.id,
             request.task.revision,
-            parse(read_changes, request, "task", messages.COLUMNS),
+            parse(read_changes, request, "task", messages.COLUMNS, messages.FIXED),
         )
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> Empty:

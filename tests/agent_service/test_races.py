@@ -1,4 +1,4 @@
-"""Real concurrent calls on the same row: the database decides, and nobody is told otherwise."""
+"""Real concurrent calls on the same row: the database decides, and each answer says so."""
 
 import asyncio
 from functools import partial
@@ -94,7 +94,7 @@ async def test_every_update_without_a_revision_counts(world: World) -> None:
 
 
 async def test_two_moves_at_once_see_each_other(world: World) -> None:
-    """To busy goes only what is online: whoever comes second must not act on what was before."""
+    """Only an online agent becomes busy: the second call must see what the first has changed."""
     alice = await world.user()
     agent = await alice.agent(await alice.project())
     for _ in range(20):

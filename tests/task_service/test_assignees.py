@@ -125,7 +125,7 @@ async def in_both_ways(
     kind: "AssigneeType.ValueType",
     reason: Reason,
 ) -> Refused:
-    """Create a task for somebody, and assign one to them: both are refused, nothing is written."""
+    """Create a task for the assignee, and assign one: both are refused, nothing is written."""
     task = await alice.task(project)
     created = alice.task(project, assigned_to=str(assignee), assigned_to_type=kind)
     found = await refused(created, reason)
@@ -240,7 +240,7 @@ async def test_without_the_agent_service_nothing_is_written(world: World) -> Non
     agent, task = await alice.agent(project), await alice.task(project)
     async with Relay.before(world.channels.agents) as relay:
         address = relay.address
-    async with world.asking(address) as alone:  # nobody listens there any more
+    async with world.asking(address) as alone:  # nothing listens there any more
         alice = User(alice.id, alone.channels, str(alice.token))
         call = assign(alice, task, agent.id)
         found = await refused(call, Reason.AGENT_SERVICE_UNAVAILABLE)

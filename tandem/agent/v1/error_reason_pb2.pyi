@@ -35,7 +35,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_INVALID_UPDATE_MASK: _ErrorReason.ValueType  # 3
     """INVALID_ARGUMENT. `update_mask` names a path that does not exist or cannot be changed by
-    Update. BadRequest names the path and says which paths are allowed.
+    Update. BadRequest names `update_mask`, and says which paths of it are wrong and which allowed.
     """
     ERROR_REASON_INVALID_ORDER_BY: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT. `order_by` is not one of the orders of this list."""
@@ -120,7 +120,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `assignee_type`.
     """
     ERROR_REASON_TASK_HAS_DEPENDENTS: _ErrorReason.ValueType  # 31
-    """FAILED_PRECONDITION. Other tasks depend on the task; PreconditionFailure names them."""
+    """FAILED_PRECONDITION. Other tasks depend on the task. Metadata: `task_ids`, up to 100 of them
+    separated by ",", and `total`, how many there are. PreconditionFailure names those that fit.
+    """
     ERROR_REASON_PROJECT_NOT_ACTIVE: _ErrorReason.ValueType  # 32
     """FAILED_PRECONDITION. The project is suspended or archived. Metadata: `project_id`, `status`
     (PROJECT_STATUS_SUSPENDED or PROJECT_STATUS_ARCHIVED).
@@ -182,7 +184,7 @@ order. Start again without a token.
 """
 ERROR_REASON_INVALID_UPDATE_MASK: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT. `update_mask` names a path that does not exist or cannot be changed by
-Update. BadRequest names the path and says which paths are allowed.
+Update. BadRequest names `update_mask`, and says which paths of it are wrong and which allowed.
 """
 ERROR_REASON_INVALID_ORDER_BY: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT. `order_by` is not one of the orders of this list."""
@@ -267,7 +269,9 @@ ERROR_REASON_ASSIGNEE_OUTSIDE_PROJECT: ErrorReason.ValueType  # 30
 `assignee_type`.
 """
 ERROR_REASON_TASK_HAS_DEPENDENTS: ErrorReason.ValueType  # 31
-"""FAILED_PRECONDITION. Other tasks depend on the task; PreconditionFailure names them."""
+"""FAILED_PRECONDITION. Other tasks depend on the task. Metadata: `task_ids`, up to 100 of them
+separated by ",", and `total`, how many there are. PreconditionFailure names those that fit.
+"""
 ERROR_REASON_PROJECT_NOT_ACTIVE: ErrorReason.ValueType  # 32
 """FAILED_PRECONDITION. The project is suspended or archived. Metadata: `project_id`, `status`
 (PROJECT_STATUS_SUSPENDED or PROJECT_STATUS_ARCHIVED).

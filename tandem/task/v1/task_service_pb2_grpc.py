@@ -138,7 +138,7 @@ class TaskServiceServicer:
 
     def DeleteTask(self, request, context):
         """Deletes a task. The project need not be active. If other tasks depend on it, the call fails and
-        PreconditionFailure names up to 100 of them; with `force` it is removed from their
+        its metadata names up to 100 of them; with `force` it is removed from their
         dependencies, which increments their revisions.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS,

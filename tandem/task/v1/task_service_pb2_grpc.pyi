@@ -73,7 +73,7 @@ class TaskServiceStub:
     """
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _empty_pb2.Empty]
     """Deletes a task. The project need not be active. If other tasks depend on it, the call fails and
-    PreconditionFailure names up to 100 of them; with `force` it is removed from their
+    its metadata names up to 100 of them; with `force` it is removed from their
     dependencies, which increments their revisions.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS,
@@ -164,7 +164,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
     DeleteTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a task. The project need not be active. If other tasks depend on it, the call fails and
-    PreconditionFailure names up to 100 of them; with `force` it is removed from their
+    its metadata names up to 100 of them; with `force` it is removed from their
     dependencies, which increments their revisions.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS,
@@ -277,7 +277,7 @@ class TaskServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Deletes a task. The project need not be active. If other tasks depend on it, the call fails and
-        PreconditionFailure names up to 100 of them; with `force` it is removed from their
+        its metadata names up to 100 of them; with `force` it is removed from their
         dependencies, which increments their revisions.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS,

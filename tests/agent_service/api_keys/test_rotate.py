@@ -133,6 +133,8 @@ async def test_a_project_that_is_not_active_gets_no_key(holder: Holder) -> None:
     await holder.world.execute("UPDATE projects SET status = 'suspended'")
     await refused(holder.rotate(old.api_key), Reason.PROJECT_NOT_ACTIVE)
     assert (await holder.exchange(old.secret)).access_token
+    await holder.revoke(old.api_key)
+    await refused(holder.rotate(old.api_key), Reason.PROJECT_NOT_ACTIVE)
 
 
 async def test_a_repeated_request_gets_the_same_secret(holder: Holder) -> None:
@@ -204,8 +206,8 @@ async def test_a_rotation_waits_for_a_deletion_before_it_locks_what_that_will_lo
 ) -> None:
     """Else each could wait for the other."""
     old = (await holder.create()).api_key
-    held = f"SELECT FROM {table} FOR UPDATE"
-    async with under_way(holder.world.url, held) as blocked:
+    lock = f"SELECT FROM {table} FOR UPDATE"
+    async with under_way(holder.world.url, lock) as blocked:
         call = asyncio.ensure_future(holder.rotate(old))
         await blocked.wait()
         for later in {"projects": ["agents", "agent_api_keys"], "agents": ["agent_api_keys"]}[

@@ -78,7 +78,7 @@ async def test_a_path_that_may_not_be_changed_is_named(world: World, path: str) 
     project = await alice.project(**FULL)
     call = update(alice, path, "name", id=project.id, name="Other")
     found = await refused(call, Reason.INVALID_UPDATE_MASK)
-    assert list(found.fields) == [f"project.{path}"]
+    assert path in found.fields["update_mask"]
 
 
 @pytest.mark.parametrize("mask", [(), ("*",), ("settings", "status")])

@@ -60,7 +60,7 @@ async def test_each_takes_part_once_in_each_room(world: World) -> None:
 
 
 async def test_an_agent_of_another_project_is_as_good_as_none(world: World) -> None:
-    """Whoever adds it learns nothing: neither that it exists, nor whose it is."""
+    """The caller learns nothing: neither that it exists, nor whose it is."""
     alice, bob = await world.user(), await world.user()
     room = await alice.room(await alice.project())
     own, foreign = await alice.agent(await alice.project()), await bob.agent(await bob.project())

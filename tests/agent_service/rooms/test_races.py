@@ -1,4 +1,4 @@
-"""Calls on rooms that meet: the database decides, and nobody is told otherwise."""
+"""Calls on rooms that meet: the database decides, and each answer says so."""
 
 import asyncio
 from typing import Any
@@ -205,8 +205,8 @@ async def test_a_deletion_holds_tasks_in_the_order_of_their_ids(world: World, de
     age = "UPDATE tasks SET created_at = now() + interval '1 hour' WHERE id = $1"
     await world.execute(age, UUID(tasks[0].id))
     await world.execute("ANALYZE tasks")
-    hold = "SELECT FROM tasks WHERE id = $1 FOR UPDATE"
-    async with under_way(world.url, hold, UUID(tasks[0].id)) as blocked:
+    lock = "SELECT FROM tasks WHERE id = $1 FOR UPDATE"
+    async with under_way(world.url, lock, UUID(tasks[0].id)) as blocked:
         end = delete_agent(alice, agent) if deleted == "agent" else delete(alice, room)
         call = asyncio.ensure_future(end)
         await blocked.wait()

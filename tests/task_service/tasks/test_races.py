@@ -1,4 +1,4 @@
-"""Calls that meet: what the outcome may be, whoever comes first."""
+"""Calls that meet: what the outcome may be, whichever comes first."""
 
 import asyncio
 from collections import Counter
@@ -227,7 +227,7 @@ async def test_a_dependency_that_is_being_reopened_is_waited_for(world: World) -
 async def test_a_dependency_is_not_reopened_before_the_task_upon_it_is_there(
     world: World,
 ) -> None:
-    # Whoever reopens it waits for the creation; what is seen when it is open is the whole task.
+    # The call that reopens it waits for the creation; then the whole task is visible.
     alice = await world.user()
     project = await alice.project()
     for _ in range(10):
