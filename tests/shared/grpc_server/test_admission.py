@@ -39,6 +39,7 @@ from tests.http2 import (
 )
 from tests.locks import under_way
 from tests.refusals import outcome, outcomes, refused
+from tests.waiting import until
 from tests.world import TIMEOUT_SECONDS, Channels, Client, User, World, running
 
 CHECK = "/grpc.health.v1.Health/Check"
@@ -113,6 +114,17 @@ def test_what_is_released_is_free_again() -> None:
     assert not shares.take("a")
     shares.release("a")
     assert (shares.free, shares.held) == (2, {})
+
+
+async def test_less_is_granted_for_as_long_as_calls_come_too_fast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.grpc_server.admission.CROWDED_SECONDS", 0.01)
+    shares = Shares(160, crowded=10)
+    shares.crowd()
+    shares.crowd()  # one timer: the first is replaced
+    assert shares.free - shares.withheld == 10
+    await until(lambda: not shares.withheld)
 
 
 async def test_a_flood_of_one_caller_is_refused_and_leaves_places_for_others(world: World) -> None:
