@@ -1,7 +1,7 @@
 """Every statement on agents."""
 
 import orjson
-from sqlalchemy import ARRAY, String, Uuid, any_, bindparam, func, or_, select
+from sqlalchemy import ARRAY, String, Uuid, and_, any_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 
 from agent_service.queries import detach_tasks
@@ -42,9 +42,14 @@ AGENT_ASSIGNEE = Statement(
 )
 
 USER_ASSIGNEE = Statement(
-    "The same for a user, who belongs to no project.",
+    "The same for a user: only the owner can be assigned, and no other user is said to exist.",
     select(projects.c.owner_id, projects.c.id.label("project_id"), users.c.is_active)
-    .select_from(projects.outerjoin(users, users.c.id == bindparam("assignee_id")))
+    .select_from(
+        projects.outerjoin(
+            users,
+            and_(users.c.id == bindparam("assignee_id"), users.c.id == projects.c.owner_id),
+        )
+    )
     .where(projects.c.id == bindparam("id")),
 )
 

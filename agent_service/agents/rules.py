@@ -12,7 +12,14 @@ from shared.auth.access import require_reach
 from shared.auth.caller import Caller
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
-from shared.errors import Reason, Refusal, invalid_transition, not_found
+from shared.errors import (
+    Reason,
+    Refusal,
+    assignee_not_found,
+    invalid_transition,
+    not_found,
+    of_assignee,
+)
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import PROJECTS, Refusals, Values
@@ -100,7 +107,7 @@ class AgentRules:
             )
             if outcome.row is None:
                 found = outcome.found["found_status"]
-                raise invalid_transition(found, wanted, MOVES[found])
+                raise invalid_transition("AGENT_STATUS", found, wanted, MOVES[found])
             return outcome.row
 
         return await call.single(self._database, unit_of_work)
@@ -135,10 +142,9 @@ def _name_taken(values: Values) -> Refusal:
 
 
 def _require_assignable(row: Record, project_id: UUID, assignee_id: UUID, kind: str) -> None:
-    metadata = {"assignee_id": str(assignee_id), "assignee_type": kind}
     if row["is_active"] is None:
-        message = f"There is no {kind} {assignee_id}."
-        raise Refusal(Reason.ASSIGNEE_NOT_FOUND, message, metadata)
+        raise assignee_not_found(assignee_id, kind)
+    metadata = of_assignee(assignee_id, kind)
     if row["project_id"] != project_id:
         message = f"The agent {assignee_id} is of another project."
         raise Refusal(Reason.ASSIGNEE_OUTSIDE_PROJECT, message, metadata)

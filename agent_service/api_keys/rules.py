@@ -24,6 +24,7 @@ from shared.errors import (
     Unimplemented,
     Violation,
     caller_inactive,
+    enum_name,
     not_found,
 )
 from shared.resources.idempotency import IdempotentCall, M
@@ -156,8 +157,12 @@ def _not_usable(status: str) -> Refusal:
     return Refusal(
         Reason.INVALID_STATUS_TRANSITION,
         f"The API key is {found}; only one that is active can be rotated.",
-        metadata={"from": found, "to": "active", "allowed": ""},
-        preconditions=[Violation("status", "allowed: active", "INVALID_STATUS_TRANSITION")],
+        metadata={
+            "from": enum_name("API_KEY_STATUS", found),
+            "to": enum_name("API_KEY_STATUS", "active"),
+            "allowed": "",
+        },
+        preconditions=[Violation("status", "must be active", "INVALID_STATUS_TRANSITION")],
     )
 
 

@@ -23,6 +23,10 @@ SYSTEM_PROGRAMS = "/usr/sbin:/sbin:/usr/bin:/bin"
 # Nothing of the caller's environment: PGDATA, PGOPTIONS and the like would change what we start.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
+# What PostgreSQL's programs write into a line that says why they failed.
+CAUSES = ("error:", "ERROR:", "FATAL:", "PANIC:")
+CAUSES_NAMED = 3
+
 # A program that changes to another account (uid, gid) and then executes another program.
 SETUID_EXEC = """
 import os, sys
@@ -67,7 +71,7 @@ class Account:
     def run(self, folder: Path, *command: str | Path, stdin: str = "") -> str:
         """Run a program to its end, and return its output.
 
-        Raises EmbeddedPostgresError with the last line of its errors.
+        Raises EmbeddedPostgresError with what it says of the cause.
         """
         name = Path(command[0]).name
         try:
@@ -81,7 +85,7 @@ class Account:
         except OSError as error:
             raise EmbeddedPostgresError(f"{command[0]} cannot be run: {error.strerror}.") from None
         if done.returncode:
-            reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+            reason = _cause(done.stderr) or f"exit code {done.returncode}"
             raise EmbeddedPostgresError(f"{name} failed: {reason}")
         return done.stdout
 
@@ -102,6 +106,13 @@ class Account:
     def owner(self) -> tuple[int, int] | None:
         """The uid and gid, if it is not the caller's."""
         return self._owner
+
+
+def _cause(errors: str) -> str:
+    """Why a program failed: its lines with an error, which others may follow, else the last one."""
+    lines = list(filter(None, map(str.strip, errors.splitlines())))
+    causes = [line for line in lines if any(mark in line for mark in CAUSES)]
+    return " ".join(causes[:CAUSES_NAMED] or lines[-1:])
 
 
 def account_for(cluster: Path) -> Account:

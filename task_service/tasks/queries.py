@@ -31,14 +31,13 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shared.auth.access import RIGHTS, visible
 from shared.database.statement import Statement
-from shared.errors import Reason
+from shared.errors import IDS_NAMED, Reason
 from shared.resources.listing import Lister
 from shared.resources.pagination import DEFAULT_PAGE_SIZE
 from shared.resources.project_scoped import ProjectScopedTable, new_values
 from shared.schema import agents, projects, task_dependencies, tasks, users
 from task_service.tasks.lifecycle import ENDED
 
-DEPENDENTS_NAMED = 100
 FOREVER = 9 * 10**18
 
 TASKS = ProjectScopedTable(tasks, Reason.TASK_NOT_FOUND, tasks.c.assigned_agent_id)
@@ -146,8 +145,11 @@ ADD_EDGES = Statement(
 
 _upon = and_(_edges.project_id == _project_id, _edges.depends_on_id == _id)
 DEPENDENTS = Statement(
-    "The first of the tasks that depend directly on a task.",
-    select(_edges.task_id).where(_upon).order_by(_edges.task_id).limit(DEPENDENTS_NAMED),
+    "The first of the tasks that depend directly on a task, each with how many there are.",
+    select(_edges.task_id, func.count().over().label("total"))
+    .where(_upon)
+    .order_by(_edges.task_id)
+    .limit(IDS_NAMED),
 )
 
 UNLIST = Statement(

@@ -6,7 +6,7 @@ from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
 from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager
-from shared.resources.validation import parse, read_changes, read_id, read_revision, validate
+from shared.resources.validation import parse, read_changes, read_id, read_revision
 from tandem.task.v1 import task_service_pb2 as pb
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceServicer
 from task_service.tasks import messages
@@ -42,7 +42,7 @@ class TaskServicer(TaskServiceServicer):
             idempotent_call(request, messages.task, pb.Task),
             request.task.id,
             request.task.revision,
-            parse(read_changes, request, "task", messages.COLUMNS),
+            parse(read_changes, request, "task", messages.COLUMNS, messages.FIXED),
         )
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> Empty:
@@ -57,6 +57,7 @@ class TaskServicer(TaskServiceServicer):
         return await self._rules.assign(
             idempotent_call(request, messages.task, pb.Task),
             request.task_id,
+            request.revision,
             parse(messages.assignee, request),
         )
 
@@ -64,7 +65,7 @@ class TaskServicer(TaskServiceServicer):
         return await self._rules.unassign(
             idempotent_call(request, messages.task, pb.Task),
             request.task_id,
-            parse(validate, request),
+            parse(read_revision, request),
         )
 
     async def UpdateTaskStatus(
@@ -73,6 +74,7 @@ class TaskServicer(TaskServiceServicer):
         return await self._rules.move(
             idempotent_call(request, messages.task, pb.Task),
             request.task_id,
+            request.revision,
             parse(messages.new_status, request),
         )
 

@@ -180,8 +180,9 @@ class AgentServiceServicer:
 
     def ValidateAssignee(self, request, context):
         """Checks that a task of a project can be assigned to an agent or user. An agent must exist,
-        belong to the project and be active; a user must exist and be active. The task service calls
-        this with the token of its own caller.
+        belong to the project and be active; a user must own the project and be active. Any other user
+        is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task service calls this with the
+        token of its own caller.
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, ASSIGNEE_NOT_FOUND,
         ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT.

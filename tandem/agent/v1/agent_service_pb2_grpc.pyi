@@ -114,8 +114,9 @@ class AgentServiceStub:
     """
     ValidateAssignee: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ValidateAssigneeRequest, _agent_service_pb2.ValidateAssigneeResponse]
     """Checks that a task of a project can be assigned to an agent or user. An agent must exist,
-    belong to the project and be active; a user must exist and be active. The task service calls
-    this with the token of its own caller.
+    belong to the project and be active; a user must own the project and be active. Any other user
+    is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task service calls this with the
+    token of its own caller.
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, ASSIGNEE_NOT_FOUND,
     ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT.
@@ -187,8 +188,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """
     ValidateAssignee: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ValidateAssigneeRequest, _agent_service_pb2.ValidateAssigneeResponse]  # type: ignore[assignment]
     """Checks that a task of a project can be assigned to an agent or user. An agent must exist,
-    belong to the project and be active; a user must exist and be active. The task service calls
-    this with the token of its own caller.
+    belong to the project and be active; a user must own the project and be active. Any other user
+    is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task service calls this with the
+    token of its own caller.
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, ASSIGNEE_NOT_FOUND,
     ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT.
@@ -302,8 +304,9 @@ class AgentServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ValidateAssigneeResponse, _abc.Awaitable[_agent_service_pb2.ValidateAssigneeResponse]]:
         """Checks that a task of a project can be assigned to an agent or user. An agent must exist,
-        belong to the project and be active; a user must exist and be active. The task service calls
-        this with the token of its own caller.
+        belong to the project and be active; a user must own the project and be active. Any other user
+        is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task service calls this with the
+        token of its own caller.
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, ASSIGNEE_NOT_FOUND,
         ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT.

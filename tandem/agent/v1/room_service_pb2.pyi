@@ -278,8 +278,8 @@ class UpdateRoomRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to update: `name`, `description` or both. A field that is named here but not set in
-        `room` is cleared. If the mask is empty, the fields that are set are updated; `*` stands for
-        all of them.
+        `room` is cleared. If the mask is empty, the fields that are set are updated, and
+        `project_id` must be as it is if it is set; `*` stands for all of them.
         """
 
     def __init__(

@@ -63,7 +63,7 @@ class Holder:
         return rotated
 
     async def exchange(self, secret: str) -> ExchangeApiKeyResponse:
-        """A token for a key, which nobody in particular asks for."""
+        """A token for a key; the call has no token."""
         request = ExchangeApiKeyRequest(api_key=secret)
         answer: ExchangeApiKeyResponse = await self.world.nobody().auth.ExchangeApiKey(request)
         return answer

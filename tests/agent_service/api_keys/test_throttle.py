@@ -1,4 +1,4 @@
-"""Failed exchanges are counted and answered more slowly, and nobody is locked out by it."""
+"""Failed exchanges are counted and answered more slowly, and no agent is locked out by it."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Lists are fetched in portions, and no further than a page can hold."""
+"""Lists are fetched in batches, and no further than the size of a page."""
 
 from sqlalchemy import select
 
@@ -12,7 +12,7 @@ BY_SLUG = Order("slug", descending=False)
 
 
 async def fetched(world: World, weight: int, size: int) -> tuple[int, bool]:
-    """How many rows a list of 25 fetches in portions of 10, and whether it says that it was cut."""
+    """How many rows a list of 25 fetches in batches of 10, and whether it is truncated."""
     alice = await world.user()
     for number in range(25):
         await alice.project(slug=f"p{number:02}")
