@@ -13,6 +13,7 @@ from shared.settings import Settings
 
 MODULES = ("agent_service", "task_service")
 WAIT_SECONDS = 15.0
+SETTLE_SECONDS = 1.0
 POLL_SECONDS = 0.1
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
 
@@ -37,14 +38,11 @@ def require_free(settings: Settings) -> None:
     for variable, address in variables.items():
         if int(address.rpartition(":")[2]) == 0:
             raise LocalError(f"{variable} is {address}: `tandem up` needs a port other than 0.")
-    deadline = time.monotonic() + WAIT_SECONDS
     for variable, address in variables.items():
-        while problem := _problem(address):
-            if time.monotonic() > deadline or not _leftovers(settings.data_dir.resolve()):
-                raise LocalError(
-                    f"Cannot listen on {address}: {problem}. Set {variable} to another host:port."
-                )
-            time.sleep(POLL_SECONDS)
+        if problem := _lasting_problem(address, settings.data_dir.resolve()):
+            raise LocalError(
+                f"Cannot listen on {address}: {problem}. Set {variable} to another host:port."
+            )
     with _listen(settings.agent_address):
         if _problem(settings.task_address):
             raise LocalError(
@@ -58,6 +56,23 @@ def _listen(address: str) -> socket.socket:
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, int(port)), family=family)
+
+
+def _lasting_problem(address: str, data_dir: Path) -> str | None:
+    """What is wrong with the address after the services that are about to end have ended.
+
+    One that is no longer seen may still have its port, or have ended after the look at the port: a
+    port is only occupied if it stays so.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    since = time.monotonic()
+    while problem := _problem(address):
+        if _leftovers(data_dir):
+            since = time.monotonic()
+        if time.monotonic() > min(deadline, since + SETTLE_SECONDS):
+            return problem
+        time.sleep(POLL_SECONDS)
+    return None
 
 
 def _problem(address: str) -> str | None:
