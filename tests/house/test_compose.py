@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import grpc
 import pytest
@@ -139,9 +138,10 @@ def waits_for(service: str) -> dict[str, str]:
     return {other: state["condition"] for other, state in waiting}
 
 
-def roles_of(environment: dict[str, str]) -> dict[str, str | None]:
+def roles_of(environment: dict[str, str]) -> dict[str, str]:
     """The role in each URL."""
-    return {name: urlsplit(v).username for name, v in environment.items() if name.endswith("URL")}
+    urls = {name: url for name, url in environment.items() if name.endswith("_URL")}
+    return {name: url.split("//")[1].split(":")[0] for name, url in urls.items()}
 
 
 async def serve(status: str) -> tuple[grpc.aio.Server, int]:
