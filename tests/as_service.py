@@ -7,7 +7,7 @@ import asyncpg
 from shared.database import roles
 
 NAME = "tandem_test_service"
-PASSWORD = "of tests only"
+PASSWORD = "of tests only"  # pragma: allowlist secret
 
 
 def url_for(url: str) -> str:
