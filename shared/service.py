@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
@@ -126,6 +127,7 @@ async def _run(name: str, settings: Settings, build: Build, address: str) -> NoR
     async with connected(settings, name) as database:
         server = build(database, settings)
         await server.start(address)
+        warn_if_exposed(address)
         readiness = asyncio.create_task(_follow(database, server))
         await _until_the_end_is_announced(server, settings.shutdown_delay)
         await server.drain()
@@ -133,6 +135,16 @@ async def _run(name: str, settings: Settings, build: Build, address: str) -> NoR
     # The kernel closes the connections. gRPC's own way would fail calls that are on their way.
     atexit._run_exitfuncs()  # the log's last lines
     os._exit(0)
+
+
+def warn_if_exposed(address: str) -> None:
+    """Log a warning if other machines reach `address` ("host:port"), since nothing is encrypted."""
+    host = address.rpartition(":")[0].strip("[]")
+    with contextlib.suppress(ValueError):
+        if ip_address(host).is_loopback:
+            return
+    if host != "localhost":
+        log.warning("tokens and data cross the network unencrypted", address=address)
 
 
 async def _follow(database: Database, server: Server) -> None:

@@ -66,13 +66,23 @@ class AgentRules:
     async def update(
         self, call: IdempotentCall[M], agent_id: str, revision: int, changes: Parsed[Values]
     ) -> M:
-        """Change some fields of an agent."""
+        """Change some fields of an agent. One that is deactivated works on no task any more."""
 
         async def unit_of_work(connection: Connection) -> Record:
             return await AGENTS.update(
                 connection, call.caller, agent_id, revision, changes, REFUSALS
             )
 
+        async def and_stop_tasks(connection: Connection) -> Record:
+            before = await AGENTS.lock(connection, call.caller, UUID(agent_id))
+            row = await unit_of_work(connection)
+            if before["is_active"]:
+                of_project, row_id = row["project_id"], row["id"]
+                await queries.STOP_TASKS.run(connection, of_project=of_project, row_id=row_id)
+            return row
+
+        if changes.refusal is None and changes.value.get("is_active") is False:
+            return await call.transaction(self._database, and_stop_tasks)
         return await call.single(self._database, unit_of_work)
 
     async def delete(self, call: IdempotentCall[M], agent_id: str, revision: Parsed[int]) -> M:

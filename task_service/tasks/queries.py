@@ -182,7 +182,14 @@ def _urgency(without: int) -> ColumnElement[int]:
 
 
 _overdue: ColumnElement[Any] = and_(tasks.c.due_date < func.now(), tasks.c.status.not_in(ENDED))
-_title_part = func.lower(bindparam("title_contains", type_=Text))
+
+
+def _folded(text: ColumnElement[str]) -> ColumnElement[str]:
+    # Both steps: some letters have two lower-case forms ("ς"), others two upper-case ones.
+    return func.replace(func.upper(func.lower(text)), "ß", "SS")
+
+
+_title_part = _folded(bindparam("title_contains", type_=Text))
 
 LIST = Lister(
     select(*tasks.c).select_from(TASKS.with_project),
@@ -199,7 +206,7 @@ LIST = Lister(
         "due_after": tasks.c.due_date >= bindparam("due_after", type_=tasks.c.due_date.type),
         "due_before": tasks.c.due_date < bindparam("due_before", type_=tasks.c.due_date.type),
         "overdue": func.coalesce(_overdue, text("false")) == bindparam("overdue", type_=Boolean),
-        "title_contains": func.strpos(func.lower(tasks.c.title), _title_part) > 0,
+        "title_contains": func.strpos(_folded(tasks.c.title), _title_part) > 0,
     },
     # Those without a due date or a priority come last in both directions.
     orders={

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from shared.schema import REVISION
+from shared.service import warn_if_exposed
 from tests.local.embedded_postgres.folders import ask
 from tests.processes import port, service
 
@@ -77,3 +79,22 @@ def test_it_ends_as_it_is_told(module: str, database_url: str) -> None:
         process.send_signal(number)
         assert orjson.loads(process.communicate(timeout=SECONDS)[1])["event"] == "stopped"
         assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "warned"),
+    [
+        ("127.0.0.1:50051", False),
+        ("127.8.0.1:50051", False),
+        ("[::1]:50051", False),
+        ("localhost:50051", False),
+        ("0.0.0.0:50051", True),
+        ("[::]:50051", True),
+        ("192.0.2.1:50051", True),
+        ("example.org:50051", True),
+    ],
+)
+def test_an_address_that_other_machines_reach_is_warned_of(address: str, warned: bool) -> None:
+    with capture_logs() as said:
+        warn_if_exposed(address)
+    assert [line["address"] for line in said] == [address] * warned

@@ -143,7 +143,7 @@ class AgentServiceServicer:
 
     def DeleteAgent(self, request, context):
         """Deletes an agent with its API keys, removes it from rooms and unassigns its tasks, in one
-        transaction. The project need not be active.
+        transaction. Tasks that are in_progress become pending. The project need not be active.
 
         Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
         """

@@ -89,7 +89,7 @@ class AgentServiceStub:
     """
     DeleteAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _empty_pb2.Empty]
     """Deletes an agent with its API keys, removes it from rooms and unassigns its tasks, in one
-    transaction. The project need not be active.
+    transaction. Tasks that are in_progress become pending. The project need not be active.
 
     Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
     """
@@ -163,7 +163,7 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """
     DeleteAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes an agent with its API keys, removes it from rooms and unassigns its tasks, in one
-    transaction. The project need not be active.
+    transaction. Tasks that are in_progress become pending. The project need not be active.
 
     Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
     """
@@ -264,7 +264,7 @@ class AgentServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Deletes an agent with its API keys, removes it from rooms and unassigns its tasks, in one
-        transaction. The project need not be active.
+        transaction. Tasks that are in_progress become pending. The project need not be active.
 
         Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
         """

@@ -340,7 +340,7 @@ class ListTasksRequest(_message.Message):
     cancelled; if false, only the others.
     """
     title_contains: _builtins.str
-    """Only tasks whose title contains this text. Case-insensitive."""
+    """Only tasks whose title contains this text, whatever the case of the letters ("ß" is "SS")."""
     page_size: _builtins.int
     """The maximum number of rows on a page. Default: 50. Values above 1,000 are treated as 1,000;
     negative values are INVALID_FIELD. A page ends at 3 MiB, so it may have fewer rows although
@@ -351,7 +351,8 @@ class ListTasksRequest(_message.Message):
     order_by: _builtins.str
     """The order: `created_at`, `updated_at`, `due_date` or `priority` (critical first), optionally
     followed by ` desc`. Tasks without a due date or priority come last in both directions.
-    Default: `created_at desc`.
+    Default: `created_at desc`. A row whose value changes between two pages moves, and so may be
+    missed or come twice: page by `created_at` to see every row.
     """
     include_total: _builtins.bool
     """Whether to return `total_size`, which costs an additional query."""

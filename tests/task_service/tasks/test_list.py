@@ -33,6 +33,10 @@ from tests.task_service.tasks.test_create import room
 from tests.world import Client, World
 
 NOW = datetime.now(UTC).replace(microsecond=123456)
+TITLES = (
+    *("Write tests", "rewrite", "100% done", "snake_case", "back\\slash"),
+    *("Äpfel", "Große Straße", "ΟΔΟΣ"),
+)
 PAST, FUTURE = NOW - timedelta(days=1), NOW + timedelta(days=1)
 
 
@@ -195,6 +199,11 @@ async def test_overdue_is_what_is_late_and_not_ended(world: World) -> None:
         ("_", {"snake_case"}),
         ("\\", {"back\\slash"}),
         ("äpfel", {"Äpfel"}),
+        ("strasse", {"Große Straße"}),
+        ("GROẞE", {"Große Straße"}),
+        ("οδοσ", {"ΟΔΟΣ"}),
+        ("οδος", {"ΟΔΟΣ"}),
+        ("ΟΔΟΣ", {"ΟΔΟΣ"}),
         ("nowhere", set()),
     ],
 )
@@ -203,7 +212,7 @@ async def test_a_part_of_the_title_is_taken_literally_but_for_case(
 ) -> None:
     alice = await world.user()
     project = await alice.project()
-    for title in ("Write tests", "rewrite", "100% done", "snake_case", "back\\slash", "Äpfel"):
+    for title in TITLES:
         await alice.task(project, title=title)
     assert set(await titles(alice, title_contains=part)) == expected
 
