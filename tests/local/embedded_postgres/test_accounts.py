@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from local.embedded_postgres import start, takeover
+from local.embedded_postgres import account, start, takeover
 from local.embedded_postgres.account import NOBODY, OWN, Account, account_for, own_account
 from local.embedded_postgres.binaries import Binaries, copy_for_everyone, find_binaries
 from local.embedded_postgres.cluster import create_cluster
@@ -61,6 +61,17 @@ def test_whatever_else_runs_as_nobody_cannot_reach_it(data_dir: Path) -> None:
         with pytest.raises(EmbeddedPostgresError, match=r"(?i)not permitted|permission denied"):
             nobody().run(Path("/"), *attempt)
     assert server.alive()
+
+
+@as_root
+def test_an_account_that_cannot_be_added_is_a_sentence(
+    empty_data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "OWN", "tandem-of-a-test")
+    monkeypatch.setattr(account, "SYSTEM_PROGRAMS", "/nowhere")
+    with pytest.raises(EmbeddedPostgresError, match="tandem-of-a-test could not be added"):
+        start(empty_data_dir)
+    assert not (empty_data_dir / "postgres").exists()
 
 
 @as_root
