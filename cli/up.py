@@ -19,6 +19,7 @@ from local.signals import Signals
 from local.supervisor import keep_running
 from shared.auth.signing import sign_user_token
 from shared.host import data_lock
+from shared.host.private_files import located
 from shared.settings import Settings, load_settings
 
 DEVELOPER = "developer"
@@ -26,6 +27,7 @@ TOKEN_HOURS = 12
 COMMAND_SECONDS = 10.0
 POLL_SECONDS = 0.05
 SAY_EVERY_SECONDS = 5.0
+NOT_FOR_SERVICES = {"TANDEM_DATABASE_OWNER_URL", "TANDEM_DATABASE_ADMIN_URL"}
 
 
 class StoppedError(Exception):
@@ -71,9 +73,10 @@ class Up:
         show(self._calls(url()))
 
     def _start_database(self) -> tuple[Callable[[], str], str]:
-        """The database's URL, which a restart may change, and the place of its data."""
+        """The URL of the database's owner, which a restart may change; the place of its data."""
         if configured := self._settings.database_url:
-            return configured.get_secret_value, "in the database of TANDEM_DATABASE_URL"
+            owner = self._settings.database_owner_url or configured
+            return owner.get_secret_value, "in the database of TANDEM_DATABASE_URL"
         self._go_on("Starting PostgreSQL")
         postgres = Postgres(self._settings.data_dir)
         self._processes.append(postgres)
@@ -136,9 +139,11 @@ class Up:
 def _environment(settings: Settings) -> Mapping[str, str]:
     """A service's environment: the caller's, and what this run has determined.
 
-    A service finds the embedded PostgreSQL in the data folder, even after that got another port.
+    A service finds the embedded PostgreSQL in the data folder, even after that got another port. It
+    does not get the URLs of those who may change the schema.
     """
-    chosen = {"TANDEM_DATA_DIR": str(settings.data_dir.resolve())}
+    inherited = {name: v for name, v in os.environ.items() if name.upper() not in NOT_FOR_SERVICES}
+    chosen = {"TANDEM_DATA_DIR": str(located(settings.data_dir))}
     if not settings.users_come_from_elsewhere:
         chosen["TANDEM_JWT_SECRET"] = development_secret(settings)
-    return {**os.environ, **chosen}
+    return {**inherited, **chosen}

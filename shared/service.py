@@ -23,6 +23,7 @@ from shared.database.transaction import Database
 from shared.errors import Refusal
 from shared.grpc_server.server import Server, StartError, requests_to_stop
 from shared.host.embedded_postgres import EmbeddedPostgresError, running_url
+from shared.host.private_files import UnsafeFileError
 from shared.host.supervision import supervised, watch_supervisor
 from shared.resources.idempotency import sweep_forever
 from shared.schema import REVISION
@@ -84,7 +85,7 @@ def _embedded_url(data_dir: Path) -> str | None:
         return running_url(data_dir)
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}."
-    except EmbeddedPostgresError as error:
+    except (EmbeddedPostgresError, UnsafeFileError) as error:
         reason = str(error)
     raise SettingsError(
         "TANDEM_DATABASE_URL is not set, and the embedded PostgreSQL cannot be used instead. "

@@ -129,6 +129,8 @@ class Settings:
     """
 
     database_url: Annotated[SecretStr | None, _database_url] = None
+    database_owner_url: Annotated[SecretStr | None, _database_url] = None
+    database_admin_url: Annotated[SecretStr | None, _database_url] = None
     data_dir: Annotated[Path, Path] = Path(".data")
     agent_address: Annotated[str, _host_and_port] = "127.0.0.1:50051"
     task_address: Annotated[str, _host_and_port] = "127.0.0.1:50052"

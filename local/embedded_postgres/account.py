@@ -1,7 +1,9 @@
 """The account that PostgreSQL runs as: not root, which PostgreSQL refuses."""
 
+import logging
 import os
 import pwd
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,14 @@ from typing import Any
 
 from shared.host.embedded_postgres import EmbeddedPostgresError
 
-UNPRIVILEGED = "nobody"
+OWN = "tandem-postgres"
+"""The account that root makes: whatever else runs as another account cannot reach the data."""
+
+NOBODY = "nobody"
+"""The account of clusters that earlier versions made for root, and of much else on a machine."""
+
+USERADD = ("--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent")
+SYSTEM_PROGRAMS = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 # Nothing of the caller's environment: PGDATA, PGOPTIONS and the like would change what we start.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
@@ -30,6 +39,9 @@ try:
 except OSError as error:
     sys.exit(f"{program[0]} cannot be run: {error.strerror}.")
 """
+
+
+log = logging.getLogger("tandem.embedded_postgres")
 
 
 class Account:
@@ -88,7 +100,12 @@ class Account:
     def own(self, path: Path) -> None:
         """Give the account `path`, which the caller has just created."""
         if self._owner:
-            os.chown(path, *self._owner)
+            os.chown(path, *self._owner, follow_symlinks=False)
+
+    @property
+    def owner(self) -> tuple[int, int] | None:
+        """The uid and gid, if it is not the caller's."""
+        return self._owner
 
 
 def _cause(errors: str) -> str:
@@ -99,16 +116,60 @@ def _cause(errors: str) -> str:
 
 
 def account_for(cluster: Path) -> Account:
-    """The caller's account; for root, that of the cluster's owner, or an unprivileged one."""
+    """The caller's account; for root, that of the cluster's owner, or one of its own."""
     if os.geteuid() != 0:
+        _require_no_link(cluster)
         return Account()
-    if not cluster.exists():
-        account = pwd.getpwnam(UNPRIVILEGED)
-        return Account((account.pw_uid, account.pw_gid))
-    owner = cluster.stat()
+    try:
+        owner = cluster.lstat()
+    except FileNotFoundError:
+        return own_account()
+    _require_no_link(cluster)
     if owner.st_uid == 0:
         raise EmbeddedPostgresError(
             f"{cluster} belongs to root, and PostgreSQL refuses to run as root: "
-            f"give it back to the account that made it (chown -R {UNPRIVILEGED} {cluster})."
+            f"give it back to the account that made it (chown -R {OWN}: {cluster})."
         )
     return Account((owner.st_uid, owner.st_gid))
+
+
+def own_account() -> Account:
+    """The account OWN, which root adds to the system if it is missing.
+
+    Raises EmbeddedPostgresError if that is not possible.
+    """
+    found = _lookup(OWN) or _add()
+    if found.pw_uid == 0:
+        raise EmbeddedPostgresError(f"The account {OWN} is root, which PostgreSQL refuses.")
+    return Account((found.pw_uid, found.pw_gid))
+
+
+def _lookup(name: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return None
+
+
+def _add() -> pwd.struct_passwd:
+    reason = "no program useradd"
+    if useradd := shutil.which("useradd", path=SYSTEM_PROGRAMS):
+        log.info("Adding the account %s, as which PostgreSQL runs", OWN)
+        done = subprocess.run(  # noqa: S603
+            [useradd, *USERADD, "--shell", "/bin/false", OWN],
+            env=ENVIRONMENT | {"PATH": SYSTEM_PROGRAMS},
+            capture_output=True,
+            text=True,
+        )
+        reason = done.stderr.strip() or f"exit code {done.returncode}"
+    if found := _lookup(OWN):  # another process may have been quicker
+        return found
+    raise EmbeddedPostgresError(
+        f"PostgreSQL needs an account of its own, and {OWN} could not be added ({reason}): add it, "
+        "run as another account than root, or set TANDEM_DATABASE_URL."
+    )
+
+
+def _require_no_link(cluster: Path) -> None:
+    if cluster.is_symlink():
+        raise EmbeddedPostgresError(f"{cluster} is a symbolic link: put the folder itself there.")

@@ -16,7 +16,7 @@ from cli.console import CommandError
 from cli.health import require_serving, serves
 from local.embedded_postgres.processes import ends_within, processes_in
 from shared.grpc_server.health import LIVENESS
-from shared.host.embedded_postgres import running_url
+from shared.host.embedded_postgres import OWNER, running_url
 from tests.e2e.supervised import SECONDS, TANDEM, Run, Surroundings
 from tests.local.embedded_postgres.folders import ask
 
@@ -137,6 +137,16 @@ def test_a_stop_while_it_starts_leaves_nothing(empty: Surroundings) -> None:
             time.sleep(0.01)
         run.stop()
         assert run.banner == ""
+
+
+def test_the_services_are_connected_as_a_role_with_rows_only(running: Run) -> None:
+    owner = running_url(running.surroundings.data_dir, OWNER)
+    assert owner
+    connected = """
+        SELECT string_agg(DISTINCT usename || ' ' || application_name, ', ')
+        FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+    """
+    assert ask(owner, connected) == "tandem_service agents, tandem_service tasks"
 
 
 def test_a_command_uses_the_database_that_runs(running: Run) -> None:
