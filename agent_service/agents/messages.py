@@ -59,9 +59,9 @@ def batch(rows: Iterable[Record]) -> pb.BatchGetAgentsResponse:
     return pb.BatchGetAgentsResponse(agents=agents)
 
 
-def listing(found: Listing, pager: Pager) -> pb.ListAgentsResponse:
+async def listing(found: Listing, pager: Pager) -> pb.ListAgentsResponse:
     """A page of rows."""
-    agents, token = pager.fit(found, agent)
+    agents, token = await pager.fit(found, agent)
     return pb.ListAgentsResponse(agents=agents, next_page_token=token, total_size=found.total)
 
 

@@ -39,9 +39,9 @@ def project(row: Record) -> pb.Project:
     )
 
 
-def listing(found: Listing, pager: Pager) -> pb.ListProjectsResponse:
+async def listing(found: Listing, pager: Pager) -> pb.ListProjectsResponse:
     """A page of rows."""
-    projects, token = pager.fit(found, project)
+    projects, token = await pager.fit(found, project)
     return pb.ListProjectsResponse(projects=projects, next_page_token=token, total_size=found.total)
 
 

@@ -68,9 +68,9 @@ def task(row: Record) -> pb.Task:
     )
 
 
-def listing(found: Listing, pager: Pager) -> pb.ListTasksResponse:
+async def listing(found: Listing, pager: Pager) -> pb.ListTasksResponse:
     """A page of rows."""
-    tasks, token = pager.fit(found, task)
+    tasks, token = await pager.fit(found, task)
     return pb.ListTasksResponse(tasks=tasks, next_page_token=token, total_size=found.total)
 
 
