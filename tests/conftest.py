@@ -9,19 +9,21 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import asyncpg
+import hypothesis
 import pytest
+import structlog
 
 from local.embedded_postgres import start
 from migrations.run import upgrade
 from shared.database.transaction import Database
 from shared.settings import SecretStr, Settings
 from tests.cleanup import Cleanup
+from tests.databases import execute, fresh, sibling
 from tests.scheduling import Scheduling
 from tests.world import SECRET, World
 
@@ -49,6 +51,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
 
 
+def pytest_sessionstart() -> None:
+    """Let no test depend on the speed of the machine, nor take what it can do without."""
+    hypothesis.settings.register_profile(
+        "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("any machine")
+    # structlog's own choice, tracebacks with every variable, takes seconds to draw one.
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["level", "event"]),
+        ]
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Start PostgreSQL once, or take the one that is named: the processes in parallel inherit it.
 
@@ -64,7 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[URL_VARIABLE] = start(_cleanup.folder / "postgres").url
         asyncio.run(_hasten(os.environ[URL_VARIABLE]))
     asyncio.run(_make_template(os.environ[URL_VARIABLE]))
-    upgrade(_sibling(os.environ[URL_VARIABLE], TEMPLATE))
+    upgrade(sibling(os.environ[URL_VARIABLE], TEMPLATE))
 
 
 def _keep_bytecode(folder: Path) -> None:
@@ -89,14 +107,14 @@ def postgres_url() -> str:
 @pytest.fixture
 def database_url(postgres_url: str) -> Iterator[str]:
     """A fresh database at the newest revision."""
-    with _fresh(postgres_url, TEMPLATE) as url:
+    with fresh(postgres_url, TEMPLATE) as url:
         yield url
 
 
 @pytest.fixture
 def empty_database_url(postgres_url: str) -> Iterator[str]:
     """A fresh database with nothing in it."""
-    with _fresh(postgres_url, "template1") as url:
+    with fresh(postgres_url) as url:
         yield url
 
 
@@ -135,18 +153,8 @@ async def shared_world(shared_database_url: str) -> AsyncIterator[World]:
 @pytest.fixture(scope="session")
 def shared_database_url(postgres_url: str) -> Iterator[str]:
     """The database of `world`."""
-    with _fresh(postgres_url, TEMPLATE) as url:
+    with fresh(postgres_url, TEMPLATE) as url:
         yield url
-
-
-@contextmanager
-def _fresh(postgres_url: str, template: str) -> Iterator[str]:
-    name = f"test_{uuid4().hex}"
-    # To copy files is half the work of logging every page.
-    create = f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY"
-    asyncio.run(_execute(postgres_url, create))
-    yield _sibling(postgres_url, name)
-    asyncio.run(_execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def _settings(database_url: str) -> Settings:
@@ -155,22 +163,10 @@ def _settings(database_url: str) -> Settings:
 
 async def _hasten(url: str) -> None:
     # Tests kill services and postmasters, never the machine: the disk need not be waited for.
-    await _execute(url, "ALTER SYSTEM SET fsync = off")
-    await _execute(url, "SELECT pg_reload_conf()")
+    await execute(url, "ALTER SYSTEM SET fsync = off")
+    await execute(url, "SELECT pg_reload_conf()")
 
 
 async def _make_template(url: str) -> None:
     with suppress(asyncpg.DuplicateDatabaseError):
-        await _execute(url, f"CREATE DATABASE {TEMPLATE}")
-
-
-async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def _sibling(url: str, name: str) -> str:
-    return f"{url.rsplit('/', 1)[0]}/{name}"
+        await execute(url, f"CREATE DATABASE {TEMPLATE}")

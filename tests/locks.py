@@ -7,6 +7,11 @@ from typing import Any
 
 import asyncpg
 
+# How many sessions of this database wait for a lock, and not those of a test beside this one.
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+)
 # Ends the connections of this database that wait for a lock, and says how many they were.
 CUT_OFF = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
@@ -34,13 +39,9 @@ async def under_way(url: str, statement: str, *arguments: Any) -> AsyncIterator[
 
 
 async def _watch(url: str, blocked: asyncio.Event) -> None:
-    waiting = (
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
     connection = await asyncpg.connect(url)
     try:
-        while not await connection.fetchval(waiting):  # noqa: ASYNC110
+        while not await connection.fetchval(WAITING):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         blocked.set()
     finally:

@@ -1,13 +1,12 @@
 """What a service in this process logs."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-SECONDS = 10
+from tests.waiting import until
 
 
 @asynccontextmanager
@@ -18,7 +17,5 @@ async def logged(count: int) -> AsyncIterator[list[EventDict]]:
     """
     with capture_logs() as lines:
         yield lines
-        async with asyncio.timeout(SECONDS):
-            while len(lines) < count:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        await until(lambda: len(lines) >= count)
     assert len(lines) == count

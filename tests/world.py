@@ -32,9 +32,10 @@ from tandem.agent.v1.room_service_pb2_grpc import RoomServiceStub
 from tandem.task.v1.task_service_pb2 import CreateTaskRequest, Task
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
 from task_service.__main__ import build as build_tasks
+from tests.waiting import SECONDS
 
 SECRET = SecretStr("a secret of the tests, long enough for HS256")
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = SECONDS
 # What the API keys of agents are for.
 CAPABILITIES = ["search"]
 DELETE_ALL = "; ".join(f"DELETE FROM {table}" for table in reversed(metadata.sorted_tables))  # noqa: S608

@@ -225,18 +225,18 @@ def _violations(request: Message) -> Iterable[Violation]:
 @cache
 def _lists(kind: Any) -> tuple[tuple[str, Callable[[Any], Any], int], ...]:
     """The lists in messages of a kind that have a limit: path, getter, limit."""
-    found = ((path, _maximum_items(field)) for path, field in _fields(kind) if field.is_repeated)
+    found = ((path, _maximum_items(field)) for path, field in fields_of(kind) if field.is_repeated)
     return tuple((path, attrgetter(path), limit) for path, limit in found if limit)
 
 
-def _fields(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def fields_of(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Each field of a kind of message and of the messages in it, by its path."""
     for field in kind.fields:
         path = prefix + field.name
         yield path, field
         nested = field.message_type
         if nested and not field.is_repeated and nested is not Struct.DESCRIPTOR:
-            yield from _fields(nested, f"{path}.")
+            yield from fields_of(nested, f"{path}.")
 
 
 def _maximum_items(field: Any) -> int:

@@ -18,7 +18,7 @@ from local.embedded_postgres.processes import find_postmaster, has_ended, proces
 
 TANDEM = Path(sys.executable).with_name("tandem")
 LAST_LINE = "Ctrl-C stops everything."
-SECONDS = 60
+SECONDS = 300
 PORTS = iter(range(first := 10_000 + os.getpid() % 50 * 100, first + 100))
 
 

@@ -25,7 +25,7 @@ from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
 from tests.e2e.supervised import TANDEM, Run, Surroundings
 from tests.local.embedded_postgres.folders import ask
 
-SECONDS = 20
+SECONDS = 60
 KEYS = "SELECT count(*) FROM agent_api_keys WHERE agent_id = $1"
 
 

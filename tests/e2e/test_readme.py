@@ -49,7 +49,7 @@ def _run(script: str, surroundings: Surroundings) -> Any:
         env=surroundings.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     # A refusal is printed as an error.

@@ -12,7 +12,7 @@ import pytest
 from cli.health import serves
 from local.embedded_postgres.processes import ends_within, processes_in
 from shared.host.embedded_postgres import running_url
-from tests.e2e.supervised import TANDEM, Run, Surroundings
+from tests.e2e.supervised import SECONDS, TANDEM, Run, Surroundings
 from tests.local.embedded_postgres.folders import ask
 
 COUNT = "SELECT count(*) FROM projects"
@@ -39,7 +39,7 @@ def test_whoever_is_killed_is_back_with_every_row(tandem: Surroundings, name: st
         run.paste()
         victim = run.postmaster() if name == "postgres" else run.service(name)
         victim.kill()
-        assert ends_within(victim, 10)
+        assert ends_within(victim, SECONDS)
         wait_until_served(tandem)
         assert ask(url(tandem), COUNT) == 1
         assert run.said().count("is restarted") == 1
@@ -55,7 +55,7 @@ def test_after_a_kill_of_tandem_up_the_next_one_takes_over(tandem: Surroundings)
         run.process.wait()
         with tandem.up() as successor:
             successor.ready()
-            assert ends_within(agents, 10)
+            assert ends_within(agents, SECONDS)
             assert successor.postmaster().pid == postmaster.pid
             assert ask(url(tandem), COUNT) == 1
             successor.stop()

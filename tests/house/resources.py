@@ -2,19 +2,15 @@
 
 import importlib
 import inspect
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_type_hints
-from uuid import UUID
 
 from google.api.field_behavior_pb2 import IDENTIFIER, IMMUTABLE, OUTPUT_ONLY, field_behavior
 from google.protobuf.message import Message
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, DateTime, Table, Uuid
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Table
 
 from shared.resources.validation import Columns
 from shared.schema import metadata
@@ -66,31 +62,6 @@ def resources() -> Iterator[Resource]:
                 takes_row = [*inspect.signature(build).parameters] == ["row"]
                 if takes_row and "id" in kind.DESCRIPTOR.fields_by_name:
                     yield Resource(name, messages, build, kind, _table(name))
-
-
-def samples(column: Column[Any]) -> list[Any]:
-    """Two values or more that the column can have; all of them if a constraint lists them."""
-    if isinstance(column.type, Uuid):
-        return [UUID(int=1), UUID(int=2)]
-    if isinstance(column.type, Boolean):
-        return [True, False]
-    if isinstance(column.type, DateTime):
-        return [datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 2002)]
-    if isinstance(column.type, BigInteger):
-        return [1, 2]
-    if isinstance(column.type, JSONB):
-        return [["a"], ["b"]] if column.server_default is not None else [{"a": 1.0}, {"b": 1.0}]
-    # Kinds of callers, if no constraint says what else.
-    return _listed(column) or ["agent", "user"]
-
-
-def _listed(column: Column[Any]) -> list[str]:
-    for constraint in column.table.constraints:
-        if isinstance(constraint, CheckConstraint):
-            found = re.fullmatch(rf"{column.name} IN \((.*)\)", str(constraint.sqltext))
-            if found:
-                return re.findall(r"'(\w+)'", found[1])
-    return []
 
 
 def _table(name: str) -> Table:

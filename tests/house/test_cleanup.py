@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,12 +29,15 @@ def temp() -> Iterator[Path]:
     clean(folder)  # after a failure
 
 
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGHUP, 0), (signal.SIGKILL, 1)])
-def test_nothing_is_left_of_a_run_that_a_signal_ends(
-    temp: Path, number: signal.Signals, workers: int
-) -> None:
-    run = Run(temp, *PYTEST, "-n", str(workers))
-    run.end_by(number)
+def test_nothing_is_left_of_a_run_whose_terminal_is_closed(temp: Path) -> None:
+    run = Run(temp, *PYTEST)
+    run.end_by(os.killpg, signal.SIGHUP)  # every process of the terminal gets it
+    run.assert_nothing_is_left()
+
+
+def test_nothing_is_left_of_a_run_that_is_killed(temp: Path) -> None:
+    run = Run(temp, *PYTEST, "-n", "1")
+    run.end_by(os.kill, signal.SIGKILL)
     run.assert_nothing_is_left()
 
 
@@ -42,7 +45,7 @@ def test_nothing_is_left_when_make_is_ended(temp: Path, tmp_path: Path) -> None:
     makefile = tmp_path / "Makefile"
     makefile.write_text(f"test:\n\t@{' '.join(PYTEST)} -n 1\n")
     run = Run(temp, "make", "-f", str(makefile), "test")
-    run.end_by(signal.SIGTERM)
+    run.end_by(os.kill, signal.SIGTERM)
     run.assert_nothing_is_left()
 
 
@@ -67,9 +70,9 @@ class Run:
         started.unlink()
         assert len(self.left()) > 5  # PostgreSQL alone is as many processes
 
-    def end_by(self, number: signal.Signals) -> None:
-        """Send the signal to the first process only, and wait for its end."""
-        self._process.send_signal(number)
+    def end_by(self, send: Callable[[int, int], None], number: signal.Signals) -> None:
+        """Send the signal to the first process or to its group, and wait for its end."""
+        send(self._process.pid, number)
         self._process.wait(60)
 
     def assert_nothing_is_left(self) -> None:

@@ -61,7 +61,7 @@ def test_every_setting_is_documented_with_its_default(name: str) -> None:
     row = re.search(
         rf"^\| `{PREFIX}{name.upper()}` \| (.*?) \| .+ \|$", OPERATIONS.read_text(), re.MULTILINE
     )
-    assert row
+    assert row, f"docs/operations.md has no row for {PREFIX}{name.upper()}."
     assert default is None or row[1] == f"`{default}`"
 
 

@@ -1,18 +1,24 @@
 """Every method of the protos is implemented, and has a rule for its callers."""
 
 import importlib
+import re
 from typing import Any
 
 import pytest
+from google.api.field_behavior_pb2 import OUTPUT_ONLY, field_behavior
+from google.protobuf.descriptor import FieldDescriptor
 
 import agent_service.access
 import task_service.access
+from shared.resources.validation import RULES, fields_of
 from tests.access.stage import DECLARED
 from tests.house.resources import ROOT
 
 SERVICES: dict[str, Any] = {
     m.containing_service.name: m.containing_service for m in DECLARED.values()
 }
+# Texts that no statement takes.
+IN_PYTHON = {"page_token", "order_by", "update_mask.paths", "api_key"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -26,6 +32,29 @@ def test_every_method_is_implemented(name: str) -> None:
     assert not missing, f"The servicer of {service.full_name} has no {missing}."
 
 
+def test_every_method_has_a_test_besides_those_of_all_methods() -> None:
+    tests = "".join(path.read_text() for path in ROOT.glob("tests/*_service/**/test_*.py"))
+    untested = {m.name for m in DECLARED.values() if not re.search(rf"\b{m.name}\b", tests)}
+    assert not untested, f"No test in tests/agent_service or tests/task_service calls {untested}."
+
+
 def test_every_method_has_its_rule_and_no_rule_is_left_over() -> None:
     rules = {**agent_service.access.ACCESS, **task_service.access.ACCESS}
     assert {*rules} == {f"/{name}" for name in DECLARED}
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_no_text_with_nul_reaches_the_database(name: str) -> None:
+    """PostgreSQL cannot store U+0000, so a field without a rule against it ends in INTERNAL."""
+    for path, field in fields_of(DECLARED[name].input_type):
+        rules = field.GetOptions().Extensions[RULES]
+        text = rules.repeated.items.string if field.is_repeated else rules.string
+        is_text = field.cpp_type == FieldDescriptor.CPPTYPE_STRING
+        if is_text and path not in IN_PYTHON and not is_output(field):
+            assert text.uuid or text.pattern or "\0" in text.not_contains, (
+                f'{field.full_name} in the proto needs the rule `not_contains: "\\000"`.'
+            )
+
+
+def is_output(field: FieldDescriptor) -> bool:
+    return OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior]

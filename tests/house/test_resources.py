@@ -2,20 +2,23 @@
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from tests.house.resources import Resource, resources, samples
+from shared.resources.validation import RULES
+from tests.house.resources import ROOT, Resource, resources
+from tests.schema.samples import samples
 
 RESOURCES = list(resources())
 every_resource = pytest.mark.parametrize("resource", RESOURCES, ids=lambda one: one.name)
 
 # Columns that no client sees, each with the reason.
 HIDDEN = {
-    "agent_api_keys.api_key_hash": "a secret",
+    "agent_api_keys.api_key_hash": "a secret",  # pragma: allowlist secret
     "agent_api_keys.created_by_type": "always user",
     "chat_participants.project_id": "its room's",
     "chat_participants.created_at": "joined_at",
@@ -92,6 +95,16 @@ def test_every_column_is_written_from_its_own_field(resource: Resource) -> None:
         assert given[0] != given[1], f"COLUMNS in {resource.file}: {name} is read elsewhere."
 
 
+@every_resource
+def test_every_text_that_a_client_writes_fits_its_column(resource: Resource) -> None:
+    for name in resource.written:
+        field = resource.kind.DESCRIPTOR.fields_by_name[name]
+        length = getattr(resource.table.c[name].type, "length", None)
+        if field.cpp_type == FieldDescriptor.CPPTYPE_STRING and length:
+            limit = field.GetOptions().Extensions[RULES].string.max_len
+            assert limit == length, f"{field.full_name} and its column have other limits."
+
+
 @pytest.mark.parametrize("resource", [r for r in RESOURCES if r.columns], ids=lambda r: r.name)
 def test_every_update_says_what_can_be_changed(
     resource: Resource, comments: dict[str, str]
@@ -103,6 +116,14 @@ def test_every_update_says_what_can_be_changed(
         f"The first sentence of the comment of {mask} has to name the keys of COLUMNS in "
         f"{resource.file}, in their order."
     )
+
+
+@every_resource
+def test_every_field_that_a_client_may_write_has_a_test(resource: Resource) -> None:
+    folder = ROOT / "tests" / Path(resource.file).parent
+    text = "".join(path.read_text() for path in folder.glob("test_*.py"))
+    untested = {name for name in resource.written if not re.search(rf"\b{name}\b", text)}
+    assert not untested, f"No test in {folder.relative_to(ROOT)} speaks of {untested}."
 
 
 def row(resource: Resource, name: str, value: Any) -> dict[str, Any]:

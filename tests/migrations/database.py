@@ -1,8 +1,8 @@
 """A database that a test migrates, with a view of its structure and its rows."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -11,6 +11,7 @@ from migrations import run
 from tests.schema.rows import Connection
 
 T = TypeVar("T")
+Everything: TypeAlias = tuple[set[str], dict[str, list[str]], list[str]]
 
 COLUMNS = """
 SELECT format('%s.%s %s null:%s default:%s generated:%s', table_name, column_name,
@@ -26,6 +27,13 @@ FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n
 """
 
 INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'"
+
+TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"
+
+NAMES = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+
+# The keys of jsonb are sorted, so a column that is dropped and added again does not matter.
+ROWS = "SELECT (to_jsonb(t) - $1::text[])::text FROM {} AS t"
 
 
 class Database:
@@ -64,19 +72,44 @@ class Database:
         return [row[0] for row in self.rows(sql, *parameters)]
 
     def structure(self) -> set[str]:
-        """Every column, constraint and index, as PostgreSQL itself describes it."""
-        described = [self.values(sql) for sql in (COLUMNS, CONSTRAINTS, INDEXES)]
-        return {line for lines in described for line in lines if "alembic_version" not in line}
+        """Every column, constraint and index, as PostgreSQL describes it."""
+        return self.make(_structure)
 
-    def everything(self) -> tuple[set[str], list[str], list[str]]:
-        """The structure, every row, and every name, such as that of a table of revisions."""
-        tables = self.values("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        rows = [
-            f"{table} {row}"
-            for table in tables
-            for row in self.values(f'SELECT to_jsonb(t)::text FROM "{table}" AS t')  # noqa: S608
-        ]
-        names = self.values(
-            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-        )
-        return self.structure(), sorted(rows), sorted(names)
+    def contents(self, without: Collection[str] = ()) -> dict[str, list[str]]:
+        """Every row as JSON, sorted, by table; `without` names tables and `table.column`s."""
+        parts = [*without, "alembic_version"]
+        return self.make(lambda connection: _contents(connection, parts))
+
+    def everything(self) -> Everything:
+        """The structure, every row, and every name."""
+        return self.make(everything)
+
+
+async def _structure(connection: Connection) -> set[str]:
+    described = [await _values(connection, sql) for sql in (COLUMNS, CONSTRAINTS, INDEXES)]
+    return {line for lines in described for line in lines if "alembic_version" not in line}
+
+
+async def _contents(connection: Connection, without: Collection[str]) -> dict[str, list[str]]:
+    return {
+        table: sorted(await _values(connection, ROWS.format(table), _columns(table, without)))
+        for table in await _values(connection, TABLES)
+        if table not in without
+    }
+
+
+def _columns(table: str, parts: Collection[str]) -> list[str]:
+    return [part.partition(".")[2] for part in parts if part.startswith(f"{table}.")]
+
+
+async def everything(connection: Connection) -> Everything:
+    """The structure, every row, and every name, such as that of the table of revisions."""
+    return (
+        await _structure(connection),
+        await _contents(connection, ()),
+        sorted(await _values(connection, NAMES)),
+    )
+
+
+async def _values(connection: Connection, sql: str, *parameters: object) -> list[Any]:
+    return [row[0] for row in await connection.fetch(sql, *parameters)]

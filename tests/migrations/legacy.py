@@ -118,6 +118,11 @@ SELECT gen_random_uuid(), md5('room 0 0')::uuid, id FROM people
 def make_legacy(database: Database, mix: Mix, *, versioned: bool = True) -> None:
     """Fill an empty database with this mix, at revision 002, or with no table of revisions."""
     database.upgrade(BASE_WITH_CREATORS)
+    fill_legacy(database, mix, versioned=versioned)
+
+
+def fill_legacy(database: Database, mix: Mix, *, versioned: bool = True) -> None:
+    """Fill an empty database at revision 002, and drop its table of revisions if unversioned."""
     database.make(lambda connection: fill(connection, mix))
     if not versioned:
         database.rows("DROP TABLE alembic_version")

@@ -11,7 +11,7 @@ from migrations.data_loss import DataLoss
 from migrations.history import BASE_WITH_CREATORS, NEWEST, REVISIONS
 from migrations.transaction import MigrationError
 from tests.migrations.database import Database
-from tests.migrations.filled import contents, fill
+from tests.migrations.filled import fill
 
 # Dropped, but the older schema stores the same elsewhere: tests/migrations/test_round_trip.py.
 STORED_ELSEWHERE = {
@@ -35,14 +35,14 @@ def filled(database_url: str) -> Database:
     database = Database(database_url)
     database.make(fill)
     for table in (
-        name for name, rows in contents(database).items() if '"revision": 1' in str(rows)
+        name for name, rows in database.contents().items() if '"revision": 1' in str(rows)
     ):
         database.rows(f"UPDATE {table} SET revision = 2")  # noqa: S608
     return database
 
 
 def test_every_table_has_rows_here(filled: Database) -> None:
-    empty = [table for table, rows in contents(filled).items() if not rows]
+    empty = [table for table, rows in filled.contents().items() if not rows]
     assert not empty, f"Add rows of {empty} to fill() in tests/schema/rows.py."
 
 
@@ -63,7 +63,7 @@ def test_everything_that_a_downgrade_drops_is_listed(filled: Database) -> None:
 
 
 def test_the_list_counts_every_row_once(filled: Database) -> None:
-    counted = {table: len(rows) for table, rows in contents(filled).items()}
+    counted = {table: len(rows) for table, rows in filled.contents().items()}
     edges = counted.pop("task_dependencies")
     losses = {loss.what: loss.count for loss in run.data_loss(filled.url, "base")}
     assert losses == {**counted, "task_dependencies.created_at": edges}
@@ -99,10 +99,10 @@ def test_a_review_that_refuses_changes_nothing(filled: Database) -> None:
     def review(_: list[DataLoss]) -> None:
         raise MigrationError("No.")
 
-    before = (filled.structure(), contents(filled))
+    before = (filled.structure(), filled.contents())
     with pytest.raises(MigrationError, match=r"^No\.$"):
         run.downgrade(filled.url, "base", review)
-    assert (filled.structure(), contents(filled)) == before
+    assert (filled.structure(), filled.contents()) == before
 
 
 @pytest.mark.parametrize("revision", ["999_nothing", "-99", "+1"])

@@ -1,5 +1,6 @@
 """The revisions form one line, and each of them can be undone."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ def test_the_history_is_that_of_alembic() -> None:
 
 
 @pytest.mark.parametrize("position", range(len(REVISIONS)), ids=REVISIONS)
-def test_each_revision_goes_up_down_and_up_again(database: Database, position: int) -> None:
-    if position:
-        database.upgrade(REVISIONS[position - 1])
+def test_each_revision_goes_up_down_and_up_again(
+    database_at: Callable[[str], Database], position: int
+) -> None:
+    database = database_at(REVISIONS[position - 1] if position else "base")
     before = database.structure()
     database.upgrade(REVISIONS[position])
     after = database.structure()

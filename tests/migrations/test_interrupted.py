@@ -11,7 +11,7 @@ import pytest
 from local.embedded_postgres import Server, start
 from migrations.history import NEWEST
 from tests.local.embedded_postgres.folders import reachable_folder, remove
-from tests.migrations.database import COLUMNS, CONSTRAINTS, INDEXES, Database
+from tests.migrations.database import Database, Everything, everything
 from tests.migrations.legacy import Mix, make_legacy
 from tests.migrations.migrators import COMMIT, LOCK, Migrator, migrator
 from tests.schema.rows import Connection
@@ -25,9 +25,6 @@ SELECT pid FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
 WHERE locktype = 'advisory' AND objid = $1 AND NOT granted AND datname = current_database()
 """
 ALIVE = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
-TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-
-State = dict[str, list[str]]
 
 
 def from_nothing(_: Database) -> None:
@@ -45,14 +42,6 @@ async def connected(url: str) -> AsyncIterator[Connection]:
         yield connection
     finally:
         connection.terminate()
-
-
-async def state(connection: Connection) -> State:
-    """Everything in the database: structure and rows, the revision among them."""
-    described = {sql: await connection.fetch(sql) for sql in (COLUMNS, CONSTRAINTS, INDEXES)}
-    for (table,) in await connection.fetch(TABLES):
-        described[table] = await connection.fetch(f"SELECT t::text FROM {table} AS t")  # noqa: S608
-    return {name: sorted(row[0] for row in rows) for name, rows in described.items()}
 
 
 async def stopped_backend(connection: Connection, migrator: Migrator) -> int | None:
@@ -87,7 +76,7 @@ async def kill_at_every_statement(url: str) -> int:
     succeeds; the number of those that were killed.
     """
     async with connected(url) as connection:
-        before = await state(connection)
+        before = await everything(connection)
         for kills, statement in enumerate((COMMIT, *range(1, 1000, EVERY))):
             await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
             with migrator(url, statement) as run:
@@ -98,15 +87,18 @@ async def kill_at_every_statement(url: str) -> int:
             # PostgreSQL notices the missing client when the statement ends.
             await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
             await has_gone(connection, backend)
-            assert await state(connection) == before, statement
+            assert await everything(connection) == before, statement
     raise AssertionError("no migrator succeeded")
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A PostgreSQL that the test may kill."""
+    """A PostgreSQL that the test may kill, which does not wait for the disk when it recovers."""
     folder = reachable_folder()
-    yield start(folder / "data")
+    started = start(folder / "data")
+    asyncio.run(execute(started.url, "ALTER SYSTEM SET fsync = off"))
+    asyncio.run(execute(started.url, "SELECT pg_reload_conf()"))
+    yield started
     remove(folder / "data")
     folder.rmdir()
 
@@ -114,22 +106,22 @@ def server() -> Iterator[Server]:
 def test_if_postgresql_is_killed_at_a_statement_nothing_has_changed(server: Server) -> None:
     """Of an empty database and a legacy one; each start of PostgreSQL serves both."""
     empty, legacy = Database(server.url), Database(f"{server.url}_legacy")
-    asyncio.run(create_database(empty.url, legacy.name))
+    asyncio.run(execute(empty.url, f"CREATE DATABASE {legacy.name}"))
     from_legacy(legacy)
     kills = asyncio.run(kill_postgresql_at_some_statements(server, [empty.url, legacy.url]))
     assert min(kills.values()) > 3
     assert {empty.current(), legacy.current()} == {NEWEST}
 
 
-async def create_database(url: str, name: str) -> None:
+async def execute(url: str, statement: str) -> None:
     async with connected(url) as connection:
-        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.execute(statement)
 
 
 async def kill_postgresql_at_some_statements(server: Server, urls: list[str]) -> dict[str, int]:
     """How often each database's migrator was stopped by it, until it succeeded."""
     kills = dict.fromkeys(urls, 0)
-    before = {url: await state_of(url) for url in urls}
+    before = {url: await everything_in(url) for url in urls}
     for statement in range(2, 1000, EVERY_OF_POSTGRESQL):
         urls = await kill_postgresql(server, urls, statement)
         if not urls:
@@ -137,7 +129,7 @@ async def kill_postgresql_at_some_statements(server: Server, urls: list[str]) ->
         server = start(server.home.data_dir)
         for url in urls:
             kills[url] += 1
-            assert await state_of(url) == before[url], statement
+            assert await everything_in(url) == before[url], statement
     raise AssertionError("no migrator succeeded")
 
 
@@ -157,6 +149,6 @@ async def kill_postgresql(server: Server, urls: list[str], statement: int) -> li
     return stopped
 
 
-async def state_of(url: str) -> State:
+async def everything_in(url: str) -> Everything:
     async with connected(url) as connection:
-        return await state(connection)
+        return await everything(connection)

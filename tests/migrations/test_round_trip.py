@@ -7,8 +7,8 @@ import pytest
 from migrations import run
 from migrations.history import BASE, BASE_WITH_CREATORS, REVISIONS
 from tests.migrations.database import Database
-from tests.migrations.filled import contents, fill
-from tests.migrations.legacy import Mix, make_legacy
+from tests.migrations.filled import fill
+from tests.migrations.legacy import Mix, fill_legacy
 
 BASE_TABLES = ("users", "projects", "chat_rooms", "chat_participants", "agent_api_keys")
 
@@ -25,11 +25,11 @@ def test_from_agents_on_every_row_survives_but_what_is_listed(
     filled: Database, target: str
 ) -> None:
     lost = {loss.what for loss in run.data_loss(filled.url, target)}
-    before = contents(filled, without=lost)
+    before = filled.contents(without=lost)
     filled.downgrade(target)
     filled.upgrade()
-    assert contents(filled, without=lost) == before
-    after = contents(filled)
+    assert filled.contents(without=lost) == before
+    after = filled.contents()
     assert [table for table in lost if after.get(table)] == []
 
 
@@ -37,10 +37,10 @@ def test_before_agents_their_ids_survive_as_placeholders(
     filled: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     lost = {loss.what for loss in run.data_loss(filled.url, BASE)}
-    before, agents = contents(filled, without=lost), ids_of_agents(filled)
+    before, agents = filled.contents(without=lost), ids_of_agents(filled)
     filled.downgrade(BASE)
     filled.upgrade()
-    after = contents(filled, without=lost)
+    after = filled.contents(without=lost)
     assert {table: after[table] for table in BASE_TABLES} == {
         table: before[table] for table in BASE_TABLES
     }
@@ -51,7 +51,7 @@ def test_before_agents_their_ids_survive_as_placeholders(
 
 
 def ids_of_agents(database: Database) -> list[str]:
-    return [json.loads(row)["id"] for row in contents(database)["agents"]]
+    return [json.loads(row)["id"] for row in database.contents()["agents"]]
 
 
 def test_a_downgrade_to_base_leaves_nothing(
@@ -64,16 +64,16 @@ def test_a_downgrade_to_base_leaves_nothing(
         assert f"{table}: " in caplog.text
 
 
-def test_a_legacy_database_comes_back_unchanged(database: Database) -> None:
+def test_a_legacy_database_comes_back_unchanged(legacy: Database) -> None:
     """Except that rows which were moved keep the agent of their own project."""
-    make_legacy(database, Mix(in_keys=3, in_both=3, in_two_projects=3, alike=3, users=2, rows=2))
-    legacy = base_rows(database, "agent_id")
-    database.upgrade()
-    migrated = base_rows(database)
-    database.downgrade(BASE_WITH_CREATORS)
-    assert base_rows(database, "agent_id") == legacy
-    database.upgrade()
-    assert base_rows(database) == migrated
+    fill_legacy(legacy, Mix(in_keys=3, in_both=3, in_two_projects=3, alike=3, users=2, rows=2))
+    before = base_rows(legacy, "agent_id")
+    legacy.upgrade()
+    migrated = base_rows(legacy)
+    legacy.downgrade(BASE_WITH_CREATORS)
+    assert base_rows(legacy, "agent_id") == before
+    legacy.upgrade()
+    assert base_rows(legacy) == migrated
 
 
 def base_rows(database: Database, *without: str) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, event, text
 from migrations.history import NEWEST
 from migrations.transaction import MigrationError, in_transaction, lock_out_other_migrators
 from tests.migrations.database import Database
-from tests.migrations.legacy import Mix, make_legacy
+from tests.migrations.legacy import Mix, fill_legacy
 from tests.migrations.migrators import Migrator, migrator
 
 PATIENCE_SECONDS = 60
@@ -36,13 +36,13 @@ def test_a_migrator_waits_for_another(database: Database) -> None:
     assert database.current() == NEWEST
 
 
-def test_two_at_once_give_each_orphan_one_agent(database: Database) -> None:
+def test_two_at_once_give_each_orphan_one_agent(legacy: Database) -> None:
     mix = Mix(in_both=200, in_two_projects=200)
-    make_legacy(database, mix)
-    with migrator(database.url) as one, migrator(database.url) as other:
+    fill_legacy(legacy, mix)
+    with migrator(legacy.url) as one, migrator(legacy.url) as other:
         assert [one.wait(), other.wait()] == ["", ""]
-    assert database.current() == NEWEST
-    assert database.values("SELECT count(*) FROM agents") == [mix.agents]
+    assert legacy.current() == NEWEST
+    assert legacy.values("SELECT count(*) FROM agents") == [mix.agents]
 
 
 def test_a_new_database_is_at_no_revision(database: Database) -> None:

@@ -1,6 +1,5 @@
 """What these tests wait for: a refusal by a certain constraint, a connection that is blocked."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +7,7 @@ import asyncpg
 import pytest
 
 from tests.schema.rows import Connection
+from tests.waiting import until
 
 
 @contextmanager
@@ -20,6 +20,8 @@ def refused_by(constraint: str) -> Iterator[None]:
 async def waiting(observer: Connection, observed: Connection) -> None:
     """Return once `observed` waits for a lock, which is what makes a race real."""
     blocked = "SELECT cardinality(pg_blocking_pids($1)) > 0"
-    async with asyncio.timeout(10):
-        while not await observer.fetchval(blocked, observed.get_server_pid()):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+
+    async def is_blocked() -> bool:
+        return bool(await observer.fetchval(blocked, observed.get_server_pid()))
+
+    await until(is_blocked)

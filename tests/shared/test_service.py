@@ -10,7 +10,7 @@ from tests.processes import port, service
 
 MODULES = ("agent_service", "task_service")
 URL = "postgresql://tandem:{password}@127.0.0.1:1/tandem"
-SECONDS = 60
+SECONDS = 300
 
 
 def refused(module: str = "agent_service", **environment: str) -> str:

@@ -2,12 +2,15 @@
 
 import os
 from dataclasses import asdict
+from inspect import isfunction
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from shared.settings import Settings, SettingsError, load_settings
 
+ROOT = Path(__file__).parents[2]
 DATABASE = "postgresql://tandem:hunter2@127.0.0.1:5432/tandem"
 WRONG = [
     ("DATABASE_URL", "mysql://u:hunter2@h/d", "postgresql://"),
@@ -66,6 +69,25 @@ def test_a_wrong_value_is_named_and_not_repeated(
     assert "hunter2" not in sentence
     assert raised.value.__cause__ is None
     assert raised.value.__suppress_context__
+
+
+def test_every_setting_that_can_be_wrong_is_tested() -> None:
+    hints = get_type_hints(Settings, include_extras=True)
+    checked = {name for name, hint in hints.items() if isfunction(hint.__metadata__[0])}
+    assert {name.lower() for name, _, _ in WRONG} == checked, "WRONG has other settings."
+
+
+def test_every_setting_is_used() -> None:
+    folders = ("agent_service", "task_service", "shared", "cli")
+    code = "".join(path.read_text() for f in folders for path in (ROOT / f).rglob("*.py"))
+    unused = {name for name in Settings.__dataclass_fields__ if f"settings.{name}" not in code}
+    assert not unused, f"No code reads {unused}."
+
+
+@pytest.mark.parametrize("name", Settings.__dataclass_fields__)
+def test_a_setting_with_a_secret_is_never_printed(name: str) -> None:
+    if {"secret", "password", "token", "private"} & {*name.split("_")}:
+        assert "SecretStr" in str(Settings.__dataclass_fields__[name].type)
 
 
 def test_every_wrong_value_has_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What stands between the task service and the real agent service: watched, slow, or broken."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,17 +15,19 @@ from shared.grpc_server.status import DETAILS_KEY, to_status
 
 @dataclass
 class Relay(grpc.GenericRpcHandler):
-    """Passes calls on to `agents`, after `delay` seconds, and keeps their metadata.
+    """Passes calls on to `agents`, and keeps their metadata and deadlines.
 
+    A call waits for `gate`, if there is one, before it is passed on.
     `before_answer` happens when an answer has come and is not passed back yet.
     """
 
     agents: grpc.aio.Channel
     address: str = ""
-    delay: float = 0.0
+    gate: asyncio.Event | None = None
     before_answer: Callable[[], Awaitable[object]] | None = None
     calls: list[dict[str, Any]] = field(default_factory=list)
     deadlines: list[float | None] = field(default_factory=list)
+    """By the clock of time.monotonic."""
 
     @classmethod
     @asynccontextmanager
@@ -45,8 +48,10 @@ class Relay(grpc.GenericRpcHandler):
         async def handle(request: bytes, context: Any) -> bytes:
             metadata = tuple((k, v) for k, v in context.invocation_metadata() if k != "user-agent")
             self.calls.append(dict(metadata))
-            self.deadlines.append(context.time_remaining())
-            await asyncio.sleep(self.delay)
+            left = context.time_remaining()
+            self.deadlines.append(None if left is None else time.monotonic() + left)
+            if self.gate:
+                await self.gate.wait()
             method: Any = self.agents.unary_unary(details.method)
             try:
                 answer: bytes = await method(request, metadata=metadata)

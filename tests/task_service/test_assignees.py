@@ -4,6 +4,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from itertools import pairwise
+from statistics import median
 from uuid import uuid4
 
 import grpc
@@ -26,8 +28,9 @@ from tandem.task.v1.task_service_pb2 import (
 )
 from task_service.__main__ import build
 from tests.http2 import posted, read_until
-from tests.refusals import Refused, refused
+from tests.refusals import Refused, outcome, refused
 from tests.task_service.relay import Broken, Relay
+from tests.waiting import SECONDS, until
 from tests.world import Client, User, World, running
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -183,14 +186,14 @@ async def test_the_agent_service_is_asked_in_the_caller_s_name(
     request = AssignTaskRequest(
         task_id=task.id, assigned_to=agent.id, assigned_to_type=ASSIGNEE_TYPE_AGENT
     )
-    await alice.tasks.AssignTask(request, metadata=metadata, timeout=2)
-    await alice.tasks.AssignTask(request, timeout=None)
+    for given, seconds in ((4, 4.0), (None, 5.0)):
+        begun = time.monotonic()
+        await alice.tasks.AssignTask(request, metadata=metadata, timeout=given)
+        deadline = relay.deadlines[-1]
+        assert deadline is not None
+        # It crosses the wire rounded.
+        assert begun + seconds - 0.1 < deadline < time.monotonic() + seconds + 0.1
     assert relay.calls[0] == dict(metadata[:-1])
-    given, default = relay.deadlines
-    assert given is not None
-    assert 1 < given < 2.1  # it crosses the wire rounded
-    assert default is not None
-    assert 4 < default < 5.1
     assert relay.calls[1]["authorization"] == f"Bearer {alice.token}"
 
 
@@ -234,19 +237,30 @@ async def test_an_agent_service_that_is_back_is_noticed_soon(world: World) -> No
     alice = await world.user()
     project = await alice.project()
     agent, task = await alice.agent(project), await alice.task(project)
-    async with Relay.before(world.channels.agents) as relay:
-        address = relay.address
+    attempts: list[float] = []
+
+    async def turn_away(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        attempts.append(time.monotonic())
+        writer.close()
+
+    async def is_assigned() -> bool:
+        return await outcome(assign(alice, task, agent.id)) == "OK"
+
+    listener = await asyncio.start_server(turn_away, "127.0.0.1", 0)
+    address = "{}:{}".format(*listener.sockets[0].getsockname())
     async with world.asking(address) as alone:
         alice = User(alice.id, alone.channels, str(alice.token))
-        until = time.monotonic() + 6.3  # by then gRPC's own pauses would have grown to 4 s
-        while time.monotonic() < until:
+        while len(attempts) < 6:
             await refused(assign(alice, task, agent.id), Reason.AGENT_SERVICE_UNAVAILABLE)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
+        pauses = [later - sooner for sooner, later in pairwise(attempts)]
+        assert median(pauses[-3:]) < 2.5  # gRPC's own pauses would have grown to 2.6, 4.1 and 6.6
+        listener.close()
+        await listener.wait_closed()
         server = grpc.aio.server(handlers=(Relay(world.channels.agents),))
         server.add_insecure_port(address)
         await server.start()
-        await asyncio.sleep(1.2)
-        assert (await assign(alice, task, agent.id)).assigned_to == agent.id
+        await until(is_assigned)
         await server.stop(None)
 
 
@@ -254,22 +268,25 @@ async def test_a_slow_agent_service_is_not_waited_for(watched: World, relay: Rel
     alice = await watched.user()
     project = await alice.project()
     agent, task = await alice.agent(project), await alice.task(project)
-    relay.delay = 30
+    relay.gate = asyncio.Event()
     started = time.monotonic()
+    # Long before the deadline of this call, which would end it otherwise.
     await refused(assign(alice, task, agent.id), Reason.AGENT_SERVICE_UNAVAILABLE)
-    assert 4.5 < time.monotonic() - started < 8
+    assert time.monotonic() - started > 4.5
+    relay.gate.set()
     assert await alice.tasks.GetTask(GetTaskRequest(task_id=task.id)) == task
 
 
 @pytest.mark.parametrize("create", [False, True])
 async def test_no_connection_is_held_while_the_agent_service_is_asked(
-    watched: World, relay: Relay, create: bool
+    watched: World, relay: Relay, create: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("task_service.assignees.TIMEOUT_SECONDS", SECONDS)
     alice = await watched.user()
     project = await alice.project()
     agent = await alice.agent(project)
     tasks = [await alice.task(project) for _ in range(12)]  # more than the pool has connections
-    relay.delay = 1
+    relay.gate = asyncio.Event()
     fields = {"assigned_to": agent.id, "assigned_to_type": ASSIGNEE_TYPE_AGENT}
     calls = [
         asyncio.ensure_future(
@@ -277,11 +294,9 @@ async def test_no_connection_is_held_while_the_agent_service_is_asked(
         )
         for task in tasks
     ]
-    await asyncio.sleep(0.5)
-    assert len(relay.calls) == len(tasks)
-    started = time.monotonic()
+    await until(lambda: len(relay.calls) == len(tasks))
     await alice.tasks.GetTask(GetTaskRequest(task_id=tasks[0].id))
-    assert time.monotonic() - started < 0.4
+    relay.gate.set()
     assert {task.assigned_to for task in await asyncio.gather(*calls)} == {agent.id}
 
 

@@ -6,13 +6,16 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from agent_service.__main__ import build
 from agent_service.api_keys import last_used as usage
 from agent_service.api_keys.last_used import LastUsedWriter
-from tandem.agent.v1.auth_service_pb2 import ExchangeApiKeyRequest
+from tandem.agent.v1.auth_service_pb2 import ApiKey, CreateApiKeyResponse, ExchangeApiKeyRequest
 from tests.agent_service.api_keys.holder import Holder
 from tests.locks import under_way
+from tests.waiting import SECONDS, until
 from tests.world import Channels, Client, running
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -40,9 +43,32 @@ async def last_uses(holder: Holder, ids: Sequence[UUID]) -> list[datetime | None
 
 
 async def until_used(holder: Holder, ids: Sequence[UUID], at: datetime) -> None:
-    async with asyncio.timeout(10):
-        while await last_uses(holder, ids) != [at] * len(ids):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    async def are_used() -> bool:
+        return await last_uses(holder, ids) == [at] * len(ids)
+
+    await until(are_used)
+
+
+async def first_use(holder: Holder, answer: CreateApiKeyResponse) -> datetime:
+    """When a key was used that had not been used, as soon as that is written."""
+    found: list[datetime] = []
+
+    async def is_written() -> bool:
+        used = await holder.last_used(answer.api_key)
+        if used is not None:
+            found.append(used)
+        return used is not None
+
+    await until(is_written)
+    return found[0]
+
+
+def failures(lines: list[EventDict]) -> int:
+    return sum(line["event"] == "uses of API keys not written yet" for line in lines)
+
+
+def used_at(key: ApiKey) -> datetime:
+    return key.last_used_at.ToDatetime(tzinfo=UTC)
 
 
 async def test_every_key_that_is_used_by_many_at_once_has_its_last_use(holder: Holder) -> None:
@@ -58,26 +84,30 @@ async def test_every_key_that_is_used_by_many_at_once_has_its_last_use(holder: H
         between[answer.api_key.id] = before, await holder.world.value(CLOCK)
 
     await asyncio.gather(*map(use, range(20)))
-    await asyncio.sleep(usage.FLUSH_SECONDS + 0.5)
-    listed = await holder.list()
+    listed: list[ApiKey] = []
+
+    async def last_uses_are_written() -> bool:
+        listed[:] = await holder.list()
+        return all(between[key.id][0] <= used_at(key) for key in listed)
+
+    await until(last_uses_are_written)
     assert len(listed) == 20
     for key in listed:
-        first, last = between[key.id]
-        assert first <= key.last_used_at.ToDatetime(tzinfo=UTC) <= last
+        assert used_at(key) <= between[key.id][1]
         assert key.revision == 1
         assert key.updated_at == key.created_at
 
 
 async def test_a_key_that_was_refused_was_not_used(holder: Holder) -> None:
-    answer = await holder.create()
+    answer, other = await holder.create(), await holder.create()
     await holder.exchange(answer.secret)
-    await asyncio.sleep(usage.FLUSH_SECONDS + 0.5)
-    used = await holder.last_used(answer.api_key)
+    used = await first_use(holder, answer)
     await holder.revoke(answer.api_key)
     with pytest.raises(Exception, match="not valid"):
         await holder.exchange(answer.secret)
-    await asyncio.sleep(usage.FLUSH_SECONDS + 0.5)
-    assert await holder.last_used(answer.api_key) == used is not None
+    await holder.exchange(other.secret)
+    await first_use(holder, other)  # whatever was noted before is written then
+    assert await holder.last_used(answer.api_key) == used
 
 
 async def test_a_service_that_stops_writes_what_it_knows(holder: Holder) -> None:
@@ -149,11 +179,13 @@ async def test_what_could_not_be_written_is_written_later(
     ids = await made(fresh_holder, 5)
     await fresh_holder.world.execute("ALTER TABLE agent_api_keys RENAME TO gone")
     uses = LastUsedWriter(fresh_holder.world.database)
-    for api_key_id in ids:
-        uses.note(api_key_id, NOON)
-    await asyncio.sleep(0.5)
-    uses.note(ids[0], NOON - SECOND)
-    await asyncio.sleep(0.3)
+    with capture_logs() as lines:
+        for api_key_id in ids:
+            uses.note(api_key_id, NOON)
+        await until(lambda: failures(lines) >= 1)
+        uses.note(ids[0], NOON - SECOND)
+        before = failures(lines)
+        await until(lambda: failures(lines) > before)
     await fresh_holder.world.execute("ALTER TABLE gone RENAME TO agent_api_keys")
     await until_used(fresh_holder, ids, NOON)
     await uses.close()
@@ -179,7 +211,7 @@ async def test_a_close_without_a_database_ends(fresh_holder: Holder) -> None:
     await fresh_holder.world.execute("ALTER TABLE agent_api_keys RENAME TO gone")
     uses = LastUsedWriter(fresh_holder.world.database)
     uses.note(ids[0], NOON)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SECONDS):
         await uses.close()
 
 

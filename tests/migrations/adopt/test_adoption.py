@@ -1,6 +1,7 @@
 """Tables that another program created are adopted if they match, with what can be repaired."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,20 +17,19 @@ from migrations.transaction import MigrationError, in_transaction
 from tests.migrations import foreign
 from tests.migrations.database import Database
 from tests.migrations.foreign import refusal
-from tests.migrations.legacy import Mix, make_legacy
+from tests.migrations.legacy import Mix, fill_legacy
 
 
 @pytest.mark.parametrize("revision", [BASE, BASE_WITH_CREATORS])
 def test_the_baseline_is_what_the_first_migrations_create(
-    database: Database, revision: str
+    database_at: Callable[[str], Database], revision: str
 ) -> None:
     def differences(connection: Connection) -> list[Difference]:
         catalog = find_tables(connection)
         assert {table: catalog.columns[table] for table in COLUMNS} == COLUMNS
         return compare(connection, catalog, revision)
 
-    database.upgrade(revision)
-    assert in_transaction(database.url, differences) == []
+    assert in_transaction(database_at(revision).url, differences) == []
 
 
 # Constraints that reject the same rows, but in another order, or of text instead of varchar(50).
@@ -83,11 +83,11 @@ def test_tables_with_a_foreign_key_to_creators_are_those_of_002(
     assert unversioned.current() == BASE_WITH_CREATORS
 
 
-def test_an_empty_table_of_revisions_counts_as_none(database: Database) -> None:
-    make_legacy(database, Mix(in_both=2))
-    database.rows("DELETE FROM alembic_version")
-    database.upgrade()
-    assert database.values("SELECT count(*) FROM agents") == [2]
+def test_an_empty_table_of_revisions_counts_as_none(legacy: Database) -> None:
+    fill_legacy(legacy, Mix(in_both=2))
+    legacy.rows("DELETE FROM alembic_version")
+    legacy.upgrade()
+    assert legacy.values("SELECT count(*) FROM agents") == [2]
 
 
 def test_a_failure_after_the_adoption_undoes_it(unversioned: Database) -> None:
@@ -107,11 +107,11 @@ def test_tables_of_another_program_at_a_known_revision_are_repaired(database: Da
     assert database.current() == NEWEST
 
 
-def test_a_known_revision_counts_more_than_the_tables(database: Database) -> None:
-    make_legacy(database, Mix(in_keys=1))
-    database.rows("ALTER TABLE agent_api_keys DROP CONSTRAINT fk_agent_api_keys_created_by_id")
-    database.upgrade()
-    assert database.current() == NEWEST
+def test_a_known_revision_counts_more_than_the_tables(legacy: Database) -> None:
+    fill_legacy(legacy, Mix(in_keys=1))
+    legacy.rows("ALTER TABLE agent_api_keys DROP CONSTRAINT fk_agent_api_keys_created_by_id")
+    legacy.upgrade()
+    assert legacy.current() == NEWEST
 
 
 def test_a_unique_index_that_includes_the_id_is_accepted(unversioned: Database) -> None:

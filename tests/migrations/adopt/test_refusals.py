@@ -7,7 +7,7 @@ from migrations.history import NEWEST
 from tests.migrations import foreign
 from tests.migrations.database import Database
 from tests.migrations.foreign import refusal
-from tests.migrations.legacy import Mix, make_legacy
+from tests.migrations.legacy import Mix, fill_legacy
 
 MISMATCHES = (
     (
@@ -187,11 +187,11 @@ def test_duplicate_keys_are_counted(unversioned: Database) -> None:
     assert f"found none, and rows that violate it: 1 (such as {twice})" in refusal(unversioned)
 
 
-def test_a_violation_at_a_known_revision_is_refused(database: Database) -> None:
-    make_legacy(database, Mix(in_keys=1))
-    database.rows("ALTER TABLE agent_api_keys DROP CONSTRAINT ck_agent_api_keys_status")
-    database.rows("UPDATE agent_api_keys SET status = 'paused'")
-    assert "rows that violate it: 1" in refusal(database)
+def test_a_violation_at_a_known_revision_is_refused(legacy: Database) -> None:
+    fill_legacy(legacy, Mix(in_keys=1))
+    legacy.rows("ALTER TABLE agent_api_keys DROP CONSTRAINT ck_agent_api_keys_status")
+    legacy.rows("UPDATE agent_api_keys SET status = 'paused'")
+    assert "rows that violate it: 1" in refusal(legacy)
 
 
 def test_a_database_of_another_program_is_not_changed(database: Database) -> None:

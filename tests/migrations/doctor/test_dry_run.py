@@ -1,5 +1,6 @@
 """The doctor predicts what the migrations then find and do."""
 
+from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
@@ -11,7 +12,7 @@ from migrations.transaction import MigrationError
 from tests.migrations import foreign
 from tests.migrations.database import Database
 from tests.migrations.doctor.findings import counts, first
-from tests.migrations.legacy import Mix, make_legacy
+from tests.migrations.legacy import Mix, fill_legacy
 from tests.schema.rows import add_key, add_project
 
 EVERYTHING = Mix(
@@ -32,15 +33,13 @@ SEATS = "SELECT id, agent_id FROM chat_participants"
 
 @pytest.mark.parametrize("versioned", [True, False], ids=["at 002", "adopted"])
 @pytest.mark.parametrize("mix", MIXES.values(), ids=MIXES)
-def test_the_prediction_is_what_003_then_does(
-    database: Database, mix: Mix, versioned: bool
-) -> None:
-    make_legacy(database, mix, versioned=versioned)
-    keys, seats = dict(database.rows(KEYS)), dict(database.rows(SEATS))
-    diagnosis = examine(database.url)
-    database.upgrade(WITH_AGENTS)
-    keys_then, seats_then = dict(database.rows(KEYS)), dict(database.rows(SEATS))
-    agents = database.rows(AGENTS)
+def test_the_prediction_is_what_003_then_does(legacy: Database, mix: Mix, versioned: bool) -> None:
+    fill_legacy(legacy, mix, versioned=versioned)
+    keys, seats = dict(legacy.rows(KEYS)), dict(legacy.rows(SEATS))
+    diagnosis = examine(legacy.url)
+    legacy.upgrade(WITH_AGENTS)
+    keys_then, seats_then = dict(legacy.rows(KEYS)), dict(legacy.rows(SEATS))
+    agents = legacy.rows(AGENTS)
     ids_in_keys, ids_in_seats = set(keys.values()), set(seats.values()) - {None}
     assert diagnosis.verdict is Verdict.UPGRADE
     assert counts(diagnosis) == {
@@ -59,37 +58,37 @@ def test_the_prediction_is_what_003_then_does(
     )
 
 
-def test_the_predicted_project_gets_the_id(database: Database) -> None:
-    make_legacy(database, Mix(in_two_projects=20, projects=5))
-    lines = first(examine(database.url), "agent_ids_in_several_projects")
-    database.upgrade(WITH_AGENTS)
-    projects = {str(agent): str(project) for agent, project, _ in database.rows(AGENTS)}
+def test_the_predicted_project_gets_the_id(legacy: Database) -> None:
+    fill_legacy(legacy, Mix(in_two_projects=20, projects=5))
+    lines = first(examine(legacy.url), "agent_ids_in_several_projects")
+    legacy.upgrade(WITH_AGENTS)
+    projects = {str(agent): str(project) for agent, project, _ in legacy.rows(AGENTS)}
     assert len(lines) == 20
     for line in lines:
         agent = line.split()[0]
         assert line == f"{agent} stays with project {projects[agent]}, of 2"
 
 
-def test_the_predicted_names_are_given(database: Database) -> None:
-    make_legacy(database, Mix(alike=10))
-    lines = first(examine(database.url), "names_numbered")
-    database.upgrade(WITH_AGENTS)
+def test_the_predicted_names_are_given(legacy: Database) -> None:
+    fill_legacy(legacy, Mix(alike=10))
+    lines = first(examine(legacy.url), "names_numbered")
+    legacy.upgrade(WITH_AGENTS)
     numbered = [
         f"{name} in project {project}"
-        for _, project, name in database.rows(AGENTS)
+        for _, project, name in legacy.rows(AGENTS)
         if name.endswith(")")
     ]
     assert sorted(numbered) == lines
     assert len(lines) == 9
 
 
-def test_rows_that_003_refuses_are_predicted(database: Database) -> None:
-    make_legacy(database, Mix(in_both=2, without_project=3, without_room=4))
-    diagnosis = examine(database.url)
+def test_rows_that_003_refuses_are_predicted(legacy: Database) -> None:
+    fill_legacy(legacy, Mix(in_both=2, without_project=3, without_room=4))
+    diagnosis = examine(legacy.url)
     assert diagnosis.verdict is Verdict.BLOCKED
     assert counts(diagnosis)["rows_lost"] == 7
     with pytest.raises(MigrationError, match=r"API keys or participants .*: 7") as refused:
-        database.upgrade()
+        legacy.upgrade()
     assert any(line in str(refused.value) for line in first(diagnosis, "rows_lost"))
 
 
@@ -102,8 +101,10 @@ def test_creators_that_002_removes_are_predicted(unversioned: Database) -> None:
     assert unversioned.values("SELECT created_by_id FROM agent_api_keys") == [None]
 
 
-def test_agents_of_other_projects_are_predicted(database: Database) -> None:
-    database.upgrade(WITH_AGENTS)
+def test_agents_of_other_projects_are_predicted(
+    database_at: Callable[[str], Database],
+) -> None:
+    database = database_at(WITH_AGENTS)
     own, other = database.make(add_project), database.make(add_project)
     key = database.make(lambda connection: add_key(connection, own.id, other.agent))
     seat = database.values(
@@ -117,8 +118,8 @@ def test_agents_of_other_projects_are_predicted(database: Database) -> None:
         database.upgrade()
 
 
-def test_only_the_first_rows_are_named(database: Database) -> None:
-    make_legacy(database, Mix(in_keys=21))
-    diagnosis = examine(database.url)
+def test_only_the_first_rows_are_named(legacy: Database) -> None:
+    fill_legacy(legacy, Mix(in_keys=21))
+    diagnosis = examine(legacy.url)
     assert counts(diagnosis)["agent_ids_in_keys"] == 21
     assert len(first(diagnosis, "agent_ids_in_keys")) == 20

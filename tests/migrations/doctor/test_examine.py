@@ -1,5 +1,6 @@
 """The doctor reports the state of a database, changes nothing and blocks no other session."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from migrations.transaction import MigrationError, in_transaction
 from tests.migrations import foreign
 from tests.migrations.database import Database
 from tests.migrations.doctor.findings import counts
-from tests.migrations.legacy import Mix, make_legacy
+from tests.migrations.legacy import Mix, fill_legacy
 
 EVERYTHING = Mix(
     in_keys=5, in_participants=6, in_both=7, in_two_projects=8, alike=9, users=2, rows=2
@@ -31,10 +32,9 @@ def test_an_empty_database_needs_an_upgrade(database: Database) -> None:
 
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_a_migrated_database_has_no_problems_at_any_revision(
-    database: Database, revision: str
+    database_at: Callable[[str], Database], revision: str
 ) -> None:
-    database.upgrade(revision)
-    diagnosis = examine(database.url)
+    diagnosis = examine(database_at(revision).url)
     newest = revision == NEWEST
     assert diagnosis.state is (State.NEWEST if newest else State.OLDER)
     assert diagnosis.verdict is (Verdict.CLEAN if newest else Verdict.UPGRADE)
@@ -76,18 +76,18 @@ def test_functions_that_it_calls_cannot_write_either(unversioned: Database) -> N
     assert unversioned.values("SELECT count(*) FROM caught") == [0]
 
 
-def test_no_session_is_blocked_and_nothing_changes(database: Database) -> None:
-    make_legacy(database, EVERYTHING, versioned=False)
-    before = database.everything()
+def test_no_session_is_blocked_and_nothing_changes(legacy: Database) -> None:
+    fill_legacy(legacy, EVERYTHING, versioned=False)
+    before = legacy.everything()
 
     def meanwhile(connection: Connection) -> Diagnosis:
         connection.execute(text("LOCK TABLE users, agent_api_keys IN SHARE ROW EXCLUSIVE MODE"))
         connection.execute(text("SELECT FROM chat_participants FOR UPDATE"))
         with ThreadPoolExecutor() as threads:
-            return threads.submit(examine, database.url).result(timeout=30)
+            return threads.submit(examine, legacy.url).result(timeout=30)
 
-    assert in_transaction(database.url, meanwhile).verdict is Verdict.UPGRADE
-    assert database.everything() == before
+    assert in_transaction(legacy.url, meanwhile).verdict is Verdict.UPGRADE
+    assert legacy.everything() == before
 
 
 def test_an_exclusive_lock_makes_it_give_up(

@@ -1,6 +1,7 @@
 """What the revisions other than 003 change in existing rows."""
 
 import json
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import pytest
@@ -23,10 +24,9 @@ EDGES = "006_add_task_dependency_edges"
 
 
 @pytest.fixture
-def older(database: Database) -> Database:
+def older(database_at: Callable[[str], Database]) -> Database:
     """A database at the revision that created agents and tasks."""
-    database.upgrade(WITH_AGENTS)
-    return database
+    return database_at(WITH_AGENTS)
 
 
 @pytest.fixture

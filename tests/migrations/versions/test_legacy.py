@@ -11,7 +11,7 @@ from migrations.history import BASE_WITH_CREATORS, WITH_AGENTS
 from migrations.transaction import MigrationError
 from tests.locks import under_way
 from tests.migrations.database import Database
-from tests.migrations.legacy import Mix, make_legacy, named
+from tests.migrations.legacy import Mix, fill_legacy, named
 
 EVERYTHING = Mix(
     in_keys=5, in_participants=6, in_both=7, in_two_projects=8, alike=9, users=2, rows=2
@@ -51,34 +51,34 @@ UNION ALL SELECT to_jsonb(t) - 'agent_id' FROM chat_participants AS t
 
 
 @pytest.mark.parametrize("mix", MIXES.values(), ids=MIXES)
-def test_every_id_gets_its_agent_and_no_row_is_lost(database: Database, mix: Mix) -> None:
-    make_legacy(database, mix)
-    agent_ids, others = dict(database.rows(AGENT_IDS)), sorted(database.values(OTHERS))
-    database.upgrade(WITH_AGENTS)
-    assert database.rows(DANGLING) == []
-    assert database.values("SELECT count(*) FROM agents") == [mix.agents]
-    assert sorted(database.values(OTHERS)) == others
-    now = dict(database.rows(AGENT_IDS))
+def test_every_id_gets_its_agent_and_no_row_is_lost(legacy: Database, mix: Mix) -> None:
+    fill_legacy(legacy, mix)
+    agent_ids, others = dict(legacy.rows(AGENT_IDS)), sorted(legacy.values(OTHERS))
+    legacy.upgrade(WITH_AGENTS)
+    assert legacy.rows(DANGLING) == []
+    assert legacy.values("SELECT count(*) FROM agents") == [mix.agents]
+    assert sorted(legacy.values(OTHERS)) == others
+    now = dict(legacy.rows(AGENT_IDS))
     assert len([row for row in agent_ids if now[row] != agent_ids[row]]) == mix.moved
-    database.upgrade()
-    assert dict(database.rows(AGENT_IDS)) == now
+    legacy.upgrade()
+    assert dict(legacy.rows(AGENT_IDS)) == now
 
 
-def test_a_thousand_alike_names_are_numbered(database: Database) -> None:
-    make_legacy(database, Mix(alike=1000))
-    database.upgrade(WITH_AGENTS)
+def test_a_thousand_alike_names_are_numbered(legacy: Database) -> None:
+    fill_legacy(legacy, Mix(alike=1000))
+    legacy.upgrade(WITH_AGENTS)
     numbers = [f" ({number})" for number in range(2, 1001)]
-    assert set(database.values("SELECT name FROM agents")) == {
+    assert set(legacy.values("SELECT name FROM agents")) == {
         f"Migrated Agent 00000007{number}" for number in ("", *numbers)
     }
 
 
-def test_a_placeholder_with_a_new_id_records_the_old_one(database: Database) -> None:
-    make_legacy(database, Mix(in_both=1, in_two_projects=2))
-    database.upgrade()
+def test_a_placeholder_with_a_new_id_records_the_old_one(legacy: Database) -> None:
+    fill_legacy(legacy, Mix(in_both=1, in_two_projects=2))
+    legacy.upgrade()
     origins = "SELECT project_id, config FROM agents WHERE config IS NOT NULL ORDER BY name"
     ids = [(named(f"project {n + 1}"), named(f"in_two_projects {n}")) for n in range(2)]
-    assert sorted(database.rows(origins)) == sorted(
+    assert sorted(legacy.rows(origins)) == sorted(
         (project, f'{{"migrated_from": "{agent}"}}') for project, agent in ids
     )
 
@@ -91,21 +91,21 @@ def test_a_placeholder_with_a_new_id_records_the_old_one(database: Database) -> 
     ],
 )
 def test_rows_without_a_project_or_room_fail_the_whole_run(
-    database: Database, mix: Mix, first: str, caplog: pytest.LogCaptureFixture
+    legacy: Database, mix: Mix, first: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    make_legacy(database, mix)
-    agent_ids, structure = sorted(database.rows(AGENT_IDS)), database.structure()
+    fill_legacy(legacy, mix)
+    agent_ids, structure = sorted(legacy.rows(AGENT_IDS)), legacy.structure()
     with pytest.raises(MigrationError, match=f"^API keys .*: 60 .first: {first} .*changed"):
-        database.upgrade()
+        legacy.upgrade()
     assert caplog.messages[-1].endswith(" and 40 more")
-    assert (sorted(database.rows(AGENT_IDS)), database.structure()) == (agent_ids, structure)
-    assert database.current() == BASE_WITH_CREATORS
-    database.rows(f"DELETE FROM {'agent_api_keys' if first == 'key' else 'chat_participants'}")  # noqa: S608
-    database.upgrade()
+    assert (sorted(legacy.rows(AGENT_IDS)), legacy.structure()) == (agent_ids, structure)
+    assert legacy.current() == BASE_WITH_CREATORS
+    legacy.rows(f"DELETE FROM {'agent_api_keys' if first == 'key' else 'chat_participants'}")  # noqa: S608
+    legacy.upgrade()
 
 
 def test_a_report_counts_all_rows_and_transfers_few(
-    database: Database, caplog: pytest.LogCaptureFixture
+    legacy: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     transferred: list[int] = []
 
@@ -113,10 +113,10 @@ def test_a_report_counts_all_rows_and_transfers_few(
         if cursor.description:
             transferred.append(cursor.rowcount)
 
-    make_legacy(database, Mix(in_two_projects=500))
+    fill_legacy(legacy, Mix(in_two_projects=500))
     event.listen(Engine, "after_cursor_execute", note)
     try:
-        database.upgrade(WITH_AGENTS)
+        legacy.upgrade(WITH_AGENTS)
     finally:
         event.remove(Engine, "after_cursor_execute", note)
     moved = [line for line in caplog.messages if "now with another agent" in line]
@@ -127,11 +127,11 @@ def test_a_report_counts_all_rows_and_transfers_few(
 
 
 def test_each_of_the_seven_steps_is_announced(
-    database: Database, caplog: pytest.LogCaptureFixture
+    legacy: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    make_legacy(database, EVERYTHING)
+    fill_legacy(legacy, EVERYTHING)
     with caplog.at_level("INFO", "tandem.migrations"):
-        database.upgrade(WITH_AGENTS)
+        legacy.upgrade(WITH_AGENTS)
     steps = [line[: len("Step 1 of 7")] for line in caplog.messages if line.startswith("Step")]
     assert steps == [f"Step {number} of 7" for number in range(1, 8)]
 
@@ -142,13 +142,13 @@ SELECT gen_random_uuid(), project_id, $1, 'late', 'late', 'tdm_late' FROM agent_
 """
 
 
-async def test_a_key_that_is_created_meanwhile_gets_its_agent_too(database: Database) -> None:
-    await asyncio.to_thread(make_legacy, database, Mix(in_keys=1))
+async def test_a_key_that_is_created_meanwhile_gets_its_agent_too(legacy: Database) -> None:
+    await asyncio.to_thread(fill_legacy, legacy, Mix(in_keys=1))
     agent = uuid4()
-    async with under_way(database.url, LATE, agent) as blocked:
-        migration = asyncio.create_task(asyncio.to_thread(database.upgrade))
+    async with under_way(legacy.url, LATE, agent) as blocked:
+        migration = asyncio.create_task(asyncio.to_thread(legacy.upgrade))
         await blocked.wait()
     await migration
-    agents = await asyncio.to_thread(database.values, "SELECT id FROM agents")
+    agents = await asyncio.to_thread(legacy.values, "SELECT id FROM agents")
     assert len(agents) == 2
     assert agent in agents

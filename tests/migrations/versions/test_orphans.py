@@ -14,12 +14,6 @@ from tests.schema.rows import Connection, add, add_key, add_user
 AGENTS = "SELECT id, project_id, name, agent_type, status, is_active FROM agents ORDER BY name"
 
 
-@pytest.fixture
-def legacy(database: Database) -> Database:
-    database.upgrade(BASE_WITH_CREATORS)
-    return database
-
-
 def make_project(database: Database, created: int = 2000) -> UUID:
     async def work(connection: Connection) -> UUID:
         return await add(

@@ -110,7 +110,9 @@ def test_the_thumbprint_is_that_of_the_rfc() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    st.none() | st.integers() | st.text(),
+    lambda x: st.lists(x, max_size=3) | st.dictionaries(st.text(), x, max_size=3),
+    max_leaves=5,
 )
 
 

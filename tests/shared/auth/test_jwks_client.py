@@ -3,14 +3,17 @@
 import asyncio
 import gzip
 import json
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from shared.auth.jwks_client import MAXIMUM_BYTES, MAXIMUM_WAITING, IssuerKeys, Times
 from shared.auth.key_sources import WithOwnKey
@@ -18,12 +21,17 @@ from shared.auth.keys import VerificationKey
 from shared.auth.verifier import Verifier
 from shared.errors import Refusal
 from shared.settings import Settings
+from tests.clock import Clock
 from tests.issuer import KEYS, Answer, Issuer, issuing, jwk, published, raw, token, whole
+from tests.waiting import until
 
-# So that a test sees in a second what a service sees in a day.
-QUICK = Times(refresh=0.05, retry=0.05, longest_retry=0.05, cool_down=0.2, fetch=0.5, stale=60)
-# So that only calls make it fetch, but for the first time.
-CALM = Times(refresh=600, retry=600, longest_retry=600, cool_down=600, fetch=1.0)
+# Each test has an event loop of its own, which jumps in time.
+pytestmark = pytest.mark.asyncio(loop_scope="function")
+
+HOUR = 3600.0
+# Within an hour only calls make it fetch, but for the first time.
+TIMES = Times(HOUR, HOUR, HOUR, cool_down=1e6 * HOUR, fetch=HOUR / 6, stale=1e9 * HOUR)
+FAILURE = "cannot fetch the issuer's keys"
 A, B = published("RS256", "a"), published("ES256", "b")
 TOKEN_A, TOKEN_B = token("RS256", "a"), token("ES256", "b")
 
@@ -35,8 +43,13 @@ def issuer() -> Iterator[Issuer]:
         yield issuer
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
 @asynccontextmanager
-async def verifying(url: str, times: Times) -> AsyncIterator[Verifier]:
+async def verifying(url: str, times: Times = TIMES) -> AsyncIterator[Verifier]:
     keys = IssuerKeys(url, times)
     try:
         yield Verifier(Settings(), keys)
@@ -53,17 +66,22 @@ async def said(verifier: Verifier, token: str) -> str:
     return "OK"
 
 
-async def until(happened: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
+async def until_said(answer: str, verifier: Verifier, token: str) -> None:
+    async def is_said() -> bool:
+        return await said(verifier, token) == answer
+
+    await until(is_said)
 
 
-async def fetched_again(issuer: Issuer) -> None:
-    """Two fetches have begun since, so that one of them is over."""
+async def refresh(issuer: Issuer, clock: Clock) -> None:
+    """An hour later the next fetch has reached the issuer."""
     before = issuer.fetches
-    await until(lambda: issuer.fetches >= before + 2)
+    await clock.advance(1.2 * HOUR)
+    await until(lambda: issuer.fetches > before)
+
+
+def failures(lines: list[EventDict]) -> int:
+    return sum(line["event"] == FAILURE for line in lines)
 
 
 def unknown() -> str:
@@ -71,13 +89,13 @@ def unknown() -> str:
 
 
 async def test_the_first_call_waits_for_the_keys(issuer: Issuer) -> None:
-    async with verifying(issuer.url, CALM) as verifier:
+    async with verifying(issuer.url) as verifier:
         assert await asyncio.gather(*(said(verifier, TOKEN_A) for _ in range(20))) == ["OK"] * 20
         assert issuer.fetches == 1
 
 
 async def test_a_new_key_is_found_at_the_first_call_that_needs_it(issuer: Issuer) -> None:
-    async with verifying(issuer.url, CALM) as verifier:
+    async with verifying(issuer.url) as verifier:
         assert await said(verifier, TOKEN_A) == "OK"
         issuer.publish(A, B)
         assert await said(verifier, TOKEN_B) == "OK"
@@ -89,32 +107,33 @@ async def test_a_new_key_is_found_at_the_first_call_that_needs_it(issuer: Issuer
     "then", [[B], [B | {"kid": "a"}], [A | {"use": "enc"}, B]], ids=["gone", "replaced", "retired"]
 )
 async def test_tokens_of_a_key_that_is_gone_are_forgotten(
-    issuer: Issuer, then: list[dict[str, Any]]
+    issuer: Issuer, clock: Clock, then: list[dict[str, Any]]
 ) -> None:
-    async with verifying(issuer.url, QUICK) as verifier:
+    async with verifying(issuer.url) as verifier:
         assert await said(verifier, TOKEN_A) == "OK"
         issuer.publish(*then)
-        await fetched_again(issuer)
-        assert await said(verifier, TOKEN_A) == "TOKEN_INVALID"
+        await refresh(issuer, clock)
+        await until_said("TOKEN_INVALID", verifier, TOKEN_A)
 
 
-async def test_they_are_forgotten_beside_our_own_key_too(issuer: Issuer) -> None:
+async def test_they_are_forgotten_beside_our_own_key_too(issuer: Issuer, clock: Clock) -> None:
     own = VerificationKey("EdDSA", KEYS["EdDSA"].public_key())
-    keys = WithOwnKey(own, IssuerKeys(issuer.url, QUICK))
+    keys = WithOwnKey(own, IssuerKeys(issuer.url, TIMES))
     verifier = Verifier(Settings(), keys)
     assert await said(verifier, TOKEN_A) == "OK"
     issuer.publish(B)
-    await fetched_again(issuer)
-    assert await said(verifier, TOKEN_A) == "TOKEN_INVALID"
+    await refresh(issuer, clock)
+    await until_said("TOKEN_INVALID", verifier, TOKEN_A)
     await keys.close()
     before = issuer.fetches
-    await asyncio.sleep(0.2)
+    await clock.advance(10 * HOUR)
+    await asyncio.sleep(0.1)
     assert issuer.fetches == before
 
 
 async def test_a_key_belongs_to_its_name(issuer: Issuer) -> None:
     issuer.publish(A, B, published("EdDSA", "c"))
-    async with verifying(issuer.url, CALM) as verifier:
+    async with verifying(issuer.url) as verifier:
         for algorithm, kid in [("RS256", "a"), ("ES256", "b"), ("EdDSA", "c")]:
             assert await said(verifier, token(algorithm, kid)) == "OK"
             for other in {"a", "b", "c"} - {kid}:
@@ -122,7 +141,7 @@ async def test_a_key_belongs_to_its_name(issuer: Issuer) -> None:
 
 
 async def test_a_token_without_a_name_needs_a_single_key(issuer: Issuer) -> None:
-    async with verifying(issuer.url, CALM) as verifier:
+    async with verifying(issuer.url) as verifier:
         assert await said(verifier, token("RS256", None)) == "OK"
         assert await said(verifier, token("ES256", None)) == "TOKEN_INVALID"
         issuer.publish(A, B)
@@ -132,7 +151,7 @@ async def test_a_token_without_a_name_needs_a_single_key(issuer: Issuer) -> None
 
 
 async def test_made_up_names_cause_one_fetch_per_cool_down(issuer: Issuer) -> None:
-    async with verifying(issuer.url, CALM) as verifier:
+    async with verifying(issuer.url) as verifier:
         assert await said(verifier, TOKEN_A) == "OK"
         for _ in range(10):
             answers = [said(verifier, unknown()) for _ in range(100)]
@@ -140,21 +159,18 @@ async def test_made_up_names_cause_one_fetch_per_cool_down(issuer: Issuer) -> No
         assert issuer.fetches == 2
 
 
-async def test_after_the_cool_down_a_new_name_is_looked_for_again(issuer: Issuer) -> None:
-    async with verifying(issuer.url, Times(refresh=600, cool_down=0.3)) as verifier:
+async def test_after_the_cool_down_a_new_name_is_looked_for_again(
+    issuer: Issuer, clock: Clock
+) -> None:
+    async with verifying(issuer.url, Times(refresh=HOUR, cool_down=60)) as verifier:
         for known, answer in [(TOKEN_A, "OK"), (unknown(), "TOKEN_INVALID")]:
             assert await said(verifier, known) == answer
         issuer.publish(A, B)
         fetches = issuer.fetches
         assert await said(verifier, TOKEN_B) == "TOKEN_INVALID"
         assert issuer.fetches == fetches
-        await asyncio.sleep(0.3)
+        await clock.advance(60)
         assert await said(verifier, TOKEN_B) == "OK"
-
-
-def late(handler: BaseHTTPRequestHandler) -> None:
-    time.sleep(0.3)
-    whole(GOOD)(handler)
 
 
 def head(*lines: str) -> bytes:
@@ -191,45 +207,65 @@ GARBAGE: dict[str, Answer] = {
 }
 
 
+# They end when time is up.
+UNENDING = {"endless beginnings", "never", "a byte at a time"}
+
+
 @pytest.mark.parametrize("name", GARBAGE)
-async def test_garbage_changes_nothing(issuer: Issuer, name: str) -> None:
-    async with verifying(issuer.url, QUICK) as verifier:
+async def test_garbage_changes_nothing(issuer: Issuer, clock: Clock, name: str) -> None:
+    async def fetch_fails(number: int) -> None:
+        await until(lambda: issuer.fetches == 1 + number)
+        if name in UNENDING:
+            await clock.advance(TIMES.fetch)
+        await until(lambda: failures(lines) == number)
+
+    async with verifying(issuer.url) as verifier:
         assert await said(verifier, TOKEN_A) == "OK"
         issuer.answer = GARBAGE[name]
-        await fetched_again(issuer)
-        assert await said(verifier, token("RS256", "a", nonce=1)) == "OK"
-        assert await said(verifier, TOKEN_B) == "ISSUER_UNAVAILABLE"
+        with capture_logs() as lines:
+            await refresh(issuer, clock)
+            await fetch_fails(1)
+            assert await said(verifier, token("RS256", "a", nonce=1)) == "OK"
+            waiting = asyncio.create_task(said(verifier, TOKEN_B))
+            await fetch_fails(2)
+            assert await waiting == "ISSUER_UNAVAILABLE"
         assert set(issuer.paths) == {"/keys"}
         issuer.publish(A, B)
-        await fetched_again(issuer)
-        assert await said(verifier, TOKEN_B) == "OK"
+        await refresh(issuer, clock)
+        await until_said("OK", verifier, TOKEN_B)
 
 
-async def test_an_issuer_that_is_gone_changes_nothing_for_a_while() -> None:
-    times = Times(refresh=0.05, retry=0.05, longest_retry=0.05, cool_down=0, stale=2.0)
+async def test_an_issuer_that_is_gone_changes_nothing_for_a_day(clock: Clock) -> None:
+    times = Times()
     with issuing() as issuer:
         issuer.publish(A)
         async with verifying(issuer.url, times) as verifier:
             assert await said(verifier, TOKEN_A) == "OK"
             issuer.stop()
-            gone = time.monotonic()
-            await asyncio.sleep(0.4)
+            await fail(clock, times.refresh, *[times.longest_retry] * 5)
+            await clock.advance(times.stale - 1000)
             assert await said(verifier, TOKEN_A) == "OK"
             assert await said(verifier, token("RS256", "a", nonce=1)) == "OK"
-            while await said(verifier, TOKEN_A) == "OK":
-                assert time.monotonic() < gone + 4
-                await asyncio.sleep(0.01)
-            assert time.monotonic() > gone + 1
+            await clock.advance(1000)
             for late in (TOKEN_A, unknown(), token("RS256", None)):
                 assert await said(verifier, late) == "ISSUER_UNAVAILABLE"
             with issuing(issuer.port) as back:
                 back.publish(A)
-                assert await said(verifier, TOKEN_A) == "OK"
+                await clock.advance(times.longest_retry)
+                await until_said("OK", verifier, TOKEN_A)
+
+
+async def fail(clock: Clock, *pauses: float) -> None:
+    """After each pause the next fetch fails."""
+    with capture_logs() as lines:
+        for number, pause in enumerate(pauses, start=1):
+            await clock.advance(1.2 * pause)
+            await until(lambda: failures(lines) >= number)  # noqa: B023
 
 
 async def test_nothing_is_known_of_an_issuer_that_never_answered(issuer: Issuer) -> None:
     issuer.answer = whole(b"", 503)
-    async with verifying(issuer.url, CALM) as verifier:
+    async with verifying(issuer.url) as verifier:
         for _ in range(5):
             assert await said(verifier, TOKEN_A) == "ISSUER_UNAVAILABLE"
         assert issuer.fetches <= 2
@@ -238,17 +274,22 @@ async def test_nothing_is_known_of_an_issuer_that_never_answered(issuer: Issuer)
         assert raised.value.retry_after
 
 
-async def test_pauses_between_failures_grow(issuer: Issuer) -> None:
+async def test_pauses_between_failures_grow(issuer: Issuer, clock: Clock) -> None:
     issuer.answer = whole(b"", 503)
-    growing = Times(retry=0.1, longest_retry=0.4)
-    async with verifying(issuer.url, growing):
-        await asyncio.sleep(1.5)  # 0, 0.1, 0.3, 0.7, 1.1, 1.5
-        assert 4 <= issuer.fetches <= 6
+    growing = Times(retry=100, longest_retry=400, fetch=HOUR)
+    with capture_logs() as lines:
+        async with verifying(issuer.url, growing):
+            for number, pause in enumerate((100, 200, 400, 400), start=1):
+                await until(lambda: failures(lines) == number)  # noqa: B023
+                await clock.advance(0.8 * pause)
+                await asyncio.sleep(0.05)
+                assert issuer.fetches == number
+                await clock.advance(0.4 * pause)
+                await until(lambda: issuer.fetches == number + 1)  # noqa: B023
 
 
 async def test_while_the_issuer_hangs_known_keys_are_as_quick_as_ever(issuer: Issuer) -> None:
-    times = Times(refresh=600, cool_down=0, fetch=30)
-    async with verifying(issuer.url, times) as verifier:
+    async with verifying(issuer.url, Times(HOUR, cool_down=0, fetch=HOUR)) as verifier:
         assert await said(verifier, TOKEN_A) == "OK"
         issuer.answer = issuer.hang
         waiting = [asyncio.create_task(said(verifier, unknown())) for _ in range(10)]
@@ -260,46 +301,43 @@ async def test_while_the_issuer_hangs_known_keys_are_as_quick_as_ever(issuer: Is
             task.cancel()
 
 
-async def test_a_fetch_has_an_end_that_those_who_wait_share(issuer: Issuer) -> None:
-    async with verifying(issuer.url, CALM) as verifier:
-        assert await said(verifier, TOKEN_A) == "OK"
-        issuer.answer = issuer.hang
-        many = [said(verifier, unknown()) for _ in range(1000)]
-        begun = time.monotonic()
-        assert set(await asyncio.gather(*many)) == {"ISSUER_UNAVAILABLE"}
-        assert CALM.fetch <= time.monotonic() - begun < CALM.fetch + 3
-        assert issuer.fetches == 2
-
-
-async def test_only_so_many_wait(issuer: Issuer) -> None:
-    async with verifying(issuer.url, CALM) as verifier:
+async def test_a_fetch_has_an_end_that_those_who_wait_share(issuer: Issuer, clock: Clock) -> None:
+    async with verifying(issuer.url) as verifier:
         assert await said(verifier, TOKEN_A) == "OK"
         issuer.answer = issuer.hang
         many = [asyncio.create_task(said(verifier, unknown())) for _ in range(1000)]
         await until(lambda: issuer.fetches == 2)
-        assert sum(not task.done() for task in many) == MAXIMUM_WAITING
-        await asyncio.gather(*many)
+        for part_of_time in (0.0, 0.9):
+            await clock.advance(part_of_time * TIMES.fetch)
+            assert sum(not task.done() for task in many) == MAXIMUM_WAITING
+        await clock.advance(0.1 * TIMES.fetch)
+        assert set(await asyncio.gather(*many)) == {"ISSUER_UNAVAILABLE"}
 
 
 async def test_who_stops_waiting_does_not_end_the_fetch_of_others(issuer: Issuer) -> None:
+    answered = threading.Event()
+
+    def late(handler: BaseHTTPRequestHandler) -> None:
+        answered.wait()
+        whole(GOOD)(handler)
+
     issuer.answer = late
-    async with verifying(issuer.url, CALM) as verifier:
+    async with verifying(issuer.url) as verifier:
         patient = asyncio.create_task(said(verifier, TOKEN_A))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(said(verifier, TOKEN_A), 0.1)
+        answered.set()
         assert await patient == "OK"
         assert issuer.fetches == 1
 
 
-async def test_a_closed_one_fetches_no_more(issuer: Issuer) -> None:
-    before = asyncio.all_tasks()
-    async with verifying(issuer.url, Times(refresh=0.05, fetch=30)) as verifier:
+async def test_a_closed_one_fetches_no_more(issuer: Issuer, clock: Clock) -> None:
+    async with verifying(issuer.url) as verifier:
         assert await said(verifier, TOKEN_A) == "OK"
         issuer.answer = issuer.hang
-        await until(lambda: issuer.fetches > 1)
-        begun = time.monotonic()
-    assert time.monotonic() - begun < 5
-    fetches = issuer.fetches
-    await asyncio.sleep(0.3)
-    assert issuer.fetches == fetches
-    assert asyncio.all_tasks() <= before
+        await refresh(issuer, clock)
+    # It has not waited for the end of the fetch: that did not come.
+    await clock.advance(10 * HOUR)
+    await asyncio.sleep(0.1)
+    assert issuer.fetches == 2
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -1,6 +1,5 @@
 """Services whose issuer is down, slow or back again, as their callers see it."""
 
-import asyncio
 import signal
 import subprocess
 import time
@@ -16,6 +15,7 @@ from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
 from tests.issuer import Issuer, issuing, published, token
 from tests.processes import service
 from tests.refusals import refused
+from tests.waiting import SECONDS, until
 from tests.world import Channels, Client, World
 
 WHO = WhoAmIRequest()
@@ -43,16 +43,13 @@ def listening(process: "subprocess.Popen[str]") -> int:
     return port
 
 
-async def served(client: Client, seconds: float = 10) -> None:
-    """Wait until the caller is let in."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            await client.auth.WhoAmI(WHO)
-            return
-        except grpc.aio.AioRpcError:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.1)
+async def served(client: Client) -> bool:
+    """Whether the caller is let in."""
+    try:
+        await client.auth.WhoAmI(WHO)
+    except grpc.aio.AioRpcError:
+        return False
+    return True
 
 
 async def test_services_start_without_their_issuer(world: World) -> None:
@@ -64,22 +61,20 @@ async def test_services_start_without_their_issuer(world: World) -> None:
         assert found.details["RetryInfo"].retry_delay.ToMilliseconds() > 0
         with issuing(gone.port) as back:
             back.publish(KEY)
-            await served(alice)
+            await until(lambda: served(alice))
 
 
 async def test_who_waits_for_an_issuer_has_a_deadline(world: World, issuer: Issuer) -> None:
     issuer.answer = issuer.hang
     async with World.built(world.database, Settings(jwt_jwks_url=issuer.url)) as theirs:
         alice = await caller(theirs)
-        begun = time.monotonic()
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await alice.auth.WhoAmI(WHO, timeout=0.5)
         assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert time.monotonic() - begun < 1.5
+        # The service gives up long before the deadline of this call.
         await refused(alice.auth.WhoAmI(WHO), Reason.ISSUER_UNAVAILABLE)
-        assert time.monotonic() - begun < 10
         issuer.publish(KEY)
-        await served(alice)
+        await until(lambda: served(alice))
 
 
 @pytest.mark.parametrize("module", ["agent_service", "task_service"])
@@ -94,13 +89,14 @@ def test_a_process_ends_although_its_issuer_hangs(
         TANDEM_JWT_JWKS_URL=issuer.url,
     )
     listening(process)
-    while issuer.fetches == 0:
+    before = issuer.fetches
+    while issuer.fetches == before:
         time.sleep(0.01)
-    begun = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    said = process.communicate(timeout=SECONDS)[1]
     assert process.returncode == 0
-    assert time.monotonic() - begun < 3
+    # The last fetch has not come to the end of its time: that is logged.
+    assert said.count("cannot fetch") == issuer.fetches - 1
 
 
 async def test_a_process_serves_what_its_issuer_publishes(world: World, issuer: Issuer) -> None:
@@ -115,12 +111,12 @@ async def test_a_process_serves_what_its_issuer_publishes(world: World, issuer: 
         async with grpc.aio.insecure_channel(f"127.0.0.1:{listening(process)}") as channel:
             alice = await world.user()
             channels = Channels(channel, channel)
-            await served(Client(channels, token("RS256", "a", sub=str(alice.id))))
+            assert await served(Client(channels, token("RS256", "a", sub=str(alice.id))))
             issuer.publish(KEY, published("EdDSA", "b"))
-            await served(Client(channels, token("EdDSA", "b", sub=str(alice.id))), seconds=1)
+            assert await served(Client(channels, token("EdDSA", "b", sub=str(alice.id))))
             made_up = Client(channels, token("EdDSA", "c", sub=str(alice.id)))
             await refused(made_up.auth.WhoAmI(WHO), Reason.TOKEN_INVALID)
             assert issuer.fetches == 2
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=SECONDS)

@@ -11,6 +11,7 @@ from shared.database.pool import Connection
 from shared.database.transaction import Database
 from shared.errors import Reason, Refusal
 from tests.locks import under_way
+from tests.waiting import until
 
 
 async def refusal(unit: object) -> Refusal:
@@ -42,8 +43,9 @@ async def test_a_mistake_in_an_argument_is_no_outage(database: Database) -> None
 async def test_what_takes_too_long_is_an_outage(single: Database, setting: str) -> None:
     async def slow(connection: Connection) -> None:
         await connection.execute(f"SET LOCAL {setting} = 50")
-        await asyncio.sleep(0.2)
-        await connection.execute("SELECT pg_sleep(5)")
+        if setting.startswith("idle"):
+            await until(connection.is_closed)
+        await connection.execute("SELECT pg_sleep(60)")
 
     found = await refusal(single.transaction(slow))
     assert (found.reason, found.retry_after) == (Reason.DATABASE_UNAVAILABLE, 1.0)
@@ -53,13 +55,21 @@ async def test_what_takes_too_long_is_an_outage(single: Database, setting: str) 
 async def test_waiting_for_a_connection_is_bounded(
     single: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.database.pool.QUEUE_TIMEOUT_SECONDS", 0.2)
-    busy = asyncio.create_task(single.read(lambda c: c.execute("SELECT pg_sleep(1)")))
-    await asyncio.sleep(0.05)
+    monkeypatch.setattr("shared.database.pool.QUEUE_TIMEOUT_SECONDS", 0.3)
+    leased, over = asyncio.Event(), asyncio.Event()
+
+    async def hold(_: Connection) -> None:
+        leased.set()
+        await over.wait()
+
+    busy = asyncio.create_task(single.read(hold))
+    await leased.wait()
     started = time.monotonic()
-    found = await asyncio.gather(*(refusal(single.read(one)) for _ in range(20)))
+    found = await asyncio.gather(*(refusal(single.read(one)) for _ in range(200)))
     assert {each.reason for each in found} == {Reason.DATABASE_UNAVAILABLE}
-    assert 0.1 < time.monotonic() - started < 0.8
+    # They wait, and side by side: one after the other they would take a minute.
+    assert 0.3 <= time.monotonic() - started < 30
+    over.set()
     await busy
     assert await single.read(one) == 1
 
@@ -70,7 +80,7 @@ async def test_many_take_turns_on_few_connections(single: Database) -> None:
 
 async def test_what_hangs_is_cut(single: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shared.database.pool.UNIT_TIMEOUT_SECONDS", 0.1)
-    found = await refusal(single.read(lambda c: c.execute("SELECT pg_sleep(10)")))
+    found = await refusal(single.read(lambda c: c.execute("SELECT pg_sleep(60)")))
     assert found.reason is Reason.DATABASE_UNAVAILABLE
     monkeypatch.undo()
     assert await single.read(one) == 1

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +13,14 @@ import pytest
 from local.embedded_postgres import Server, start
 from local.embedded_postgres.processes import ends_within
 from migrations.run import upgrade
+from shared.database.pool import Connection
 from shared.database.transaction import Database
 from shared.errors import Reason
 from shared.settings import SecretStr, Settings
 from tandem.agent.v1.agent_service_pb2 import Agent, GetAgentRequest, UpdateAgentRequest
 from tests.locks import under_way
 from tests.refusals import Refused, refused
+from tests.waiting import SECONDS, until
 from tests.world import SECRET, User, World
 
 END_OTHERS = (
@@ -37,16 +38,17 @@ async def outage(call: object) -> Refused:
 
 async def until_served(alice: User, agent: Agent) -> Agent:
     """What GetAgent answers as soon as it answers again; no other refusal comes before."""
-    deadline = time.monotonic() + 20
-    while True:
+    found: list[Agent] = []
+
+    async def served() -> bool:
         try:
-            found: Agent = await alice.agents.GetAgent(GetAgentRequest(agent_id=agent.id))
+            found.append(await alice.agents.GetAgent(GetAgentRequest(agent_id=agent.id)))
         except grpc.aio.AioRpcError as error:
             assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.05)
-        else:
-            return found
+        return bool(found)
+
+    await until(served)
+    return found[0]
 
 
 async def test_connections_that_are_cut_are_replaced(fresh_world: World) -> None:
@@ -63,16 +65,30 @@ async def test_connections_that_are_cut_are_replaced(fresh_world: World) -> None
     await connection.close()
 
 
+def is_lost(connection: Connection) -> bool:
+    """Whether the pool has seen the end of it."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
+
+
 async def test_connections_that_are_cut_while_idle_refuse_nobody(
     database: Database, database_url: str
 ) -> None:
     """A restart at night is nobody's trouble in the morning."""
-    sleep = [database.read(lambda c: c.execute("SELECT pg_sleep(0.1)")) for _ in range(10)]
-    await asyncio.gather(*sleep)
+    opened: list[Connection] = []
+    all_are = asyncio.Barrier(10)
+
+    async def open_one(connection: Connection) -> None:
+        opened.append(connection)
+        await all_are.wait()
+
+    await asyncio.gather(*(database.read(open_one) for _ in range(10)))
     connection = await asyncpg.connect(database_url)
     assert len(await connection.fetch(END_OTHERS)) == 10
     await connection.close()
-    await asyncio.sleep(0.2)  # until the ends of the connections have arrived
+    await until(lambda: all(map(is_lost, opened)))
     for _ in range(10):
         assert await database.read(lambda c: c.fetchval("SELECT 1")) == 1
 
@@ -113,7 +129,7 @@ def kill_whole(server: Server) -> None:
     for process in processes:
         process.kill()
     for process in processes:
-        assert ends_within(process, 10)
+        assert ends_within(process, SECONDS)
 
 
 async def test_a_postmaster_is_killed_and_comes_back(postmaster: tuple[Server, Path]) -> None:

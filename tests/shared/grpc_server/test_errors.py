@@ -21,8 +21,15 @@ from tests.refusals import refused
 from tests.world import World
 
 ROOT = Path(__file__).parents[3]
+COMMENTS = {
+    name: comment.replace("  // ", "")
+    for comment, name in re.findall(
+        r"((?:  // .*\n)+)  ERROR_REASON_(\w+) = [1-9]",
+        (ROOT / "protos/tandem/agent/v1/error_reason.proto").read_text(),
+    )
+}
 ASTRAL = "\N{GRINNING FACE}"
-# As the contract has it.
+# What the contract began with. The proto has the codes of all reasons.
 CODES = {
     "INVALID_ARGUMENT": "INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_UPDATE_MASK, INVALID_ORDER_BY",
     "UNAUTHENTICATED": "TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, CALLER_INACTIVE,"
@@ -45,21 +52,31 @@ CODES = {
 
 def test_the_reasons_are_those_of_the_proto() -> None:
     declared = [name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()[1:]]
-    assert [reason.name for reason in Reason] == declared
+    assert [reason.name for reason in Reason] == declared, (
+        "Reason in shared/errors.py has to have the values of error_reason.proto, in their order."
+    )
 
 
 def test_each_reason_has_the_code_of_the_contract() -> None:
-    found = {reason.name: reason.code.name for reason in Reason}
     wanted = {name: code for code, names in CODES.items() for name in names.split(", ")}
-    assert found == wanted
+    assert {name: Reason[name].code.name for name in wanted} == wanted
 
 
 def test_the_proto_says_the_same_codes() -> None:
-    text = (ROOT / "protos/tandem/agent/v1/error_reason.proto").read_text()
-    said = re.findall(r"((?:  // .*\n)+)  ERROR_REASON_(\w+) = [1-9]", text)
-    for comment, name in said:
-        assert comment.strip().startswith(f"// {Reason[name].code.name}."), name
-    assert len(said) == len(Reason)
+    for reason in Reason:
+        assert COMMENTS[reason.name].startswith(f"{reason.code.name}. "), (
+            f"The comment of ERROR_REASON_{reason.name} has to begin with its status code."
+        )
+    assert len(COMMENTS) == len(Reason)
+
+
+def test_every_reason_is_sent_and_tested() -> None:
+    reserved = {name for name, comment in COMMENTS.items() if "Reserved: not sent" in comment}
+    for folders in (("agent_service", "task_service", "shared"), ("tests",)):
+        sources = [path.read_text() for f in folders for path in (ROOT / f).rglob("*.py")]
+        named = set(re.findall(r"\bReason\.([A-Z_]+)", "".join(sources)))
+        unused = {reason.name for reason in Reason} - named - reserved
+        assert not unused, f"Nothing in {', '.join(folders)} names {unused}."
 
 
 def test_codes_are_the_canonical_ones() -> None:

@@ -17,11 +17,12 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from agent_service.__main__ import build
 from shared.errors import Reason
 from shared.grpc_server.interceptor import MAXIMUM_CALLS, MAXIMUM_STREAMS
-from shared.grpc_server.server import DRAIN_SECONDS, StartError
+from shared.grpc_server.server import StartError
 from tests.access.stage import DECLARED
 from tests.locks import under_way
 from tests.log_lines import logged
 from tests.refusals import outcome, refused
+from tests.waiting import SECONDS, until
 from tests.world import Channels, Client, World
 
 # Every service in the protos, by the process that serves it.
@@ -92,7 +93,7 @@ async def test_a_stop_lets_the_calls_under_way_end(world: World) -> None:
             call = asyncio.ensure_future(client.project(slug="slow"))
             await blocked.wait()
             stopping = asyncio.create_task(server.stop())
-            await asyncio.sleep(0.1)
+            await until(lambda: channel.get_state() is not grpc.ChannelConnectivity.READY)
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await client.project(slug="late")
             assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -109,14 +110,17 @@ async def test_a_message_too_large_is_refused(world: World) -> None:
     await refused(alice.project(description="x" * 3 * 1024 * 1024), Reason.INVALID_FIELD)
 
 
-async def test_a_watch_of_its_health_does_not_hold_up_a_stop(world: World) -> None:
+async def test_a_watch_of_its_health_does_not_hold_up_a_stop(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.grpc_server.server.DRAIN_SECONDS", 2 * SECONDS)
     server = build(world.database, world.settings)
     port = await server.start("127.0.0.1:0")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub: Any = HealthStub(channel)
         watch = stub.Watch(HealthCheckRequest())
         assert (await watch.read()).status == SERVING
-        async with asyncio.timeout(DRAIN_SECONDS / 2):
+        async with asyncio.timeout(SECONDS):
             await server.stop()
         assert (await watch.read()).status == HealthCheckResponse.NOT_SERVING
 

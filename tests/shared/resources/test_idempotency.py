@@ -15,9 +15,20 @@ from shared.resources import idempotency
 from shared.resources.idempotency import SWEEP, SWEEP_ROWS, sweep_forever
 from tandem.agent.v1.agent_service_pb2 import Agent, CreateAgentRequest, DeleteAgentRequest
 from tandem.task.v1.task_service_pb2 import Task, UpdateTaskRequest
-from tests.locks import under_way
+from tests.locks import WAITING, under_way
 from tests.refusals import refused
+from tests.waiting import until
 from tests.world import User, World
+
+
+async def counted(world: World, table: str, count: int) -> bool:
+    found: int = await world.value(f"SELECT count(*) FROM {table}")  # noqa: S608
+    return found == count
+
+
+async def waiting(world: World, count: int) -> bool:
+    found: int = await world.value(WAITING)
+    return found == count
 
 
 async def test_one_id_in_capitals_is_the_same_id(world: World) -> None:
@@ -138,9 +149,7 @@ async def test_the_sweep_takes_only_what_is_old(
     await world.execute("UPDATE request_ids SET created_at = now() - interval '25 hours'")
     monkeypatch.setattr(idempotency, "SWEEP_EVERY_SECONDS", 0.01)
     sweeper = asyncio.create_task(sweep_forever(world.database))
-    async with asyncio.timeout(5):
-        while await world.value("SELECT count(*) FROM request_ids"):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: counted(world, "request_ids", 0))
     sweeper.cancel()
 
 
@@ -155,9 +164,7 @@ async def test_a_sweep_goes_on_while_there_is_more_than_a_batch(
         2 * SWEEP_ROWS + 1,
     )
     sweeper = asyncio.create_task(sweep_forever(world.database))
-    async with asyncio.timeout(20):  # the next sweep is minutes later
-        while await world.value("SELECT count(*) FROM request_ids"):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: counted(world, "request_ids", 0))  # the next sweep is minutes later
     sweeper.cancel()
 
 
@@ -219,12 +226,12 @@ async def test_a_change_whose_caller_has_gone_is_whole(world: World) -> None:
     request = CreateAgentRequest(
         agent=Agent(project_id=project.id, name="Scout"), request_id=str(uuid4())
     )
-    async with under_way(world.url, "LOCK TABLE agents IN EXCLUSIVE MODE") as blocked:
+    async with under_way(world.url, "LOCK TABLE agents IN EXCLUSIVE MODE"):
         gone = alice.agents.CreateAgent(request)
         late = alice.agents.CreateAgent(
-            CreateAgentRequest(agent=Agent(project_id=project.id, name="Late")), timeout=0.3
+            CreateAgentRequest(agent=Agent(project_id=project.id, name="Late")), timeout=2
         )
-        await blocked.wait()
+        await until(lambda: waiting(world, 2))
         gone.cancel()
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await late
@@ -232,6 +239,4 @@ async def test_a_change_whose_caller_has_gone_is_whole(world: World) -> None:
     answer = await alice.agents.CreateAgent(request)
     kept = "SELECT count(*) FROM agents WHERE id = $1 AND name = 'Scout'"
     assert await world.value(kept, UUID(answer.id)) == 1
-    async with asyncio.timeout(5):
-        while await world.value("SELECT count(*) FROM agents") != 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: counted(world, "agents", 2))

@@ -142,9 +142,11 @@ def test_what_is_in_a_struct_is_not_looked_at() -> None:
     begun = time.process_time()
     with pytest.raises(Refusal) as raised:
         validate(request)
+    validated = time.process_time()
     assert paths(raised.value) == ["task.title"]
-    assert time.process_time() - begun < 0.5
-    assert len(request.task.result["many"]) == 700_000
+    assert sum(1 for _ in request.task.result["many"]) == 700_000
+    looking_at_each = time.process_time() - validated
+    assert validated - begun < looking_at_each / 3
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,11 @@ from tandem.task.v1.task_service_pb2 import (
     DeleteTaskRequest,
     GetTaskRequest,
 )
+from tests.locks import WAITING
 from tests.refusals import outcome, refused
 from tests.task_service.steps import completed, move, update
 from tests.task_service.tasks.test_create import edges
+from tests.waiting import until
 from tests.world import World
 
 MANY = 10
@@ -44,16 +46,12 @@ async def transaction(world: World) -> AsyncIterator["asyncpg.Connection[asyncpg
 
 
 async def waiting(world: World) -> None:
-    """Until a statement waits for a lock, here and not in a test that runs beside this one."""
-    count = (
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
-    for _ in range(500):
-        if await world.value(count):
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("nothing waits")
+    """Until a statement waits for a lock."""
+
+    async def is_waiting() -> bool:
+        return bool(await world.value(WAITING))
+
+    await until(is_waiting)
 
 
 async def test_one_of_many_moves_at_once_wins(world: World) -> None:
@@ -200,8 +198,8 @@ async def test_a_stranger_neither_holds_the_graph_nor_waits_for_it(world: World)
     task = await alice.task(await alice.project())
     async with transaction(world) as other:
         await other.execute("SELECT FROM projects FOR NO KEY UPDATE")
-        async with asyncio.timeout(3):
-            await refused(update(bob, ["dependencies"], id=task.id), Reason.NOT_PROJECT_OWNER)
+        # A call that waited would end with CONFLICT.
+        await refused(update(bob, ["dependencies"], id=task.id), Reason.NOT_PROJECT_OWNER)
 
 
 async def test_a_dependency_that_is_being_reopened_is_waited_for(world: World) -> None:
