@@ -21,8 +21,9 @@ DEV := .venv/.dev
 run: $(LOCAL) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
 	@exec .venv/bin/tandem up
 
+# Tests wait as much as they compute: four processes keep two cores busy.
 test: $(DEV) ## Run every test, in parallel and in random order
-	@$(PYTHON_IN) -m pytest -n logical --maxprocesses 4 --cov --cov-report=
+	@$(PYTHON_IN) -m pytest -n 4 --cov --cov-report=
 
 check: lint types secrets proto-lint proto-breaking drift test ## Run everything that CI runs
 	@$(MAKE) --no-print-directory coverage

@@ -11,7 +11,6 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 
 from scripts.protoc import ROOT
 
@@ -23,7 +22,7 @@ LONGEST = 28
 def main() -> None:
     try:
         path = write_migration(" ".join(sys.argv[1:]), MIGRATIONS)
-    except (ValueError, CommandError) as error:
+    except ValueError as error:
         sys.exit(str(error))
     print(f"Wrote migrations/versions/{path.name}. CONTRIBUTING.md says how to go on.")
 
@@ -31,14 +30,16 @@ def main() -> None:
 def write_migration(name: str, folder: Path) -> Path:
     """Write the file for the revision after the newest of `folder`, and return its path.
 
-    Raises ValueError if the name is not usable, and CommandError if the revisions of `folder` are
-    not a single line.
+    Raises ValueError if the name is not usable, or if two revisions of `folder` are the newest.
     """
     config = Config(cmd_opts=Namespace(quiet=True))
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.set_main_option("file_template", "%%(rev)s")
-    newest = ScriptDirectory.from_config(config).get_current_head() or "000"
     _require_usable(name, folder)
+    heads = ScriptDirectory.from_config(config).get_heads()
+    if len(heads) > 1:
+        raise ValueError(f"{' and '.join(sorted(heads))} follow the same migration: renumber one.")
+    newest = heads[0]
     revision = f"{int(newest[:3]) + 1:03}_{name}"
     command.revision(config, name.replace("_", " ").capitalize(), rev_id=revision)
     return folder / "versions" / f"{revision}.py"

@@ -1,8 +1,9 @@
 """One PostgreSQL for all tests, and for each process of tests both services on a database of it.
 
 `world` is those services, for tests that only call them: its database is emptied for each test. A
-test that alters tables, ends connections or fills the database takes `fresh_world`, and one that is
-about a database by itself `database` or `database_url`: these are made for the one test.
+test that alters tables, ends connections, fills the database or has API keys rejected by the dozen
+takes `fresh_world`, and one that is about a database by itself `database` or `database_url`: these
+are made for the one test.
 """
 
 import asyncio

@@ -50,6 +50,10 @@ Values: TypeAlias = dict[str, Any]
 Refusals: TypeAlias = Mapping[str, Callable[[Values], Refusal]]
 
 
+# What a row that is read carries besides its own columns: each one costs every read.
+DECISIVE = ("found_owner_id", "found_project_status", "found_agent_id")
+
+
 class Outcome(NamedTuple):
     """What a statement that decides and acts has found, and the row that it left.
 
@@ -77,7 +81,7 @@ class ProjectScopedTable:
         )
         self._found = self._found_columns()
         by_id = (
-            select(*table.c, *self._found)
+            select(*table.c, *(c for c in self._found if c.name in DECISIVE))
             .select_from(self.with_project)
             .where(table.c.id == bindparam("id", type_=Uuid))
         )

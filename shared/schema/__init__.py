@@ -1,8 +1,7 @@
-"""The tables of Tandem, and the names of the constraints that decide races.
+"""The tables of Tandem, and the names of the constraints that the code handles.
 
-A row of one project can refer only to rows of the same project: foreign keys are composite,
-(project_id, x) → (project_id, id). Statements are built from these tables; migrations never
-import them.
+A row can refer only to rows of its own project: foreign keys are composite, (project_id, x) →
+(project_id, id). Queries are built from these tables. Migrations never import them.
 """
 
 from shared.schema.agents import (

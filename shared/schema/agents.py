@@ -1,4 +1,4 @@
-"""Agents and the API keys that they authenticate with."""
+"""Agents, and the API keys by which they authenticate."""
 
 from sqlalchemy import (
     Boolean,

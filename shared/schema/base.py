@@ -1,4 +1,4 @@
-"""What every table is made of: one MetaData, the ids, the clocks, the revisions, the checks."""
+"""Columns and constraints that several tables have, and the metadata of all tables."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-# Constraints are recognised by name when they decide a race, so no name is left to the database.
+# A violated constraint is recognized by its name, so PostgreSQL may not choose any of the names.
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -28,22 +28,22 @@ metadata = MetaData(
 
 
 def id_column() -> Column[object]:
-    """The primary key, a UUIDv7. It has no default: PostgreSQL before 18 cannot make one."""
+    """The primary key, a UUIDv7, without a default: PostgreSQL before 18 cannot generate one."""
     return Column("id", Uuid, primary_key=True)
 
 
 def clock(name: str) -> Column[object]:
-    """A timestamptz that the database fills with the start of the transaction."""
+    """A timestamptz whose default is the start of the transaction."""
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
 def clocks() -> tuple[Column[object], Column[object]]:
-    """`created_at` and `updated_at`; whoever changes a row sets `updated_at`, no trigger does."""
+    """`created_at` and `updated_at`. Each UPDATE has to set `updated_at`; there is no trigger."""
     return clock("created_at"), clock("updated_at")
 
 
 def revision_column() -> Column[int]:
-    """Starts at 1 and grows by 1 at every change; whoever changes a row says so."""
+    """The number of changes plus 1. Each UPDATE has to increment it."""
     return Column("revision", BigInteger, nullable=False, server_default=text("1"))
 
 
@@ -53,7 +53,7 @@ def json_list(name: str) -> Column[object]:
 
 
 def one_of(column: str, values: Iterable[str]) -> CheckConstraint:
-    """Named `ck_<table>_<column>`. NULL passes, as in every CHECK."""
+    """A CHECK named `ck_<table>_<column>`, which accepts NULL."""
     allowed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({allowed})", name=column)
 
@@ -63,8 +63,8 @@ def same_project(
 ) -> ForeignKeyConstraint:
     """A reference to a row of the same project: (project_id, column) → target(project_id, id).
 
-    Without `ondelete` it is deferred to COMMIT, so that a project's deletion may cascade to rows
-    that refer to each other in any order.
+    Without `ondelete` it is checked at COMMIT, so that the deletion of a project can cascade to
+    rows that refer to each other, in any order.
     """
     return ForeignKeyConstraint(
         ["project_id", column],

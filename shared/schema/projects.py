@@ -1,4 +1,4 @@
-"""Projects: everything else belongs to exactly one, and goes with it."""
+"""Projects. Agents, keys, rooms and tasks belong to one, and are deleted with it."""
 
 from sqlalchemy import Column, ForeignKey, Index, String, Table, Text, UniqueConstraint, Uuid
 from sqlalchemy.dialects.postgresql import JSONB

@@ -1,4 +1,4 @@
-"""The first answer to every mutation that carried a request id, kept for retries."""
+"""The responses to writes with a request id, stored for retries."""
 
 from sqlalchemy import Column, Index, LargeBinary, PrimaryKeyConstraint, String, Table, Uuid
 
@@ -9,12 +9,12 @@ PK_REQUEST_IDS = "pk_request_ids"
 request_ids = Table(
     "request_ids",
     metadata,
-    # No foreign key: the caller is a user or an agent, and may be gone before the answer is.
+    # No foreign key: the caller is a user or an agent, and may be deleted before the response.
     Column("caller_id", Uuid, nullable=False),
     Column("method", String(200), nullable=False),
     Column("request_id", Uuid, nullable=False),
     Column("payload_hash", LargeBinary, nullable=False),
-    # NULL only inside the transaction that claims the request id.
+    # NULL only within the transaction that claims the request id.
     Column("answer", LargeBinary),
     clock("created_at"),
     PrimaryKeyConstraint("caller_id", "method", "request_id", name=PK_REQUEST_IDS),

@@ -1,4 +1,4 @@
-"""Chat rooms, and the agents and users who take part in them."""
+"""Chat rooms and their participants, which are agents or users."""
 
 from sqlalchemy import (
     CheckConstraint,
@@ -59,7 +59,7 @@ chat_participants = Table(
     "chat_participants",
     metadata,
     id_column(),
-    # The room's project, repeated here so that foreign keys can hold agent and room together.
+    # A copy of the room's project, so that foreign keys restrict room and agent to one project.
     Column("project_id", Uuid, nullable=False),
     Column("room_id", Uuid, nullable=False),
     Column("agent_id", Uuid),

@@ -1,4 +1,4 @@
-"""Tasks and the edges between a task and what it depends on."""
+"""Tasks, and the dependencies between them."""
 
 from sqlalchemy import (
     CheckConstraint,
@@ -45,7 +45,7 @@ FK_TASKS_ASSIGNED_USER = "fk_tasks_assigned_user_id"
 FK_TASKS_CREATED_BY = "fk_tasks_created_by"
 PK_TASK_DEPENDENCIES = "pk_task_dependencies"
 FK_TASK_DEPENDENCIES_TASK = "fk_task_dependencies_task_id"
-# Deferred: it refuses at COMMIT, or at `SET CONSTRAINTS … IMMEDIATE` where one cannot wait.
+# Deferred: checked at COMMIT, or at `SET CONSTRAINTS … IMMEDIATE` if a rule needs to know before.
 FK_TASK_DEPENDENCIES_DEPENDS_ON = "fk_task_dependencies_depends_on_id"
 CK_TASK_DEPENDENCIES_NOT_SELF = "ck_task_dependencies_not_self"
 
@@ -64,14 +64,14 @@ tasks = Table(
     Column("description", Text),
     Column("status", String(50), nullable=False, server_default="pending"),
     Column("priority", String(50)),
-    # An assignee is one of two real references, so that no deletion can leave one dangling ...
+    # An assignee is one of two foreign keys, so that no deletion leaves a dangling reference ...
     Column("assigned_agent_id", Uuid),
     Column(
         "assigned_user_id",
         Uuid,
         ForeignKey("users.id", name=FK_TASKS_ASSIGNED_USER, ondelete="SET NULL"),
     ),
-    # ... and readers find it in the two columns that follow from them. These are never written.
+    # ... and is read from two generated columns, which are never written.
     Column(
         "assigned_to",
         Uuid,
@@ -89,7 +89,7 @@ tasks = Table(
     Column(
         "created_by", Uuid, ForeignKey("users.id", name=FK_TASKS_CREATED_BY, ondelete="SET NULL")
     ),
-    # For readers; the rules stand on task_dependencies, written in the same transaction.
+    # For readers. Rules use task_dependencies, which is written in the same transaction.
     json_list("dependencies"),
     Column("started_at", DateTime(timezone=True)),
     Column("completed_at", DateTime(timezone=True)),

@@ -1,4 +1,4 @@
-"""The people who own projects, create tasks and may be given tasks."""
+"""Users: they own projects, create tasks and are assigned to tasks."""
 
 from sqlalchemy import Boolean, Column, String, Table, UniqueConstraint, false, true
 

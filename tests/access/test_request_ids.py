@@ -12,7 +12,7 @@ from tests.access.table import METHODS
 from tests.refusals import refused
 from tests.world import World
 
-IDEMPOTENT = [n for n, m in DECLARED.items() if "request_id" in m.input_type.fields_by_name]
+IDEMPOTENT = [n for n in METHODS if "request_id" in DECLARED[n].input_type.fields_by_name]
 READING = [name for name in METHODS if name not in IDEMPOTENT]
 # When a key was last used is no change of the key, and written later.
 ROWS = "SELECT jsonb_agg(to_jsonb(t) - 'last_used_at' ORDER BY t::text) FROM {} t"

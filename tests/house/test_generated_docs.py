@@ -68,6 +68,13 @@ def test_every_reason_has_its_code(reference: str) -> None:
         assert line in reference
 
 
+def test_every_reason_that_a_method_names_exists(reference: str) -> None:
+    paragraphs = re.findall(r"\*\*Errors:\*\* (.*?)\n\n", reference, re.DOTALL)
+    assert len(paragraphs) > 30
+    named = {word for text in paragraphs for word in re.findall(r"\b[A-Z]+_[A-Z_]+\b", text)}
+    assert named <= {reason.name for reason in Reason}
+
+
 @pytest.mark.parametrize(
     ("message", "line"),
     [

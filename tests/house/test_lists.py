@@ -72,7 +72,9 @@ def test_every_order_is_parsed_and_described(one: List, comments: dict[str, str]
     with pytest.raises(Refusal) as raised:
         one.asked(order_by="no order")
     offered = str(raised.value).partition("must be one of ")[2].partition(", with")[0]
-    assert {*offered.split(", ")} == orders, f"{one.name}: ORDERS in messages.py are others."
+    assert {*offered.split(", ")} == orders, (
+        f"{one.name}: ORDERS of messages.py are not those of queries.py."
+    )
     described = re.findall(r"`(\w+)`", comments[f"{one.name}.order_by"].partition(", optional")[0])
     assert {*described} == orders, f"{one.name}: the comment of order_by names other orders."
 

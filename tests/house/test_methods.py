@@ -40,7 +40,9 @@ def test_every_method_has_a_test_besides_those_of_all_methods() -> None:
 
 def test_every_method_has_its_rule_and_no_rule_is_left_over() -> None:
     rules = {**agent_service.access.ACCESS, **task_service.access.ACCESS}
-    assert {*rules} == {f"/{name}" for name in DECLARED}
+    assert {*rules} == {f"/{name}" for name in DECLARED}, (
+        "access.py of a service has to have a rule for each of its methods, and no other."
+    )
 
 
 @pytest.mark.parametrize("name", DECLARED)

@@ -1,5 +1,6 @@
 """Nothing of a resource is forgotten between its message and its table, in either direction."""
 
+import importlib
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from sqlalchemy import ForeignKeyConstraint, UniqueConstraint
 
 from shared.resources.validation import RULES
+from shared.schema import UQ_AGENT_API_KEYS_HASH, UQ_AGENT_API_KEYS_KEY_ID, metadata
 from tests.house.resources import ROOT, Resource, resources
 from tests.schema.samples import samples
 
@@ -33,7 +36,18 @@ OTHERWISE = {
     "Task.assigned_to": "CreateTask and AssignTask",
     "Task.assigned_to_type": "CreateTask and AssignTask",
 }
+# What nobody chooses.
+RANDOM = {UQ_AGENT_API_KEYS_KEY_ID, UQ_AGENT_API_KEYS_HASH}
 UUIDS = ("018f0000-0000-7000-8000-000000000001", "018f0000-0000-7000-8000-000000000002")
+
+
+def test_no_reference_leaves_its_project() -> None:
+    for table in metadata.tables.values():
+        for key in table.foreign_key_constraints:
+            both_in_a_project = "project_id" in table.c and "project_id" in key.referred_table.c
+            assert not both_in_a_project or "project_id" in key.column_keys, (
+                f"{key.name} has to be a reference of same_project(), in shared/schema/base.py."
+            )
 
 
 def test_every_resource_is_found() -> None:
@@ -115,6 +129,21 @@ def test_every_update_says_what_can_be_changed(
     assert described == [*resource.columns], (
         f"The first sentence of the comment of {mask} has to name the keys of COLUMNS in "
         f"{resource.file}, in their order."
+    )
+
+
+@every_resource
+def test_every_constraint_that_two_calls_can_violate_has_its_refusal(resource: Resource) -> None:
+    rules = importlib.import_module(resource.messages.__name__.replace(".messages", ".rules"))
+    known = {name for key, of in vars(rules).items() if key.endswith("REFUSALS") for name in of}
+    decisive = {
+        str(constraint.name)
+        for constraint in resource.table.constraints
+        if isinstance(constraint, ForeignKeyConstraint | UniqueConstraint)
+        and "id" not in constraint.columns
+    }
+    assert not decisive - known - RANDOM, (
+        f"REFUSALS in {rules.__file__} do not say what a violation of {decisive - known} means."
     )
 
 

@@ -57,7 +57,7 @@ def test_everything_that_a_downgrade_drops_is_listed(filled: Database) -> None:
         missing = (tables | of_tables_that_stay) - STORED_ELSEWHERE - listed
         assert not missing, (
             f"The downgrade of {newer} drops {missing}, but does not list it: declare it in DROPS "
-            "of the migration, and give it a value in fill() of tests/schema/rows.py."
+            "of the migration. A table needs rows in fill() of tests/schema/rows.py, too."
         )
         assert listed <= dropped, f"DROPS of {newer} names what its downgrade does not drop."
 

@@ -21,7 +21,7 @@ STATEMENTS = ("ALTER TABLE tasks ADD labels jsonb", "ALTER TABLE tasks DROP labe
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The migrations in a folder where they may be changed."""
+    """A copy of the migrations that may be changed."""
     copied: Path = shutil.copytree(MIGRATIONS, tmp_path / "migrations")
     return copied
 
@@ -35,6 +35,14 @@ def test_the_file_continues_the_newest_revision(copy: Path) -> None:
     assert "shared.schema" not in text
     following = write_migration("add_more", copy).read_text()
     assert f'\ndown_revision = "{NEXT}"\n' in following
+
+
+def test_two_newest_migrations_are_refused_with_both_names(copy: Path) -> None:
+    one = write_migration("add_labels", copy)
+    other = one.with_name(one.name.replace("labels", "topics"))
+    other.write_text(one.read_text().replace("add_labels", "add_topics"))
+    with pytest.raises(ValueError, match=r"_add_labels and \d+_add_topics follow the same"):
+        write_migration("add_more", copy)
 
 
 def test_the_file_passes_the_checks_of_style(copy: Path) -> None:

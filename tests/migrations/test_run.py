@@ -1,4 +1,4 @@
-"""A run is alone, whole, and independent of where it is started."""
+"""A run excludes others, is atomic, and does not depend on the current folder."""
 
 import time
 from contextlib import ExitStack

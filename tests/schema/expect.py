@@ -1,4 +1,4 @@
-"""What these tests wait for: a refusal by a certain constraint, a connection that is blocked."""
+"""Expectations: a violation of a certain constraint, a connection that waits for a lock."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ def refused_by(constraint: str) -> Iterator[None]:
 
 
 async def waiting(observer: Connection, observed: Connection) -> None:
-    """Return once `observed` waits for a lock, which is what makes a race real."""
+    """Return when `observed` waits for a lock, so that a race really takes place."""
     blocked = "SELECT cardinality(pg_blocking_pids($1)) > 0"
 
     async def is_blocked() -> bool:

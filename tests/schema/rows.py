@@ -46,7 +46,7 @@ async def depend(connection: Connection, project: UUID, task: UUID, depends_on: 
 
 @dataclass(frozen=True)
 class Project:
-    """The ids of a project and of one of everything in it."""
+    """The ids of a project, its owner, and one agent, room and task of it."""
 
     id: UUID
     owner: UUID

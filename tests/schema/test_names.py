@@ -1,4 +1,4 @@
-"""Code branches on the names of constraints, so each name that it knows must exist."""
+"""The code handles violations by the names of constraints, so each of these names must exist."""
 
 import shared.schema
 from tests.schema.rows import Connection
@@ -16,7 +16,7 @@ async def test_every_constraint_that_has_a_constant_exists(connection: Connectio
     assert {row["conname"] for row in rows} >= CONSTRAINTS
 
 
-async def test_the_seed_s_names_stay(connection: Connection) -> None:
+async def test_published_names_stay(connection: Connection) -> None:
     rows = await connection.fetch("SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")
     assert {row["indexname"] for row in rows} >= {
         "uq_agent_project_name",
@@ -31,7 +31,7 @@ async def test_the_seed_s_names_stay(connection: Connection) -> None:
 
 
 async def test_nothing_keeps_the_tables_from_being_distributed(connection: Connection) -> None:
-    """No triggers, no serial keys, no enum types, no extensions beyond what initdb made."""
+    """No triggers, serial keys or enum types, and no extensions besides those of initdb."""
     assert not await connection.fetch("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal")
     assert not await connection.fetch("SELECT relname FROM pg_class WHERE relkind = 'S'")
     assert not await connection.fetch("SELECT typname FROM pg_type WHERE typtype = 'e'")

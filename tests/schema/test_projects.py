@@ -1,4 +1,4 @@
-"""Rows of one project refer only to rows of the same project, and go with it."""
+"""Rows refer only to rows of their own project, and are deleted with it."""
 
 import asyncpg
 import pytest
@@ -134,7 +134,7 @@ async def test_a_participant_is_an_agent_or_a_user(
 
 
 @pytest.mark.parametrize("member", ["agent_id", "user_id"])
-async def test_nobody_takes_part_in_a_room_twice(
+async def test_no_member_takes_part_in_a_room_twice(
     connection: Connection, project: Project, member: str
 ) -> None:
     seat = {"project_id": project.id, "room_id": project.room}

@@ -1,4 +1,4 @@
-"""A request id is claimed once by a caller and a method, whoever is first."""
+"""A caller can claim a request id once for each method, also in a race."""
 
 import asyncio
 from uuid import UUID, uuid4
@@ -14,9 +14,7 @@ INSERT INTO request_ids (caller_id, method, request_id, payload_hash) VALUES ($1
 """
 
 
-async def test_a_claim_is_refused_to_whoever_comes_second(
-    connection: Connection, database_url: str
-) -> None:
+async def test_a_second_claim_is_refused(connection: Connection, database_url: str) -> None:
     second = await asyncpg.connect(database_url)
     claim = (CLAIM, uuid4(), "/tandem.agent.v1.AgentService/CreateAgent", uuid4())
     async with connection.transaction():
@@ -28,7 +26,7 @@ async def test_a_claim_is_refused_to_whoever_comes_second(
     await second.close()
 
 
-async def test_other_callers_and_methods_are_no_obstacle(connection: Connection) -> None:
+async def test_other_callers_and_methods_do_not_matter(connection: Connection) -> None:
     caller, request = uuid4(), UUID(int=1)
     await connection.execute(CLAIM, caller, "Create", request)
     await connection.execute(CLAIM, caller, "Delete", request)

@@ -1,4 +1,4 @@
-"""Assignment and dependencies hold, whatever is deleted."""
+"""Assignments and dependencies are never dangling, whatever is deleted."""
 
 import asyncio
 
@@ -17,21 +17,21 @@ from tests.schema.rows import Connection, Project, add_task, add_user, depend
 ASSIGNMENT = "SELECT assigned_to, assigned_to_type, room_id FROM tasks WHERE id = $1"
 
 
-async def test_readers_find_the_agent_that_a_task_is_assigned_to(
+async def test_the_agent_of_a_task_is_read_from_the_generated_columns(
     connection: Connection, project: Project
 ) -> None:
     task = await add_task(connection, project.id, assigned_agent_id=project.agent)
     assert tuple(await one(connection, task)) == (project.agent, "agent", None)
 
 
-async def test_readers_find_the_user_that_a_task_is_assigned_to(
+async def test_the_user_of_a_task_is_read_from_the_generated_columns(
     connection: Connection, project: Project
 ) -> None:
     task = await add_task(connection, project.id, assigned_user_id=project.owner)
     assert tuple(await one(connection, task)) == (project.owner, "user", None)
 
 
-async def test_a_task_of_nobody_has_no_assignee(connection: Connection, project: Project) -> None:
+async def test_an_unassigned_task_has_no_assignee(connection: Connection, project: Project) -> None:
     assert tuple(await one(connection, project.task)) == (None, None, None)
 
 
@@ -41,7 +41,7 @@ async def test_a_task_has_one_assignee_at_most(connection: Connection, project: 
         await add_task(connection, project.id, **both)
 
 
-async def test_the_readers_columns_are_never_written(
+async def test_the_generated_columns_cannot_be_written(
     connection: Connection, project: Project
 ) -> None:
     with pytest.raises(asyncpg.GeneratedAlwaysError):
@@ -58,7 +58,7 @@ async def test_deleting_an_agent_unassigns_its_tasks_and_nothing_else(
     assert tuple(await one(connection, task)) == (None, None, project.room)
 
 
-async def test_deleting_a_user_unassigns_and_forgets_them(
+async def test_deleting_a_user_unassigns_and_removes_them_as_creator(
     connection: Connection, project: Project
 ) -> None:
     user = await add_user(connection)
@@ -81,7 +81,7 @@ async def test_deleting_a_room_keeps_its_tasks_and_their_assignee(
 async def test_an_agent_that_is_being_deleted_cannot_be_assigned(
     connection: Connection, database_url: str, project: Project
 ) -> None:
-    """The assignment waits for the deletion, and then finds nobody."""
+    """The assignment waits for the deletion, and then finds no agent."""
     assigning = await asyncpg.connect(database_url)
     async with connection.transaction():
         await connection.execute("DELETE FROM agents WHERE id = $1", project.agent)
@@ -117,7 +117,7 @@ async def test_a_task_that_others_depend_on_stays(connection: Connection, projec
     assert await one(connection, project.task)
 
 
-async def test_the_refusal_can_be_had_before_the_commit(
+async def test_the_violation_can_be_raised_before_the_commit(
     connection: Connection, project: Project
 ) -> None:
     await depend(connection, project.id, await add_task(connection, project.id), project.task)

@@ -83,8 +83,7 @@ def test_no_session_is_blocked_and_nothing_changes(legacy: Database) -> None:
     def meanwhile(connection: Connection) -> Diagnosis:
         connection.execute(text("LOCK TABLE users, agent_api_keys IN SHARE ROW EXCLUSIVE MODE"))
         connection.execute(text("SELECT FROM chat_participants FOR UPDATE"))
-        with ThreadPoolExecutor() as threads:
-            return threads.submit(examine, legacy.url).result(timeout=30)
+        return examine_elsewhere(legacy.url)
 
     assert in_transaction(legacy.url, meanwhile).verdict is Verdict.UPGRADE
     assert legacy.everything() == before
@@ -98,11 +97,18 @@ def test_an_exclusive_lock_makes_it_give_up(
 
     def meanwhile(connection: Connection) -> None:
         connection.execute(text("LOCK TABLE users IN ACCESS EXCLUSIVE MODE"))
-        with ThreadPoolExecutor() as threads:
-            threads.submit(examine, database.url).result(timeout=30)
+        examine_elsewhere(database.url)
 
     with pytest.raises(MigrationError, match="Another session kept a table locked"):
         in_transaction(database.url, meanwhile)
+
+
+def examine_elsewhere(url: str) -> Diagnosis:
+    threads = ThreadPoolExecutor()
+    try:
+        return threads.submit(examine, url).result(timeout=60)
+    finally:
+        threads.shutdown(wait=False)  # it may be waiting for a lock of this thread
 
 
 def test_the_manual_names_every_finding() -> None:
