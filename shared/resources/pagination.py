@@ -5,7 +5,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -21,7 +21,7 @@ DEFAULT_PAGE_SIZE = 50
 MAXIMUM_PAGE_SIZE = 1000
 # Clients take messages of 4 MiB by default; a page ends before it is larger than that.
 PAGE_BYTES = 3 * 1024 * 1024
-# Building this much takes some milliseconds, if it is in small values.
+# Building messages of this size takes some milliseconds, if their values are small.
 PAUSE_BYTES = 16 * 1024
 DIGEST_BYTES = 16
 
@@ -119,24 +119,15 @@ class Pager:
         return _encode(digest + key)
 
     async def fit(self, found: Listing, message: Callable[[Record], M]) -> tuple[list[M], str]:
-        """The messages of a page, and the token of the next page, empty if there is none.
-
-        Other calls go on while large rows are built.
-        """
+        """The messages of a page, and the token of the next page, empty if there is none."""
         page, rows = found.query.page, found.rows
         messages: list[M] = []
-        left, unpaused = PAGE_BYTES, 0
-        for row in rows[: page.size]:
-            built = message(row)
-            size = built.ByteSize()
+        left = PAGE_BYTES
+        async for built, size in build(rows[: page.size], message):
             left -= size
             if left < 0 and messages:
                 break
             messages.append(built)
-            unpaused += size
-            if unpaused > PAUSE_BYTES:
-                await asyncio.sleep(0)
-                unpaused = 0
         if len(messages) == len(rows) and not found.truncated:
             return messages, ""
         return messages, self.token(page, found.query.filters, rows[len(messages) - 1])
@@ -164,6 +155,21 @@ class Pager:
     def _digest(self, context: bytes, key: bytes) -> bytes:
         size = len(context).to_bytes(8, "big")
         return hmac.digest(self._key, size + context + key, "sha256")[:DIGEST_BYTES]
+
+
+async def build(
+    rows: Iterable[Record], message: Callable[[Record], M]
+) -> AsyncIterator[tuple[M, int]]:
+    """The messages of rows, and their sizes. Other calls go on between large ones."""
+    unpaused = 0
+    for row in rows:
+        built = message(row)
+        size = built.ByteSize()
+        yield built, size
+        unpaused += size
+        if unpaused > PAUSE_BYTES:
+            await asyncio.sleep(0)
+            unpaused = 0
 
 
 def parse_order(order_by: str, orders: Sequence[str]) -> Order:

@@ -194,9 +194,9 @@ class Task(_message.Message):
 
     @_builtins.property
     def result(self) -> _struct_pb2.Struct:
-        """The result: up to 10,000 values (items and entries at all levels), 30 levels, 1 MiB in protobuf
-        encoding, and 2 MiB as JSON, in which numbers have no exponent: 1e-300 has 302 digits. Numbers
-        are doubles; NaN and infinity are rejected.
+        """The result, up to 1 MiB in protobuf encoding and 30 levels deep. Of the 25,000 fields that a
+        request can have, an item of a list is 2 and an entry of an object 4. Numbers are doubles; NaN
+        and infinity are rejected.
         """
 
     @_builtins.property
@@ -461,7 +461,6 @@ class UpdateTaskRequest(_message.Message):
         """The fields to update: any of `room_id`, `title`, `description`, `priority`, `dependencies`,
         `due_date`, `result`. A field that is named here but not set in `task` is cleared. If the mask
         is empty, the fields that are set are updated; `*` stands for all of them.
-        At most 100 paths.
         """
 
     def __init__(

@@ -168,28 +168,6 @@ async def test_a_sweep_goes_on_while_there_is_more_than_a_batch(
     sweeper.cancel()
 
 
-async def test_large_responses_are_kept_compressed_and_given_again_exactly(world: World) -> None:
-    alice = await world.user()
-    project = await alice.project()
-    task = await alice.task(project, result={"text": "result " * 100_000})
-    request = UpdateTaskRequest(task=Task(id=task.id, title="Task"), request_id=str(uuid4()))
-    first = await alice.tasks.UpdateTask(request)
-    assert first.ByteSize() > 700_000
-    assert await world.value("SELECT sum(octet_length(answer)) FROM request_ids") < 10_000
-    await alice.tasks.UpdateTask(UpdateTaskRequest(task=Task(id=task.id, title="Other")))
-    assert await alice.tasks.UpdateTask(request) == first
-
-
-async def test_responses_that_were_kept_as_they_are_are_still_given_again(world: World) -> None:
-    alice = await world.user()
-    project = await alice.project()
-    agent = Agent(project_id=project.id, name="Scout", config={"text": "x" * 2000})  # type: ignore[arg-type]
-    request = CreateAgentRequest(agent=agent, request_id=str(uuid4()))
-    first = await alice.agents.CreateAgent(request)
-    await world.execute("UPDATE request_ids SET answer = $1", first.SerializeToString())
-    assert await alice.agents.CreateAgent(request) == first
-
-
 async def test_the_large_responses_of_a_caller_are_bounded(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
