@@ -8,7 +8,7 @@ from uuid import UUID
 
 from shared.database.pool import Record
 from shared.errors import Reason, Refusal
-from shared.resources.pagination import PAGE_BYTES, Listing, Pager, Query, build, instant
+from shared.resources.pagination import PAGE_BYTES, Listing, Pager, Query, build_all, instant
 from shared.resources.struct_json import to_struct
 from shared.resources.validation import KIB, optional, read_new, struct, validate
 from tandem.agent.v1 import agent_service_pb2 as pb
@@ -50,11 +50,11 @@ async def batch(rows: Iterable[Record]) -> pb.BatchGetAgentsResponse:
     """Many rows. Raises Refusal(LIMIT_EXCEEDED) if they are more than clients take."""
     agents: list[pb.Agent] = []
     left = PAGE_BYTES
-    async for built, size in build(_complete(rows), agent):
+    async for each, size in build_all(_complete(rows), agent):
         left -= size
         if left < 0:
             raise _too_large()
-        agents.append(built)
+        agents.append(each)
     return pb.BatchGetAgentsResponse(agents=agents)
 
 

@@ -194,7 +194,7 @@ class Task(_message.Message):
 
     @_builtins.property
     def result(self) -> _struct_pb2.Struct:
-        """The result, up to 1 MiB in protobuf encoding and 30 levels deep. Of the 25,000 fields that a
+        """The result, up to 1 MiB in protobuf encoding and 30 levels deep. Of the 20,000 fields that a
         request can have, an item of a list is 2 and an entry of an object 4. Numbers are doubles; NaN
         and infinity are rejected.
         """
