@@ -10,7 +10,7 @@ from shared.database.pool import Record
 from shared.errors import Reason, Refusal
 from shared.resources.pagination import PAGE_BYTES, Listing, Pager, Query, build_all, instant
 from shared.resources.struct_json import to_struct
-from shared.resources.validation import KIB, optional, read_new, struct, validate
+from shared.resources.validation import KIB, fixed_id, optional, read_new, struct, validate
 from tandem.agent.v1 import agent_service_pb2 as pb
 
 CONFIG_BYTES = 64 * KIB
@@ -102,7 +102,7 @@ def new_status(request: pb.SetAgentStatusRequest) -> str:
 
 
 def assignee(request: pb.ValidateAssigneeRequest) -> tuple[UUID, str]:
-    """Who shall be assigned: the id, and "agent" or "user"."""
+    """The assignee: the id, and "agent" or "user"."""
     validate(request)
     return UUID(request.assignee_id), FROM_ASSIGNEE_TYPE[request.assignee_type]
 
@@ -129,4 +129,8 @@ COLUMNS: dict[str, Callable[[pb.Agent], Any]] = {
     "capabilities": lambda agent: list(agent.capabilities),
     "config": partial(struct, name="config", path="agent.config", limit=CONFIG_BYTES),
     "is_active": lambda agent: agent.is_active if agent.HasField("is_active") else True,
+}
+# What no Update changes, but a client may send back.
+FIXED: dict[str, Callable[[pb.Agent], Any]] = {
+    "project_id": partial(fixed_id, name="project_id", path="agent.project_id"),
 }

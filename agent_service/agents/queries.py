@@ -1,9 +1,24 @@
 """Every statement on agents."""
 
-from sqlalchemy import ARRAY, String, Text, Uuid, any_, bindparam, case, cast, func, or_, select
+from sqlalchemy import (
+    ARRAY,
+    String,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
-from agent_service.queries import detach_tasks
+from agent_service.queries import change_tasks, detach_tasks
 from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.listing import Lister
@@ -43,7 +58,23 @@ SET_STATUS = AGENTS.changing(
     ),
 )
 
-DETACH_TASKS = detach_tasks("Unassigns the tasks of an agent.", tasks.c.assigned_agent_id)
+_under_way = tasks.c.status == "in_progress"
+
+DETACH_TASKS = detach_tasks(
+    "Unassigns the tasks of an agent; those that it was working on are pending again.",
+    tasks.c.assigned_agent_id,
+    {
+        "status": case((_under_way, "pending"), else_=tasks.c.status),
+        "started_at": case((_under_way, null()), else_=tasks.c.started_at),
+    },
+)
+
+STOP_TASKS = change_tasks(
+    "Makes the tasks pending again that an agent was working on, which stay assigned to it.",
+    tasks.c.assigned_agent_id,
+    {"status": literal("pending"), "started_at": null()},
+    _under_way,
+)
 
 AGENT_ASSIGNEE = Statement(
     "The owner of a project, and whether the agent with this id can be assigned a task of it.",
@@ -53,9 +84,14 @@ AGENT_ASSIGNEE = Statement(
 )
 
 USER_ASSIGNEE = Statement(
-    "The same for a user, who belongs to no project.",
+    "The same for a user: only the owner can be assigned, and no other user is said to exist.",
     select(projects.c.owner_id, projects.c.id.label("project_id"), users.c.is_active)
-    .select_from(projects.outerjoin(users, users.c.id == bindparam("assignee_id")))
+    .select_from(
+        projects.outerjoin(
+            users,
+            and_(users.c.id == bindparam("assignee_id"), users.c.id == projects.c.owner_id),
+        )
+    )
     .where(projects.c.id == bindparam("id")),
 )
 

@@ -48,7 +48,7 @@ class AgentServicer(AgentServiceServicer):
             idempotent_call(request, messages.agent, pb.Agent),
             request.agent.id,
             request.agent.revision,
-            parse(read_changes, request, "agent", messages.COLUMNS),
+            parse(read_changes, request, "agent", messages.COLUMNS, messages.FIXED),
         )
 
     async def DeleteAgent(self, request: pb.DeleteAgentRequest, context: Context) -> Empty:

@@ -175,7 +175,7 @@ def _page_of(
 ) -> Select[Any]:
     """A page of `rows`, ordered by `key` and id, with the key as the column `page_key`.
 
-    Where it is continued it begins behind the parameters `after_key` and `after_id`. It has up to
+    A continued page begins behind the parameters `after_key` and `after_id`. It has up to
     `row_limit` rows, and `batch_rows` says how many; those behind PAGE_BYTES are left out.
     """
     rows = rows.add_columns(key.label("page_key")).limit(bindparam("row_limit", type_=Integer))

@@ -30,14 +30,13 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shared.auth.access import RIGHTS, visible
 from shared.database.statement import Statement
-from shared.errors import Reason
+from shared.errors import IDS_NAMED, Reason
 from shared.resources.listing import Lister
 from shared.resources.pagination import DEFAULT_PAGE_SIZE
 from shared.resources.project_scoped import ProjectScopedTable, new_values
 from shared.schema import agents, projects, task_dependencies, tasks, users
 from task_service.tasks.lifecycle import ENDED
 
-DEPENDENTS_NAMED = 100
 FOREVER = 9 * 10**18
 
 TASKS = ProjectScopedTable(tasks, Reason.TASK_NOT_FOUND, tasks.c.assigned_agent_id)
@@ -145,8 +144,11 @@ ADD_EDGES = Statement(
 
 _upon = and_(_edges.project_id == _project_id, _edges.depends_on_id == _id)
 DEPENDENTS = Statement(
-    "The first of the tasks that depend directly on a task.",
-    select(_edges.task_id).where(_upon).order_by(_edges.task_id).limit(DEPENDENTS_NAMED),
+    "The first of the tasks that depend directly on a task, each with how many there are.",
+    select(_edges.task_id, func.count().over().label("total"))
+    .where(_upon)
+    .order_by(_edges.task_id)
+    .limit(IDS_NAMED),
 )
 
 UNLIST = Statement(
@@ -179,7 +181,14 @@ def _urgency(without: int) -> ColumnElement[int]:
 
 
 _overdue: ColumnElement[Any] = and_(tasks.c.due_date < func.now(), tasks.c.status.not_in(ENDED))
-_title_part = func.lower(bindparam("title_contains", type_=Text))
+
+
+def _folded(text: ColumnElement[str]) -> ColumnElement[str]:
+    # Both steps: some letters have two lower-case forms ("ς"), others two upper-case ones.
+    return func.replace(func.upper(func.lower(text)), "ß", "SS")
+
+
+_title_part = _folded(bindparam("title_contains", type_=Text))
 
 LIST = Lister(
     select(*tasks.c).select_from(TASKS.with_project),
@@ -196,7 +205,7 @@ LIST = Lister(
         "due_after": tasks.c.due_date >= bindparam("due_after", type_=tasks.c.due_date.type),
         "due_before": tasks.c.due_date < bindparam("due_before", type_=tasks.c.due_date.type),
         "overdue": func.coalesce(_overdue, text("false")) == bindparam("overdue", type_=Boolean),
-        "title_contains": func.strpos(func.lower(tasks.c.title), _title_part) > 0,
+        "title_contains": func.strpos(_folded(tasks.c.title), _title_part) > 0,
     },
     # Those without a due date or a priority come last in both directions.
     orders={

@@ -6,7 +6,7 @@ from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
 from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager, build
-from shared.resources.validation import parse, read_changes, read_id, read_revision, validate
+from shared.resources.validation import parse, read_changes, read_id, read_revision
 from tandem.task.v1 import task_service_pb2 as pb
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceServicer
 from task_service.tasks import messages
@@ -43,7 +43,7 @@ class TaskServicer(TaskServiceServicer):
             idempotent_call(request, messages.task, pb.Task),
             request.task.id,
             request.task.revision,
-            parse(read_changes, request, "task", messages.COLUMNS),
+            parse(read_changes, request, "task", messages.COLUMNS, messages.FIXED),
         )
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> Empty:
@@ -58,6 +58,7 @@ class TaskServicer(TaskServiceServicer):
         return await self._rules.assign(
             idempotent_call(request, messages.task, pb.Task),
             request.task_id,
+            request.revision,
             parse(messages.assignee, request),
         )
 
@@ -65,7 +66,7 @@ class TaskServicer(TaskServiceServicer):
         return await self._rules.unassign(
             idempotent_call(request, messages.task, pb.Task),
             request.task_id,
-            parse(validate, request),
+            parse(read_revision, request),
         )
 
     async def UpdateTaskStatus(
@@ -74,6 +75,7 @@ class TaskServicer(TaskServiceServicer):
         return await self._rules.move(
             idempotent_call(request, messages.task, pb.Task),
             request.task_id,
+            request.revision,
             parse(messages.new_status, request),
         )
 

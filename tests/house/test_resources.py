@@ -37,7 +37,7 @@ OTHERWISE = {
     "Task.assigned_to": "CreateTask and AssignTask",
     "Task.assigned_to_type": "CreateTask and AssignTask",
 }
-# What nobody chooses.
+# What is random.
 RANDOM = {UQ_AGENT_API_KEYS_KEY_ID, UQ_AGENT_API_KEYS_HASH}
 UUIDS = ("018f0000-0000-7000-8000-000000000001", "018f0000-0000-7000-8000-000000000002")
 

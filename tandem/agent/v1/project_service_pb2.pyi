@@ -198,7 +198,8 @@ class ListProjectsRequest(_message.Message):
     """The `next_page_token` of the previous page. Filters and order must be the same."""
     order_by: _builtins.str
     """The order: `created_at`, `updated_at` or `name`, optionally followed by ` desc`. Default:
-    `created_at desc`.
+    `created_at desc`. A row whose value changes between two pages moves, and so may be missed or
+    come twice: page by `created_at` to see every row.
     """
     include_total: _builtins.bool
     """Whether to return `total_size`, which costs an additional query."""

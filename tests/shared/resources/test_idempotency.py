@@ -65,7 +65,7 @@ async def test_two_at_once_are_one_change(world: World) -> None:
 
 
 async def test_the_second_waits_for_what_becomes_of_the_first(world: World) -> None:
-    """While the first is under way nobody knows; when it is undone, the second goes ahead."""
+    """While the first is under way, the second waits; when it is undone, the second goes ahead."""
     alice = await world.user()
     project = await alice.project()
     request_id = uuid4()

@@ -1,4 +1,4 @@
-"""Lists are fetched in batches, and no further than a page can hold."""
+"""Lists are fetched in batches, and no further than the size of a page."""
 
 import pytest
 from sqlalchemy import select

@@ -175,7 +175,7 @@ async def test_a_project_that_is_not_active_takes_no_tasks(world: World) -> None
     project = await alice.project()
     await world.execute("UPDATE projects SET status = 'archived'")
     found = await refused(alice.task(project), Reason.PROJECT_NOT_ACTIVE)
-    assert found.metadata == {"project_id": project.id, "status": "archived"}
+    assert found.metadata == {"project_id": project.id, "status": "PROJECT_STATUS_ARCHIVED"}
 
 
 @pytest.mark.parametrize("dependent", [False, True])
