@@ -33,14 +33,15 @@ class AgentServicer(AgentServiceServicer):
     async def BatchGetAgents(
         self, request: pb.BatchGetAgentsRequest, context: Context
     ) -> pb.BatchGetAgentsResponse:
-        return messages.batch(await self._rules.get_many(caller(), messages.agent_ids(request)))
+        agent_ids = messages.agent_ids(request)
+        return await messages.batch(await self._rules.get_many(caller(), agent_ids))
 
     async def ListAgents(
         self, request: pb.ListAgentsRequest, context: Context
     ) -> pb.ListAgentsResponse:
         query = parse(messages.query, request, self._pager)
         listing = await self._rules.list(caller(), request.project_id, query)
-        return messages.listing(listing, self._pager)
+        return await messages.listing(listing, self._pager)
 
     async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Context) -> pb.Agent:
         return await self._rules.update(

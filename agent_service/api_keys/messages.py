@@ -90,9 +90,9 @@ def granted(token: str, expires_at: int) -> pb.ExchangeApiKeyResponse:
     return pb.ExchangeApiKeyResponse(access_token=token, expires_at=Timestamp(seconds=expires_at))
 
 
-def listing(found: Listing, pager: Pager) -> pb.ListApiKeysResponse:
+async def listing(found: Listing, pager: Pager) -> pb.ListApiKeysResponse:
     """A page of rows."""
-    keys, token = pager.fit(found, api_key)
+    keys, token = await pager.fit(found, api_key)
     return pb.ListApiKeysResponse(api_keys=keys, next_page_token=token, total_size=found.total)
 
 

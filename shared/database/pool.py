@@ -162,8 +162,14 @@ async def _set_up_connection(connection: Any) -> None:
         schema="pg_catalog",
         format="binary",
         encoder=lambda value: b"\x01" + orjson.dumps(value),
-        decoder=lambda data: orjson.loads(data[1:]),
+        decoder=_decode_json,
     )
+
+
+def _decode_json(data: bytes) -> Any:
+    """A list, or the text of an object: those can be large, and are decoded one row at a time."""
+    text = data[1:]  # behind the version of the format
+    return orjson.loads(text) if text.startswith(b"[") else text
 
 
 async def _leave_as_it_is(_connection: object) -> None:

@@ -3,7 +3,7 @@
 1. request id: the log line and every response have it, so it comes first;
 2. access rule of the method, then the token: a message is not awaited for an unknown caller;
 3. the message, for which a call waits only so long, then a place to work (`admission`);
-4. the caller's row, then the message is parsed: bytes that are not protobuf never reach a method;
+4. the message is parsed: bytes that are not protobuf, or are too many fields, never reach a method;
 5. the method, which limits each of its own waits;
 6. errors → statuses, then the log line, which shows the status; a client has to take its answer.
 
@@ -49,6 +49,7 @@ from shared.grpc_server.admission import (
     message_missing,
     too_many_calls,
 )
+from shared.grpc_server.fields import UNCOUNTED_BYTES, require_few_fields
 from shared.grpc_server.status import DETAILS_KEY, GRPC_CODES, to_status
 
 log = structlog.get_logger()
@@ -120,10 +121,12 @@ class Interceptor:
     def wrap(self, method: str, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
         """The wrapped handler of `method` ("/package.Service/Method")."""
         parse = handler.request_deserializer or bytes
-        if handler.unary_unary:
+        if behavior := handler.unary_unary:
+            if not inspect.iscoroutinefunction(behavior):
+                behavior = _unimplemented  # the servicer does not override this method yet
             serialize = handler.response_serializer or bytes
             return grpc.stream_unary_rpc_method_handler(
-                self._unary(method, handler.unary_unary, parse, serialize)
+                self._unary(method, behavior, parse, serialize)
             )
         if handler.unary_stream:
             serve = self._stream(method, handler.unary_stream, lambda message, _: parse(message))
@@ -142,10 +145,8 @@ class Interceptor:
         parse: Any,
         serialize: Any,
     ) -> Callable[[Any, Context], Awaitable[bytes]]:
-        if not inspect.iscoroutinefunction(behavior):
-            behavior = _unimplemented  # the servicer does not override this method yet
         places = self._probes if self._access.get(method) is Access.PROBE else self._places
-        held = places.held
+        held, is_described = places.held, parse is not bytes
 
         async def serve(_requests: Any, context: Context) -> bytes:
             with _Served(method, context, self._strangers) as served:
@@ -159,6 +160,8 @@ class Interceptor:
                         raise too_many_calls()
                     held[holder], places.free = before + 1, places.free - 1
                     try:
+                        if len(request) > UNCOUNTED_BYTES and is_described:
+                            await require_few_fields(request, parse)
                         answer: bytes = serialize(await behavior(parse(request), context))
                     finally:
                         held[holder], places.free = held[holder] - 1, places.free + 1

@@ -30,7 +30,13 @@ log = structlog.get_logger()
 
 KEPT = timedelta(hours=24)
 SWEEP_EVERY_SECONDS = 600.0
-SWEEP_ROWS = 10_000
+SWEEP_ROWS = 1_000  # with 1 MiB each, they take some seconds
+SWEEP_PAUSE_SECONDS = 0.1
+# A repeated call gets the first response exactly, whatever became of the row since, so the response
+# itself is kept; PostgreSQL compresses it. Small ones are not counted: each call would pay for it.
+LARGE_BYTES = 16 * 1024
+MAXIMUM_KEPT_BYTES = 256 * 1024 * 1024  # of one caller's large responses together
+ROOM_RETRY_SECONDS = 600.0
 
 _expired = request_ids.c.created_at < func.now() - KEPT
 _this_one = (
@@ -65,16 +71,26 @@ KEEP = Statement(
     "Keeps the response, in the transaction that has claimed the request id.",
     update(request_ids).where(_this_one).values(answer=bindparam("response")),
 )
+_size = func.octet_length(request_ids.c.answer)
+KEPT_BYTES = Statement(
+    "The bytes of the large responses that are kept for a caller.",
+    select(func.coalesce(func.sum(_size), 0).label("bytes")).where(
+        request_ids.c.caller_id == bindparam("caller_id"), _size > LARGE_BYTES, ~_expired
+    ),
+)
 SWEEP = Statement(
-    "Forgets a bounded number of expired request ids; several services may do so at once.",
-    delete(request_ids).where(
+    "Forgets a bounded number of expired request ids, and answers a row for each; several services "
+    "may do so at once.",
+    delete(request_ids)
+    .where(
         tuple_(request_ids.c.caller_id, request_ids.c.method, request_ids.c.request_id).in_(
             select(request_ids.c.caller_id, request_ids.c.method, request_ids.c.request_id)
             .where(_expired)
             .limit(SWEEP_ROWS)
             .with_for_update(skip_locked=True)
         )
-    ),
+    )
+    .returning(literal_column("1")),
 )
 
 
@@ -142,7 +158,10 @@ class IdempotentCall(Generic[M]):
                 raise Refusal(Reason.CONFLICT, "The first call with this request_id was undone.")
             return stored
         response = self.to_response(await unit_of_work(connection))
-        await KEEP.run(connection, **key, response=self._encrypt(response, key))
+        content = self._encrypt(response, key)
+        if len(content) > LARGE_BYTES:
+            await _require_room(connection, self.caller.id, len(content))
+        await KEEP.run(connection, **key, response=content)
         return response
 
     async def _replay(
@@ -216,16 +235,32 @@ def _context(key: dict[str, Any]) -> bytes:
     return f"{key['caller_id']} {key['method']} {key['request_id']}".encode()
 
 
-async def sweep(database: Database) -> None:
-    """Forget request ids whose time is over."""
-    await database.single(SWEEP.run)
+async def _require_room(connection: Connection, caller_id: UUID, size: int) -> None:
+    """Raise Refusal(LIMIT_EXCEEDED) if a response of this size is one too many to be kept."""
+    kept = await KEPT_BYTES.row(connection, caller_id=caller_id)
+    assert kept is not None, "a sum is one row"
+    if kept["bytes"] + size > MAXIMUM_KEPT_BYTES:
+        message = (
+            f"The large responses to this caller's calls with a request_id of the last "
+            f"{KEPT // timedelta(hours=1)} hours have {MAXIMUM_KEPT_BYTES} bytes together; call "
+            "without a request_id, or later."
+        )
+        metadata = {"limit_bytes": str(MAXIMUM_KEPT_BYTES)}
+        raise Refusal(Reason.LIMIT_EXCEEDED, message, metadata, retry_after=ROOM_RETRY_SECONDS)
+
+
+async def sweep(database: Database) -> int:
+    """Forget up to SWEEP_ROWS request ids whose time is over, and say how many."""
+    return len(await database.single(SWEEP.rows))
 
 
 async def sweep_forever(database: Database) -> None:
-    """Sweep now and then, until cancelled."""
+    """Sweep now and then, and as fast as request ids get old, until cancelled."""
     while True:
+        pause = SWEEP_EVERY_SECONDS
         try:
-            await sweep(database)
+            if await sweep(database) == SWEEP_ROWS:
+                pause = SWEEP_PAUSE_SECONDS
         except (Refusal, asyncpg.PostgresError) as error:
             log.warning("request ids not swept", cause=repr(error))
-        await asyncio.sleep(SWEEP_EVERY_SECONDS)
+        await asyncio.sleep(pause)

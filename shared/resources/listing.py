@@ -7,17 +7,21 @@ from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
+    FromClause,
     Integer,
     Select,
+    Text,
     Uuid,
     and_,
     bindparam,
     false,
     func,
+    literal_column,
     select,
     true,
     tuple_,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.auth.access import RIGHTS, Scope, reached_by, scope
 from shared.auth.caller import Caller
@@ -40,8 +44,8 @@ class Lister:
     with the agent whose row it is (None: an agent has no such list), and `agent_index` repeats
     that condition in the words of an index.
 
-    `row_bytes` says about how many bytes a row has. Rows are fetched in batches of `batch_size`,
-    and no more of them when they are more than a page holds: that bounds the memory of a list.
+    Rows are fetched in batches of `batch_size`. PostgreSQL measures them, and sends those up to the
+    first with which they are more than a page holds: that bounds the memory of a list.
     """
 
     def __init__(
@@ -50,13 +54,11 @@ class Lister:
         row_id: ColumnElement[Any],
         filters: Mapping[str, ColumnElement[bool]],
         orders: Mapping[str, ColumnElement[Any]],
-        row_bytes: Callable[[Record], int],
         batch_size: int,
         agent_id: ColumnElement[Any] | None = None,
         agent_index: ColumnElement[bool] | None = None,
     ) -> None:
         self._rows = rows
-        self._row_bytes = row_bytes
         self._batch_size = batch_size
         self._row_id = row_id
         self.filters = filters
@@ -109,15 +111,17 @@ class Lister:
     async def _fetch(self, page: Page, batch: Batch) -> tuple[list[Record], bool]:
         """The rows of a page and one more, or fewer that are more than a page: truncated."""
         rows: list[Record] = []
-        after, row_bytes = page.after, 0
-        while row_bytes <= PAGE_BYTES:
+        after, size = page.after, 0
+        while size <= PAGE_BYTES:
             limit = min(page.size + 1 - len(rows), self._batch_size)
             found = await batch(after, limit)
             rows += found
+            if found and len(found) < found[-1]["batch_rows"]:
+                return rows, True
             if len(found) < limit or len(rows) > page.size:
                 return rows, False
             after = rows[-1]["page_key"], rows[-1]["id"]
-            row_bytes += sum(map(self._row_bytes, found))
+            size += sum(map(_text_size, found))
         return rows, True
 
     def _page_statement(
@@ -172,13 +176,45 @@ def _page_of(
     """A page of `rows`, ordered by `key` and id, with the key as the column `page_key`.
 
     A continued page begins behind the parameters `after_key` and `after_id`. It has up to
-    `row_limit` rows.
+    `row_limit` rows, and `batch_rows` says how many; those behind PAGE_BYTES are left out.
     """
     rows = rows.add_columns(key.label("page_key")).limit(bindparam("row_limit", type_=Integer))
     if continued:
         here = tuple_(key, row_id)
         after = tuple_(bindparam("after_key", type_=key.type), bindparam("after_id", type_=Uuid))
         rows = rows.where(here < after if descending else here > after)
-    if descending:
-        return rows.order_by(key.desc(), row_id.desc())
-    return rows.order_by(key, row_id)
+    page = rows.order_by(*_in_order(key, row_id, descending)).subquery("page")
+    order = _in_order(page.c.page_key, page.c.id, descending)
+    sizes = func.sum(_size(page)).over(order_by=order, rows=(None, -1))
+    measured = (
+        select(
+            literal_column("page.*"),
+            func.count().over().label("batch_rows"),
+            func.coalesce(sizes, 0).label("bytes_before"),
+        )
+        .select_from(page)
+        .subquery("measured")
+    )
+    return (
+        select(literal_column("measured.*"))
+        .select_from(measured)
+        .where(literal_column("bytes_before") <= PAGE_BYTES)
+        .order_by(*_in_order(literal_column("page_key"), literal_column("id"), descending))
+    )
+
+
+def _in_order(
+    key: ColumnElement[Any], row_id: ColumnElement[Any], descending: bool
+) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    return (key.desc(), row_id.desc()) if descending else (key, row_id)
+
+
+def _size(rows: FromClause) -> ColumnElement[int]:
+    """The bytes of a row as text, without the columns that are small: what is stored says little,
+    because it is compressed, and numbers like 1e-300 are written out."""
+    large = (column for column in rows.c if isinstance(column.type, JSONB | Text))
+    return func.octet_length(func.concat(rows.c.id, *large))
+
+
+def _text_size(row: Record) -> int:
+    return sum(len(value) for value in row.values() if isinstance(value, str | bytes))

@@ -11,13 +11,13 @@ from uuid import UUID
 import protovalidate
 from google.api import field_behavior_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shared.errors import Reason, Refusal, Violation, invalid_field, invalid_fields
 from shared.resources import validation_rules
+from shared.resources.struct_json import from_struct
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -25,9 +25,6 @@ M = TypeVar("M", bound=Message)
 Columns: TypeAlias = Mapping[str, Callable[[Any], Any]]
 NOTHING: Columns = {}
 KIB = 1024
-# Most clients read messages in messages 100 deep. A level of a Struct is up to three of them, and a
-# list of rows lies deeper than the request that a Struct came in.
-MAXIMUM_DEPTH = 30
 # Of an update mask that names what cannot be changed.
 PATHS_NAMED = 5
 REQUIRED: int = field_behavior_pb2.REQUIRED
@@ -175,14 +172,9 @@ def struct(message: Message, name: str, path: str, limit: int) -> dict[str, Any]
     if value.ByteSize() > limit:
         raise invalid_field(path, f"must be at most {limit // KIB} KiB serialized")
     try:
-        content = MessageToDict(value)
-    except ValueError:
-        raise invalid_field(path, "must not contain NaN or infinite numbers") from None
-    if _contains_nul(content):
-        raise invalid_field(path, "must not contain U+0000")
-    if _depth(content) > MAXIMUM_DEPTH:
-        raise invalid_field(path, f"must not be nested more than {MAXIMUM_DEPTH} levels deep")
-    return content
+        return from_struct(value)
+    except ValueError as rule:
+        raise invalid_field(path, str(rule)) from None
 
 
 def timestamp(message: Message, name: str, path: str) -> datetime | None:
@@ -304,21 +296,3 @@ def _violation(violation: protovalidate.Violation) -> Violation:
     if violation.proto.rule_id == "string.not_contains":  # its message would contain the character
         return Violation(path, "must not contain U+0000")
     return Violation(path, violation.proto.message)
-
-
-def _contains_nul(value: object) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any("\0" in key or _contains_nul(item) for key, item in value.items())
-    if isinstance(value, list):
-        return any(map(_contains_nul, value))
-    return False
-
-
-def _depth(value: object) -> int:
-    if isinstance(value, dict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(_depth, value), default=0)
-    return 0

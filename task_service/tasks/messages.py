@@ -9,6 +9,7 @@ from uuid import UUID
 from shared.database.pool import Record
 from shared.errors import invalid_field
 from shared.resources.pagination import Listing, Pager, Query, instant
+from shared.resources.struct_json import to_struct
 from shared.resources.validation import (
     KIB,
     fixed_id,
@@ -68,16 +69,16 @@ def task(row: Record) -> pb.Task:
         started_at=row["started_at"],
         completed_at=row["completed_at"],
         due_date=row["due_date"],
-        result=row["result"],
+        result=row["result"] and to_struct(row["result"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         revision=row["revision"],
     )
 
 
-def listing(found: Listing, pager: Pager) -> pb.ListTasksResponse:
+async def listing(found: Listing, pager: Pager) -> pb.ListTasksResponse:
     """A page of rows."""
-    tasks, token = pager.fit(found, task)
+    tasks, token = await pager.fit(found, task)
     return pb.ListTasksResponse(tasks=tasks, next_page_token=token, total_size=found.total)
 
 

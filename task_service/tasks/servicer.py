@@ -5,7 +5,7 @@ from google.protobuf.empty_pb2 import Empty
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
 from shared.resources.idempotency import idempotent_call, to_empty
-from shared.resources.pagination import Pager
+from shared.resources.pagination import Pager, build
 from shared.resources.validation import parse, read_changes, read_id, read_revision
 from tandem.task.v1 import task_service_pb2 as pb
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceServicer
@@ -28,14 +28,15 @@ class TaskServicer(TaskServiceServicer):
         )
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.Task:
-        return messages.task(await self._rules.get(caller(), read_id(request, "task_id")))
+        task = await self._rules.get(caller(), read_id(request, "task_id"))
+        return await build(task, messages.task)
 
     async def ListTasks(
         self, request: pb.ListTasksRequest, context: Context
     ) -> pb.ListTasksResponse:
         query = parse(messages.query, request, self._pager)
         listing = await self._rules.list(caller(), request.project_id, query)
-        return messages.listing(listing, self._pager)
+        return await messages.listing(listing, self._pager)
 
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.Task:
         return await self._rules.update(

@@ -194,8 +194,9 @@ class Task(_message.Message):
 
     @_builtins.property
     def result(self) -> _struct_pb2.Struct:
-        """The result, up to 1 MiB in protobuf encoding and 30 levels deep. Numbers are doubles; NaN and
-        infinity are rejected.
+        """The result, up to 1 MiB in protobuf encoding and 30 levels deep. Of the 20,000 fields that a
+        request can have, an item of a list is 2 and an entry of an object 4. Numbers are doubles; NaN
+        and infinity are rejected.
         """
 
     @_builtins.property
@@ -602,7 +603,9 @@ class UpdateTaskStatusRequest(_message.Message):
     """The expected revision; 0 matches any."""
     @_builtins.property
     def result(self) -> _struct_pb2.Struct:
-        """The new result of the task. If not set, the result stays as it is."""
+        """The new result of the task, with the limits of `Task.result`. If not set, the result stays as
+        it is.
+        """
 
     def __init__(
         self,

@@ -90,6 +90,7 @@ async def test_an_unknown_method_is_refused_in_our_words(world: World, method: s
     call: Any = world.channels.agents.unary_unary(method)
     async with logged(1) as lines:
         found = await refused(call(b""), Reason.METHOD_NOT_AVAILABLE)
+    await refused(call(b"x" * 100_000), Reason.METHOD_NOT_AVAILABLE)
     assert found.trailers["x-request-id"]
     assert [(line["method"], line["code"]) for line in lines] == [("unknown", "UNIMPLEMENTED")]
 
