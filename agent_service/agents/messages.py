@@ -9,7 +9,8 @@ from uuid import UUID
 from shared.database.pool import Record
 from shared.errors import Reason, Refusal
 from shared.resources.pagination import PAGE_BYTES, Listing, Pager, Query, instant
-from shared.resources.validation import KIB, optional, read_new, struct, validate
+from shared.resources.struct_json import KIB, to_struct
+from shared.resources.validation import optional, read_new, struct, validate
 from tandem.agent.v1 import agent_service_pb2 as pb
 
 CONFIG_BYTES = 64 * KIB
@@ -37,7 +38,7 @@ def agent(row: Record) -> pb.Agent:
         agent_type=row["agent_type"],
         status=TO_STATUS[row["status"]],
         capabilities=row["capabilities"],
-        config=row["config"],
+        config=None if row["config"] is None else to_struct(row["config"]),
         is_active=row["is_active"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
@@ -58,9 +59,9 @@ def batch(rows: Iterable[Record]) -> pb.BatchGetAgentsResponse:
     return pb.BatchGetAgentsResponse(agents=agents)
 
 
-def listing(found: Listing, pager: Pager) -> pb.ListAgentsResponse:
+async def listing(found: Listing, pager: Pager) -> pb.ListAgentsResponse:
     """A page of rows."""
-    agents, token = pager.fit(found, agent)
+    agents, token = await pager.fit(found, agent)
     return pb.ListAgentsResponse(agents=agents, next_page_token=token, total_size=found.total)
 
 

@@ -1,6 +1,5 @@
 """Every statement on agents."""
 
-import orjson
 from sqlalchemy import ARRAY, String, Uuid, any_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -64,6 +63,5 @@ LIST = Lister(
         "updated_at": agents.c.updated_at,
         "name": agents.c.name,
     },
-    row_bytes=lambda row: len(orjson.dumps(row["config"])),
     batch_size=BATCH_SIZE,
 )

@@ -40,7 +40,7 @@ class AgentServicer(AgentServiceServicer):
     ) -> pb.ListAgentsResponse:
         query = parse(messages.query, request, self._pager)
         listing = await self._rules.list(caller(), request.project_id, query)
-        return messages.listing(listing, self._pager)
+        return await messages.listing(listing, self._pager)
 
     async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Context) -> pb.Agent:
         return await self._rules.update(

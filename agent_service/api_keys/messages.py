@@ -13,7 +13,8 @@ from shared.auth.caller import Agent, Caller, User
 from shared.database.pool import Record
 from shared.errors import invalid_field
 from shared.resources.pagination import Listing, Pager, Query, instant
-from shared.resources.validation import KIB, timestamp, validate, validate_new
+from shared.resources.struct_json import KIB
+from shared.resources.validation import timestamp, validate, validate_new
 from tandem.agent.v1 import auth_service_pb2 as pb
 
 # They stand in tokens, of which the services take 8 KiB.
@@ -90,9 +91,9 @@ def granted(token: str, expires_at: int) -> pb.ExchangeApiKeyResponse:
     return pb.ExchangeApiKeyResponse(access_token=token, expires_at=Timestamp(seconds=expires_at))
 
 
-def listing(found: Listing, pager: Pager) -> pb.ListApiKeysResponse:
+async def listing(found: Listing, pager: Pager) -> pb.ListApiKeysResponse:
     """A page of rows."""
-    keys, token = pager.fit(found, api_key)
+    keys, token = await pager.fit(found, api_key)
     return pb.ListApiKeysResponse(api_keys=keys, next_page_token=token, total_size=found.total)
 
 

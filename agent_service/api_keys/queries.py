@@ -1,6 +1,5 @@
 """Every statement on API keys."""
 
-import orjson
 from sqlalchemy import (
     ARRAY,
     DateTime,
@@ -150,6 +149,5 @@ LIST = Lister(
         )
     },
     orders={"created_at": _keys.created_at},
-    row_bytes=lambda row: len(orjson.dumps(row["capabilities"])),
     batch_size=BATCH_SIZE,
 )

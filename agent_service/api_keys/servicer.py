@@ -40,7 +40,7 @@ class AuthServicer(AuthServiceServicer):
     ) -> pb.ListApiKeysResponse:
         query = parse(messages.query, request, self._pager)
         listing = await self._rules.list(caller(), request.agent_id, query)
-        return messages.listing(listing, self._pager)
+        return await messages.listing(listing, self._pager)
 
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Context) -> pb.ApiKey:
         return await self._rules.revoke(

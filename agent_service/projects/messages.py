@@ -7,7 +7,8 @@ from typing import Any
 
 from shared.database.pool import Record
 from shared.resources.pagination import Listing, Pager, Query, instant
-from shared.resources.validation import KIB, optional, read_new, struct, validate
+from shared.resources.struct_json import KIB, to_struct
+from shared.resources.validation import optional, read_new, struct, validate
 from tandem.agent.v1 import project_service_pb2 as pb
 
 SETTINGS_BYTES = 64 * KIB
@@ -31,16 +32,16 @@ def project(row: Record) -> pb.Project:
         name=row["name"],
         description=row["description"],
         status=TO_STATUS[row["status"]],
-        settings=row["settings"],
+        settings=None if row["settings"] is None else to_struct(row["settings"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         revision=row["revision"],
     )
 
 
-def listing(found: Listing, pager: Pager) -> pb.ListProjectsResponse:
+async def listing(found: Listing, pager: Pager) -> pb.ListProjectsResponse:
     """A page of rows."""
-    projects, token = pager.fit(found, project)
+    projects, token = await pager.fit(found, project)
     return pb.ListProjectsResponse(projects=projects, next_page_token=token, total_size=found.total)
 
 

@@ -1,6 +1,5 @@
 """The lists of projects; their other statements are those of every ProjectScopedTable."""
 
-import orjson
 from sqlalchemy import ARRAY, String, any_, bindparam, func, select
 
 from shared.resources.listing import Lister
@@ -21,6 +20,5 @@ LIST = Lister(
         "updated_at": projects.c.updated_at,
         "name": projects.c.name,
     },
-    row_bytes=lambda row: len(row["description"] or "") + len(orjson.dumps(row["settings"])),
     batch_size=BATCH_SIZE,
 )

@@ -33,7 +33,7 @@ class ProjectServicer(ProjectServiceServicer):
         self, request: pb.ListProjectsRequest, context: Context
     ) -> pb.ListProjectsResponse:
         listing = await self._rules.list(caller(), messages.query(request, self._pager))
-        return messages.listing(listing, self._pager)
+        return await messages.listing(listing, self._pager)
 
     async def UpdateProject(self, request: pb.UpdateProjectRequest, context: Context) -> pb.Project:
         return await self._rules.update(

@@ -40,15 +40,15 @@ def participant(row: Record) -> pb.Participant:
     )
 
 
-def listing(found: Listing, pager: Pager) -> pb.ListRoomsResponse:
+async def listing(found: Listing, pager: Pager) -> pb.ListRoomsResponse:
     """A page of rows."""
-    rooms, token = pager.fit(found, room)
+    rooms, token = await pager.fit(found, room)
     return pb.ListRoomsResponse(rooms=rooms, next_page_token=token, total_size=found.total)
 
 
-def participants(found: Listing, pager: Pager) -> pb.ListParticipantsResponse:
+async def participants(found: Listing, pager: Pager) -> pb.ListParticipantsResponse:
     """A page of participants."""
-    page, token = pager.fit(found, participant)
+    page, token = await pager.fit(found, participant)
     return pb.ListParticipantsResponse(
         participants=page, next_page_token=token, total_size=found.total
     )

@@ -12,7 +12,6 @@ from shared.schema import chat_participants, chat_rooms, projects, tasks, users
 
 # Of rows with up to 64 KiB each.
 BATCH_SIZE = 251
-PARTICIPANT_BYTES = 200
 
 ROOMS = ProjectScopedTable(chat_rooms, Reason.ROOM_NOT_FOUND)
 
@@ -54,7 +53,6 @@ LIST = Lister(
         "updated_at": chat_rooms.c.updated_at,
         "name": chat_rooms.c.name,
     },
-    row_bytes=lambda row: len(row["description"] or ""),
     batch_size=BATCH_SIZE,
 )
 
@@ -65,6 +63,5 @@ LIST_PARTICIPANTS = Lister(
     _participants.id,
     filters={"room_id": _participants.room_id == bindparam("room_id")},
     orders={"joined_at": _participants.joined_at},
-    row_bytes=lambda _row: PARTICIPANT_BYTES,
     batch_size=MAXIMUM_PAGE_SIZE + 1,
 )

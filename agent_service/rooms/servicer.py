@@ -35,7 +35,7 @@ class RoomServicer(RoomServiceServicer):
     ) -> pb.ListRoomsResponse:
         query = parse(messages.query, request, self._pager)
         listing = await self._rules.list(caller(), request.project_id, query)
-        return messages.listing(listing, self._pager)
+        return await messages.listing(listing, self._pager)
 
     async def UpdateRoom(self, request: pb.UpdateRoomRequest, context: Context) -> pb.Room:
         return await self._rules.update(
@@ -75,4 +75,4 @@ class RoomServicer(RoomServiceServicer):
     ) -> pb.ListParticipantsResponse:
         query = parse(messages.query_of_participants, request, self._pager)
         listing = await self._rules.list_participants(caller(), request.room_id, query)
-        return messages.participants(listing, self._pager)
+        return await messages.participants(listing, self._pager)

@@ -2,7 +2,7 @@
 
 1. request id: the log line and every response have it, so it comes first;
 2. access rule of the method, then the token: a request is not read for an unknown caller;
-3. the message: bytes that are not protobuf never reach a method;
+3. the message: bytes that are not protobuf, or are too many fields, never reach a method;
 4. the method, which limits each of its own waits;
 5. errors → statuses, then the log line, which shows the status.
 
@@ -27,6 +27,7 @@ from google.protobuf.message import DecodeError
 from shared.auth.authenticator import Authenticator
 from shared.auth.caller import Call, User, current_call
 from shared.errors import Reason, Refusal, Unimplemented, not_allowed_for_agent
+from shared.grpc_server.fields import UNCOUNTED_BYTES, require_few_fields
 from shared.grpc_server.status import DETAILS_KEY, GRPC_CODES, to_status
 
 log = structlog.get_logger()
@@ -97,6 +98,8 @@ class Interceptor:
                     if self._calls > MAXIMUM_CALLS:
                         raise _too_many_calls()
                     await self._admit(served)
+                    if len(request) > UNCOUNTED_BYTES:
+                        await require_few_fields(request, parse)
                     return await behavior(parse(request), context)
                 except Exception as error:
                     await served.refuse(error)

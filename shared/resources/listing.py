@@ -1,23 +1,28 @@
 """Lists: filters, an order and a page become one statement, compiled once per shape."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
+    FromClause,
     Integer,
     Select,
+    Text,
     Uuid,
     and_,
     bindparam,
+    cast,
     false,
     func,
+    literal_column,
     select,
     true,
     tuple_,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.auth.access import RIGHTS, Scope, reached_by, scope
 from shared.auth.caller import Caller
@@ -31,6 +36,10 @@ from shared.schema import projects
 # Answers the rows behind a key and an id, up to a limit.
 Batch: TypeAlias = Callable[[tuple[Any, UUID] | None, int], Awaitable[list[Record]]]
 
+# Rows of usual sizes have less than this in the table, and of those that have more text is made
+# a few at a time: 1 KB of them can be a hundred KB of text.
+STORED_BYTES = 128 * 1024
+
 
 class Lister:
     """The lists of one table: `rows` joins it with its projects, each filter is a condition.
@@ -40,8 +49,9 @@ class Lister:
     with the agent whose row it is (None: an agent has no such list), and `agent_index` repeats
     that condition in the words of an index.
 
-    `row_bytes` says about how many bytes a row has. Rows are fetched in batches of `batch_size`,
-    and no more of them when they are more than a page holds: that bounds the memory of a list.
+    Rows are fetched in batches of `batch_size`, and the database itself measures those of a batch:
+    it sends none behind the row with which they are more than a page holds, and is asked for no
+    more of them. That bounds the memory of a list, whatever is in its rows.
     """
 
     def __init__(
@@ -50,13 +60,11 @@ class Lister:
         row_id: ColumnElement[Any],
         filters: Mapping[str, ColumnElement[bool]],
         orders: Mapping[str, ColumnElement[Any]],
-        row_bytes: Callable[[Record], int],
         batch_size: int,
         agent_id: ColumnElement[Any] | None = None,
         agent_index: ColumnElement[bool] | None = None,
     ) -> None:
         self._rows = rows
-        self._row_bytes = row_bytes
         self._batch_size = batch_size
         self._row_id = row_id
         self.filters = filters
@@ -109,15 +117,15 @@ class Lister:
     async def _fetch(self, page: Page, batch: Batch) -> tuple[list[Record], bool]:
         """The rows of a page and one more, or fewer that are more than a page: truncated."""
         rows: list[Record] = []
-        after, row_bytes = page.after, 0
-        while row_bytes <= PAGE_BYTES:
+        after, left = page.after, PAGE_BYTES
+        while left >= 0:
             limit = min(page.size + 1 - len(rows), self._batch_size)
             found = await batch(after, limit)
             rows += found
-            if len(found) < limit or len(rows) > page.size:
+            if not found or len(found) == found[-1]["page_rows"] < limit or len(rows) > page.size:
                 return rows, False
             after = rows[-1]["page_key"], rows[-1]["id"]
-            row_bytes += sum(map(self._row_bytes, found))
+            left -= found[-1]["page_bytes"]
         return rows, True
 
     def _page_statement(
@@ -172,13 +180,45 @@ def _page_of(
     """A page of `rows`, ordered by `key` and id, with the key as the column `page_key`.
 
     Where it is continued it begins behind the parameters `after_key` and `after_id`. It has up to
-    `row_limit` rows.
+    `row_limit` rows, `page_rows`, of which it shows those up to the first with which they have more
+    than STORED_BYTES in the table or PAGE_BYTES as text; `page_bytes` is what the rows up to one
+    have together as text. What the table has is compressed, and says little of that; but it costs
+    nothing to ask, and bounds the rows of which text is made.
     """
     rows = rows.add_columns(key.label("page_key")).limit(bindparam("row_limit", type_=Integer))
     if continued:
         here = tuple_(key, row_id)
         after = tuple_(bindparam("after_key", type_=key.type), bindparam("after_id", type_=Uuid))
         rows = rows.where(here < after if descending else here > after)
-    if descending:
-        return rows.order_by(key.desc(), row_id.desc())
-    return rows.order_by(key, row_id)
+    page = rows.order_by(*_in_order((key, row_id), descending)).subquery("page")
+    few = _up_to(page, "stored", func.pg_column_size, STORED_BYTES, descending)
+    rows = _up_to(few.subquery("few"), "bytes", _text_bytes, PAGE_BYTES, descending)
+    shown = rows.selected_columns
+    return rows.order_by(*_in_order((shown.page_key, shown.id), descending))
+
+
+def _up_to(
+    rows: FromClause, name: str, measure: Callable[[Any], Any], limit: int, descending: bool
+) -> Select[Any]:
+    """Those of the rows up to the first with which they have more than `limit` bytes.
+
+    Only the columns are measured whose size has no limit in the schema.
+    """
+    size: ColumnElement[int] = literal_column("0", Integer)
+    for column in rows.c:
+        if isinstance(column.type, JSONB | Text):
+            size = size + func.coalesce(measure(column), 0)
+    order = _in_order((rows.c.page_key, rows.c.id), descending)
+    total = func.sum(size).over(order_by=order, rows=(None, 0)).label(f"page_{name}")
+    count = () if "page_rows" in rows.c else (func.count().over().label("page_rows"),)
+    measured = select(*rows.c, size.label(f"row_{name}"), total, *count).subquery(name)
+    before = measured.c[f"page_{name}"] - measured.c[f"row_{name}"]
+    return select(*measured.c).where(before <= limit)
+
+
+def _text_bytes(column: ColumnElement[Any]) -> ColumnElement[int]:
+    return func.octet_length(cast(column, Text))
+
+
+def _in_order(by: Iterable[ColumnElement[Any]], descending: bool) -> list[ColumnElement[Any]]:
+    return [column.desc() if descending else column.asc() for column in by]

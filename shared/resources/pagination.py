@@ -1,5 +1,6 @@
 """Pages by key: the last row's key says where the next page begins, never an offset."""
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -20,6 +21,8 @@ DEFAULT_PAGE_SIZE = 50
 MAXIMUM_PAGE_SIZE = 1000
 # Clients take messages of 4 MiB by default; a page ends before it is larger than that.
 PAGE_BYTES = 3 * 1024 * 1024
+# Building this much takes some milliseconds, if it is in small values.
+PAUSE_BYTES = 16 * 1024
 DIGEST_BYTES = 16
 
 M = TypeVar("M", bound=Message)
@@ -115,17 +118,25 @@ class Pager:
         digest = self._digest(self._context(page.list, filters, page.order), key)
         return _encode(digest + key)
 
-    def fit(self, found: Listing, message: Callable[[Record], M]) -> tuple[list[M], str]:
-        """The messages of a page, and the token of the next page, empty if there is none."""
+    async def fit(self, found: Listing, message: Callable[[Record], M]) -> tuple[list[M], str]:
+        """The messages of a page, and the token of the next page, empty if there is none.
+
+        Other calls go on while large rows are built.
+        """
         page, rows = found.query.page, found.rows
         messages: list[M] = []
-        left = PAGE_BYTES
+        left, unpaused = PAGE_BYTES, 0
         for row in rows[: page.size]:
             built = message(row)
-            left -= built.ByteSize()
+            size = built.ByteSize()
+            left -= size
             if left < 0 and messages:
                 break
             messages.append(built)
+            unpaused += size
+            if unpaused > PAUSE_BYTES:
+                await asyncio.sleep(0)
+                unpaused = 0
         if len(messages) == len(rows) and not found.truncated:
             return messages, ""
         return messages, self.token(page, found.query.filters, rows[len(messages) - 1])

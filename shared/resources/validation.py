@@ -11,22 +11,19 @@ from uuid import UUID
 import protovalidate
 from google.api import field_behavior_pb2
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shared.errors import Reason, Refusal, Violation, invalid_field, invalid_fields
 from shared.resources import validation_rules
+from shared.resources.struct_json import StructError, from_struct
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 # What a client may write: columns, each with what reads it from a message of the resource.
 Columns: TypeAlias = Mapping[str, Callable[[Any], Any]]
-KIB = 1024
-# Most clients read messages in messages 100 deep. A level of a Struct is up to three of them, and a
-# list of rows lies deeper than the request that a Struct came in.
-MAXIMUM_DEPTH = 30
+MAXIMUM_PATHS = 100
 REQUIRED: int = field_behavior_pb2.REQUIRED
 RULES = validation_rules.DESCRIPTOR.extensions_by_name["field"]
 # What a Create ignores, whatever it is: an Update gives these a meaning, and so limits.
@@ -142,22 +139,15 @@ def optional(message: Message, name: str, of: Callable[[Any], Any] = _itself) ->
 def struct(message: Message, name: str, path: str, limit: int) -> dict[str, Any] | None:
     """The Struct field `name` as JSON, None if it is not set.
 
-    Raises Refusal(INVALID_FIELD) if it is larger than `limit` bytes or cannot be kept as JSON.
+    Raises Refusal(INVALID_FIELD) if it is larger than `limit` bytes or breaks another rule of what
+    is kept; see from_struct.
     """
     if not message.HasField(name):
         return None
-    value: Struct = getattr(message, name)
-    if value.ByteSize() > limit:
-        raise invalid_field(path, f"must be at most {limit // KIB} KiB serialized")
     try:
-        content = MessageToDict(value)
-    except ValueError:
-        raise invalid_field(path, "must not contain NaN or infinite numbers") from None
-    if _contains_nul(content):
-        raise invalid_field(path, "must not contain U+0000")
-    if _depth(content) > MAXIMUM_DEPTH:
-        raise invalid_field(path, f"must not be nested more than {MAXIMUM_DEPTH} levels deep")
-    return content
+        return from_struct(getattr(message, name), limit)
+    except StructError as rule:
+        raise invalid_field(path, str(rule)) from None
 
 
 def timestamp(message: Message, name: str, path: str) -> datetime | None:
@@ -175,6 +165,10 @@ def timestamp(message: Message, name: str, path: str) -> datetime | None:
 
 
 def _masked(resource: M, mask: FieldMask, allowed: tuple[str, ...], path: str) -> tuple[str, ...]:
+    if len(mask.paths) > MAXIMUM_PATHS:
+        description = f"must contain no more than {MAXIMUM_PATHS} paths"
+        fields = [Violation("update_mask", description)]
+        raise Refusal(Reason.INVALID_UPDATE_MASK, f"update_mask {description}.", fields=fields)
     if not mask.paths:
         return tuple(name for name in allowed if _is_set(resource, name))
     if list(mask.paths) == ["*"]:
@@ -195,6 +189,8 @@ def _only(resource: M, names: tuple[str, ...]) -> M:
             field = copy.DESCRIPTOR.fields_by_name[name]
             if field.is_repeated:
                 getattr(copy, name).extend(getattr(resource, name))
+            elif field.message_type is Struct.DESCRIPTOR:
+                continue  # no rule speaks of what is in it, and a copy of a large one takes long
             elif field.message_type:
                 getattr(copy, name).CopyFrom(getattr(resource, name))
             else:
@@ -223,14 +219,6 @@ def _violations(request: Message) -> Iterable[Violation]:
     too_long = [(path, limit) for path, items, limit in _lists(kind) if len(items(request)) > limit]
     if too_long:
         return [Violation(p, f"must contain no more than {limit} item(s)") for p, limit in too_long]
-    structs = [(of, name) for of, name in _structs(kind) if of(request).HasField(name)]
-    if structs:
-        # No rule speaks of what is in them, and a large one takes protovalidate seconds.
-        copy = type(request)()
-        copy.CopyFrom(request)
-        for of, name in structs:
-            of(copy).ClearField(name)
-        request = copy
     return map(_violation, protovalidate.collect_violations(request))
 
 
@@ -239,14 +227,6 @@ def _lists(kind: Any) -> tuple[tuple[str, Callable[[Any], Any], int], ...]:
     """The lists in messages of a kind that have a limit: path, getter, limit."""
     found = ((path, _maximum_items(field)) for path, field in fields_of(kind) if field.is_repeated)
     return tuple((path, attrgetter(path), limit) for path, limit in found if limit)
-
-
-@cache
-def _structs(kind: Any) -> tuple[tuple[Callable[[Any], Any], str], ...]:
-    """The Structs in messages of a kind: a getter of the message that has it, and its name."""
-    paths = [path for path, field in fields_of(kind) if field.message_type is Struct.DESCRIPTOR]
-    split = (path.rpartition(".") for path in paths)
-    return tuple((attrgetter(of) if of else _itself, name) for of, _, name in split)
 
 
 def fields_of(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -278,21 +258,3 @@ def _violation(violation: protovalidate.Violation) -> Violation:
     if violation.proto.rule_id == "string.not_contains":  # its message would contain the character
         return Violation(path, "must not contain U+0000")
     return Violation(path, violation.proto.message)
-
-
-def _contains_nul(value: object) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any("\0" in key or _contains_nul(item) for key, item in value.items())
-    if isinstance(value, list):
-        return any(map(_contains_nul, value))
-    return False
-
-
-def _depth(value: object) -> int:
-    if isinstance(value, dict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(_depth, value), default=0)
-    return 0

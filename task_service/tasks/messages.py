@@ -9,7 +9,8 @@ from uuid import UUID
 from shared.database.pool import Record
 from shared.errors import invalid_field
 from shared.resources.pagination import Listing, Pager, Query, instant
-from shared.resources.validation import KIB, optional, read_new, struct, timestamp, validate
+from shared.resources.struct_json import KIB, to_struct
+from shared.resources.validation import optional, read_new, struct, timestamp, validate
 from tandem.task.v1 import task_service_pb2 as pb
 from task_service.assignees import Assignee
 
@@ -60,16 +61,16 @@ def task(row: Record) -> pb.Task:
         started_at=row["started_at"],
         completed_at=row["completed_at"],
         due_date=row["due_date"],
-        result=row["result"],
+        result=None if row["result"] is None else to_struct(row["result"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         revision=row["revision"],
     )
 
 
-def listing(found: Listing, pager: Pager) -> pb.ListTasksResponse:
+async def listing(found: Listing, pager: Pager) -> pb.ListTasksResponse:
     """A page of rows."""
-    tasks, token = pager.fit(found, task)
+    tasks, token = await pager.fit(found, task)
     return pb.ListTasksResponse(tasks=tasks, next_page_token=token, total_size=found.total)
 
 

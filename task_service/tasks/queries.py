@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import orjson
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -208,7 +207,6 @@ LIST = Lister(
         "priority": _urgency(without=5),
         "priority desc": _urgency(without=0),
     },
-    row_bytes=lambda row: len(row["description"] or "") + len(orjson.dumps(row["result"])),
     batch_size=DEFAULT_PAGE_SIZE + 1,
     agent_id=tasks.c.assigned_agent_id,
     # It follows from the condition above, and is what an index in the order of lists begins with.

@@ -35,7 +35,7 @@ class TaskServicer(TaskServiceServicer):
     ) -> pb.ListTasksResponse:
         query = parse(messages.query, request, self._pager)
         listing = await self._rules.list(caller(), request.project_id, query)
-        return messages.listing(listing, self._pager)
+        return await messages.listing(listing, self._pager)
 
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.Task:
         return await self._rules.update(

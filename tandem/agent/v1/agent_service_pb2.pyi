@@ -143,8 +143,9 @@ class Agent(_message.Message):
 
     @_builtins.property
     def config(self) -> _struct_pb2.Struct:
-        """Custom configuration, up to 64 KiB in protobuf encoding and 30 levels deep. Numbers are
-        doubles; NaN and infinity are rejected.
+        """Custom configuration: up to 10,000 values (items and entries at all levels), 30 levels, 64 KiB
+        in protobuf encoding, and 128 KiB as JSON, in which numbers have no exponent: 1e-300 has 302
+        digits. Numbers are doubles; NaN and infinity are rejected.
         """
 
     @_builtins.property
@@ -412,6 +413,7 @@ class UpdateAgentRequest(_message.Message):
         """The fields to update: any of `name`, `nickname`, `agent_type`, `capabilities`, `config`,
         `is_active`. A field that is named here but not set in `agent` is cleared or set to its
         default. If the mask is empty, the fields that are set are updated; `*` stands for all of them.
+        At most 100 paths.
         """
 
     def __init__(

@@ -88,8 +88,9 @@ class Project(_message.Message):
     """
     @_builtins.property
     def settings(self) -> _struct_pb2.Struct:
-        """Custom settings, up to 64 KiB in protobuf encoding and 30 levels deep. Numbers are doubles; NaN
-        and infinity are rejected.
+        """Custom settings: up to 10,000 values (items and entries at all levels), 30 levels, 64 KiB in
+        protobuf encoding, and 128 KiB as JSON, in which numbers have no exponent: 1e-300 has 302
+        digits. Numbers are doubles; NaN and infinity are rejected.
         """
 
     @_builtins.property
@@ -281,6 +282,7 @@ class UpdateProjectRequest(_message.Message):
         """The fields to update: any of `slug`, `name`, `description`, `status`, `settings`. A field that
         is named here but not set in `project` is cleared; the status becomes active. If the mask is
         empty, the fields that are set are updated; `*` stands for all of them.
+        At most 100 paths.
         """
 
     def __init__(

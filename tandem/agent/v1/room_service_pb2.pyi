@@ -280,6 +280,7 @@ class UpdateRoomRequest(_message.Message):
         """The fields to update: `name`, `description` or both. A field that is named here but not set in
         `room` is cleared. If the mask is empty, the fields that are set are updated; `*` stands for
         all of them.
+        At most 100 paths.
         """
 
     def __init__(

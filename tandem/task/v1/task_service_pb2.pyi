@@ -194,8 +194,9 @@ class Task(_message.Message):
 
     @_builtins.property
     def result(self) -> _struct_pb2.Struct:
-        """The result, up to 1 MiB in protobuf encoding and 30 levels deep. Numbers are doubles; NaN and
-        infinity are rejected.
+        """The result: up to 10,000 values (items and entries at all levels), 30 levels, 1 MiB in protobuf
+        encoding, and 2 MiB as JSON, in which numbers have no exponent: 1e-300 has 302 digits. Numbers
+        are doubles; NaN and infinity are rejected.
         """
 
     @_builtins.property
@@ -460,6 +461,7 @@ class UpdateTaskRequest(_message.Message):
         """The fields to update: any of `room_id`, `title`, `description`, `priority`, `dependencies`,
         `due_date`, `result`. A field that is named here but not set in `task` is cleared. If the mask
         is empty, the fields that are set are updated; `*` stands for all of them.
+        At most 100 paths.
         """
 
     def __init__(
@@ -589,7 +591,9 @@ class UpdateTaskStatusRequest(_message.Message):
     """Makes the call safe to retry; see CreateTaskRequest."""
     @_builtins.property
     def result(self) -> _struct_pb2.Struct:
-        """The new result of the task. If not set, the result stays as it is."""
+        """The new result of the task, with the limits of `Task.result`. If not set, the result stays as
+        it is.
+        """
 
     def __init__(
         self,

@@ -1,6 +1,9 @@
 """Request ids: a mutation that is repeated happens once."""
 
 import asyncio
+import base64
+from collections.abc import Awaitable
+from os import urandom
 from uuid import UUID, uuid4
 
 import grpc
@@ -9,12 +12,13 @@ from google.protobuf.empty_pb2 import Empty
 
 from shared.errors import Reason
 from shared.resources import idempotency
-from shared.resources.idempotency import SWEEP, sweep_forever
+from shared.resources.idempotency import SWEEP, SWEEP_ROWS, sweep_forever
 from tandem.agent.v1.agent_service_pb2 import Agent, CreateAgentRequest, DeleteAgentRequest
+from tandem.task.v1.task_service_pb2 import Task, UpdateTaskRequest
 from tests.locks import WAITING, under_way
 from tests.refusals import refused
 from tests.waiting import until
-from tests.world import World
+from tests.world import User, World
 
 
 async def counted(world: World, table: str, count: int) -> bool:
@@ -147,6 +151,72 @@ async def test_the_sweep_takes_only_what_is_old(
     sweeper = asyncio.create_task(sweep_forever(world.database))
     await until(lambda: counted(world, "request_ids", 0))
     sweeper.cancel()
+
+
+async def test_a_sweep_goes_on_while_there_is_more_than_a_batch(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "SWEEP_PAUSE_SECONDS", 0)
+    await world.execute(
+        "INSERT INTO request_ids (caller_id, method, request_id, payload_hash, created_at)"
+        " SELECT gen_random_uuid(), 'm', gen_random_uuid(), '', now() - interval '25 hours'"
+        " FROM generate_series(1, $1)",
+        2 * SWEEP_ROWS + 1,
+    )
+    sweeper = asyncio.create_task(sweep_forever(world.database))
+    await until(lambda: counted(world, "request_ids", 0))  # the next sweep is minutes later
+    sweeper.cancel()
+
+
+async def test_large_responses_are_kept_compressed_and_given_again_exactly(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    task = await alice.task(project, result={"text": "result " * 100_000})
+    request = UpdateTaskRequest(task=Task(id=task.id, title="Task"), request_id=str(uuid4()))
+    first = await alice.tasks.UpdateTask(request)
+    assert first.ByteSize() > 700_000
+    assert await world.value("SELECT sum(octet_length(answer)) FROM request_ids") < 10_000
+    await alice.tasks.UpdateTask(UpdateTaskRequest(task=Task(id=task.id, title="Other")))
+    assert await alice.tasks.UpdateTask(request) == first
+
+
+async def test_responses_that_were_kept_as_they_are_are_still_given_again(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    agent = Agent(project_id=project.id, name="Scout", config={"text": "x" * 2000})  # type: ignore[arg-type]
+    request = CreateAgentRequest(agent=agent, request_id=str(uuid4()))
+    first = await alice.agents.CreateAgent(request)
+    await world.execute("UPDATE request_ids SET answer = $1", first.SerializeToString())
+    assert await alice.agents.CreateAgent(request) == first
+
+
+async def test_the_large_responses_of_a_caller_are_bounded(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = await world.user(), await world.user()
+    size = 40_000
+    monkeypatch.setattr(idempotency, "MAXIMUM_KEPT_BYTES", 3 * size)
+
+    async def update(user: User, *, kept: bool) -> Awaitable[Task]:
+        project = await user.project()
+        noise = base64.b64encode(urandom(size)).decode()
+        task = await user.task(project, result={"text": noise})
+        request_id = str(uuid4()) if kept else ""
+        changed = Task(id=task.id, title="Other")
+        call: Awaitable[Task] = user.tasks.UpdateTask(
+            UpdateTaskRequest(task=changed, request_id=request_id)
+        )
+        return call
+
+    for _ in range(2):
+        await (await update(alice, kept=True))
+    found = await refused(await update(alice, kept=True), Reason.LIMIT_EXCEEDED)
+    assert found.details["RetryInfo"].retry_delay.seconds > 0
+    assert await world.value("SELECT count(*) FROM tasks WHERE title = 'Other'") == 2
+    await (await update(alice, kept=False))
+    await (await update(bob, kept=True))
+    await world.execute("UPDATE request_ids SET created_at = now() - interval '25 hours'")
+    await (await update(alice, kept=True))
 
 
 async def test_a_change_whose_caller_has_gone_is_whole(world: World) -> None:

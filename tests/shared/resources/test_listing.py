@@ -1,45 +1,91 @@
-"""Lists are fetched in portions, and no further than a page can hold."""
+"""Lists are fetched in batches, and no further than a page can hold."""
 
+import pytest
 from sqlalchemy import select
 
 from shared.auth.caller import User
-from shared.resources.listing import Lister
+from shared.resources.listing import STORED_BYTES, Lister
 from shared.resources.pagination import PAGE_BYTES, Order, Page, Query
 from shared.schema import projects
 from tests.world import World
 
-BY_SLUG = Order("slug", descending=False)
+MIB = 1024 * 1024
+FILL = "UPDATE projects SET settings = "
+TEXT = f"{FILL} jsonb_build_object('text', repeat('x', $1::int))"
+# A number that takes 3 bytes of a message and few of the table, and hundreds as text.
+DIGITS = f"{FILL} jsonb_build_object('n', array_fill(1e-300, ARRAY[$1::int / 304]))"
 
 
-async def fetched(world: World, weight: int, size: int) -> tuple[int, bool]:
-    """How many rows a list of 25 fetches in portions of 10, and whether it says that it was cut."""
-    alice = await world.user()
-    for number in range(25):
-        await alice.project(slug=f"p{number:02}")
+async def fetched(world: World, size: int, descending: bool = False) -> tuple[list[str], bool]:
+    """The rows that a list fetches of 25 in batches of 10, and whether it says that it was cut."""
     lister = Lister(
         select(*projects.c),
         projects.c.id,
         filters={},
         orders={"slug": projects.c.slug},
-        row_bytes=lambda _row: weight,
         batch_size=10,
     )
-    caller = User(alice.id, "alice", "alice@example.com", None, is_superuser=False)
-    query = Query({}, Page("projects", size, BY_SLUG, None, include_total=False))
+    root = await world.user(superuser=True)
+    caller = User(root.id, "root", "root@example.com", None, is_superuser=True)
+    query = Query({}, Page("projects", size, Order("slug", descending), None, include_total=False))
     listing = await world.database.read(lambda c: lister.run(c, caller, query))
-    assert [row["slug"] for row in listing.rows] == [f"p{n:02}" for n in range(len(listing.rows))]
-    return len(listing.rows), listing.truncated
+    return [row["slug"] for row in listing.rows], listing.truncated
+
+
+async def slugs(world: World, count: int = 25) -> list[str]:
+    """Projects, whose slugs these are."""
+    alice = await world.user()
+    return [(await alice.project(slug=f"p{number:02}")).slug for number in range(count)]
 
 
 async def test_light_rows_are_fetched_to_the_end(world: World) -> None:
-    assert await fetched(world, weight=1, size=1000) == (25, False)
+    made = await slugs(world)
+    assert await fetched(world, size=1000) == (made, False)
 
 
 async def test_a_page_and_one_more_are_enough(world: World) -> None:
-    assert await fetched(world, weight=1, size=12) == (13, False)
+    made = await slugs(world)
+    assert await fetched(world, size=12) == (made[:13], False)
 
 
+@pytest.mark.parametrize("fill", [TEXT, DIGITS])
+@pytest.mark.parametrize("descending", [False, True])
 async def test_heavy_rows_are_fetched_no_further_than_a_page_holds(
-    world: World,
+    world: World, fill: str, descending: bool
 ) -> None:
-    assert await fetched(world, weight=PAGE_BYTES // 12, size=1000) == (20, True)
+    made = await slugs(world)
+    await world.execute(fill, PAGE_BYTES // 7)
+    found, truncated = await fetched(world, size=1000, descending=descending)
+    # The row with which they are more than a page is the last.
+    assert found == sorted(made, reverse=descending)[: len(found)]
+    assert 7 <= len(found) <= 8  # of the 10 of a batch
+    assert truncated
+
+
+@pytest.mark.parametrize("fill", [TEXT, DIGITS])
+async def test_of_rows_larger_than_a_page_only_one_is_fetched(world: World, fill: str) -> None:
+    made = await slugs(world, count=5)
+    await world.execute(fill, 4 * MIB)
+    assert await fetched(world, size=2) == (made[:1], True)
+
+
+async def test_the_last_row_ends_a_list_however_heavy_it_is(world: World) -> None:
+    made = await slugs(world, count=3)
+    await world.execute(f"{TEXT} WHERE slug = 'p02'", 4 * MIB)
+    assert await fetched(world, size=1000) == (made, False)
+
+
+async def test_of_rows_that_are_large_in_the_table_all_are_found(world: World) -> None:
+    made = await slugs(world)
+    numbers = "ARRAY(SELECT random() + 0 * length(slug) FROM generate_series(1, 4000))"
+    await world.execute(f"{FILL} jsonb_build_object('n', {numbers})")
+    stored = await world.value("SELECT max(pg_column_size(settings)) FROM projects")
+    assert stored > STORED_BYTES // 4
+    assert await fetched(world, size=1000) == (made, False)
+    assert await fetched(world, size=7) == (made[:8], False)
+
+
+async def test_no_batch_is_fetched_behind_one_that_fills_a_page(world: World) -> None:
+    made = await slugs(world)
+    await world.execute(TEXT, PAGE_BYTES // 12)
+    assert await fetched(world, size=1000) == (made[:20], True)
