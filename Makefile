@@ -111,10 +111,10 @@ $(BOOTSTRAP): requirements/bootstrap.txt
 	@touch $@
 
 $(LOCAL): $(BOOTSTRAP) requirements/local.txt pyproject.toml clients/python/pyproject.toml
-	@$(INSTALL) --require-hashes --requirement requirements/local.txt
+	@$(INSTALL) --require-hashes --only-binary :all: --requirement requirements/local.txt
 	@$(INSTALL) --no-deps --no-build-isolation --editable . --editable clients/python
 	@touch $@
 
 $(DEV): $(LOCAL) requirements/dev.txt
-	@$(INSTALL) --require-hashes --requirement requirements/dev.txt
+	@$(INSTALL) --require-hashes --only-binary :all: --requirement requirements/dev.txt
 	@touch $@

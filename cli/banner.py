@@ -33,8 +33,8 @@ grpcurl -plaintext -H 'authorization: Bearer {token}' \\
 Ctrl-C stops everything."""
 
 HOW_TO_CALL = """\
-If TANDEM_JWT_SECRET is set, `tandem token --user NAME` prints a token for a user whom
-`tandem users create` has created. With a public key or a JWKS URL, tokens come from the issuer.
+If TANDEM_JWT_SECRET is set, `tandem token --user NAME` prints a token for a user
+created by `tandem users create`. With a public key or a JWKS URL, tokens come from the issuer.
 
 Ctrl-C stops everything."""
 

@@ -9,7 +9,8 @@ import asyncpg
 
 from cli.console import CommandError
 from cli.extra import needed_for
-from shared.settings import DATABASE_URL_FORM, Settings
+from shared.host.embedded_postgres import OWNER, SERVICE, Login
+from shared.settings import DATABASE_URL_FORM, SecretStr, Settings
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[["asyncpg.Connection[asyncpg.Record]"], Awaitable[T]]
@@ -26,13 +27,29 @@ class NotMigratedError(CommandError):
 
 @contextmanager
 def database_url(settings: Settings) -> Iterator[str]:
-    """The URL of the configured database, or of the embedded one, which runs in the meantime."""
-    if settings.database_url:
-        yield settings.database_url.get_secret_value()
+    """The URL of the configured database, or of the embedded one, which runs in the meantime.
+
+    Its role has the privileges of the services: it reads and writes rows.
+    """
+    with _url(settings, settings.database_url, SERVICE) as url:
+        yield url
+
+
+@contextmanager
+def owner_url(settings: Settings) -> Iterator[str]:
+    """The same for the role that owns the tables and migrates them."""
+    with _url(settings, settings.database_owner_url or settings.database_url, OWNER) as url:
+        yield url
+
+
+@contextmanager
+def _url(settings: Settings, configured: SecretStr | None, login: Login) -> Iterator[str]:
+    if configured:
+        yield configured.get_secret_value()
     else:
         with needed_for("TANDEM_DATABASE_URL is not set, and the embedded PostgreSQL"):
             from local.embedded_postgres import server_for_command
-        with server_for_command(settings.data_dir) as url:
+        with server_for_command(settings.data_dir, login) as url:
             yield url
 
 

@@ -12,10 +12,18 @@ from cli.console import CommandError, say, say_what_is_logged
 from local.errors import LocalError
 from shared.host.data_lock import DataInUseError
 from shared.host.embedded_postgres import EmbeddedPostgresError
+from shared.host.private_files import UnsafeFileError
 from shared.settings import SettingsError
 
 NAMES = ("up", "token", "users", "db", "health")
-SENTENCES = (CommandError, SettingsError, LocalError, EmbeddedPostgresError, DataInUseError)
+SENTENCES = (
+    CommandError,
+    SettingsError,
+    LocalError,
+    EmbeddedPostgresError,
+    DataInUseError,
+    UnsafeFileError,
+)
 
 
 class Commands(click.Group):

@@ -3,7 +3,7 @@
 import secrets
 
 from cli.console import CommandError
-from shared.host.private_files import keep_private
+from shared.host.private_files import keep_private, located, make_folder
 from shared.settings import Settings
 
 
@@ -24,5 +24,6 @@ def development_secret(settings: Settings) -> str:
             "TANDEM_JWT_PRIVATE_KEY signs tokens of agents only: also set TANDEM_JWT_PUBLIC_KEY or "
             "TANDEM_JWT_JWKS_URL, for the tokens of users."
         )
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    return keep_private(settings.data_dir / "jwt.secret", lambda: secrets.token_urlsafe(48))
+    data_dir = located(settings.data_dir)
+    make_folder(data_dir)
+    return keep_private(data_dir / "jwt.secret", lambda: secrets.token_urlsafe(48))

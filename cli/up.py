@@ -19,13 +19,15 @@ from local.signals import Signals
 from local.supervisor import keep_running
 from shared.auth.signing import sign_user_token
 from shared.host import data_lock
+from shared.host.private_files import located
 from shared.settings import Settings, load_settings
 
 DEVELOPER = "developer"
 TOKEN_HOURS = 12
 COMMAND_SECONDS = 10.0
-READY_SECONDS = 30.0
 POLL_SECONDS = 0.05
+SAY_EVERY_SECONDS = 5.0
+NOT_FOR_SERVICES = {"TANDEM_DATABASE_OWNER_URL", "TANDEM_DATABASE_ADMIN_URL"}
 
 
 class StoppedError(Exception):
@@ -65,30 +67,29 @@ class Up:
         url, data = self._start_database()
         self._go_on("Migrating the database")
         upgrade(url())
-        services = self._start_services(url)
+        services = self._start_services()
         self._wait_until_ready(services)
         show(banner.ready(self._settings, data))
         show(self._calls(url()))
 
     def _start_database(self) -> tuple[Callable[[], str], str]:
-        """The database's URL, which a restart may change, and the place of its data."""
+        """The URL of the database's owner, which a restart may change; the place of its data."""
         if configured := self._settings.database_url:
-            return configured.get_secret_value, "in the database of TANDEM_DATABASE_URL"
+            owner = self._settings.database_owner_url or configured
+            return owner.get_secret_value, "in the database of TANDEM_DATABASE_URL"
         self._go_on("Starting PostgreSQL")
         postgres = Postgres(self._settings.data_dir)
         self._processes.append(postgres)
         postgres.start()
         return lambda: postgres.url, str(postgres.folder)
 
-    def _start_services(self, url: Callable[[], str]) -> dict[str, Service]:
+    def _start_services(self) -> dict[str, Service]:
         """Both services, by address."""
         self._go_on("Starting the services")
         lifeline_fd, _open_until_we_end = os.pipe()
 
         def service(name: str, module: str) -> Service:
-            started = Service(
-                name, module, lambda: _environment(self._settings, url()), lifeline_fd
-            )
+            started = Service(name, module, lambda: _environment(self._settings), lifeline_fd)
             self._processes.append(started)
             started.start()
             return started
@@ -99,14 +100,16 @@ class Up:
         }
 
     def _wait_until_ready(self, services: Mapping[str, Service]) -> None:
-        deadline = time.monotonic() + READY_SECONDS
+        """Wait as long as the services live: how long a start takes depends on the machine."""
         for address, service in services.items():
+            say_at = time.monotonic() + SAY_EVERY_SECONDS
             while not serves(reachable(address)):
                 self._go_on()
                 if not service.alive():
                     raise CommandError(f"{service.name} did not start ({service.exit_reason()}).")
-                if time.monotonic() > deadline:
-                    raise CommandError(f"{service.name} does not answer at {address}.")
+                if time.monotonic() > say_at:
+                    say(f"Waiting for {service.name.lower()} to serve at {address}")
+                    say_at += SAY_EVERY_SECONDS
                 self._signals.wait(POLL_SECONDS)
 
     def _calls(self, url: str) -> str:
@@ -133,12 +136,14 @@ class Up:
                 stack.callback(process.stop, self._signals)
 
 
-def _environment(settings: Settings, url: str) -> Mapping[str, str]:
-    """A service's environment: the caller's, and what this run has determined."""
-    chosen = {
-        "TANDEM_DATABASE_URL": url,
-        "TANDEM_DATA_DIR": str(settings.data_dir.resolve()),
-    }
+def _environment(settings: Settings) -> Mapping[str, str]:
+    """A service's environment: the caller's, and what this run has determined.
+
+    A service finds the embedded PostgreSQL in the data folder, even after that got another port. It
+    does not get the URLs of those who may change the schema.
+    """
+    inherited = {name: v for name, v in os.environ.items() if name.upper() not in NOT_FOR_SERVICES}
+    chosen = {"TANDEM_DATA_DIR": str(located(settings.data_dir))}
     if not settings.users_come_from_elsewhere:
         chosen["TANDEM_JWT_SECRET"] = development_secret(settings)
-    return {**os.environ, **chosen}
+    return {**inherited, **chosen}

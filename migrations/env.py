@@ -1,6 +1,7 @@
 """Alembic's environment: runs on the connection of `migrations.run`, or opens its own.
 
-It opens its own for Alembic's command line, with the URL in `TANDEM_DATABASE_URL`.
+It opens its own for Alembic's command line, with the URL in `TANDEM_DATABASE_OWNER_URL`, or
+else in `TANDEM_DATABASE_URL`.
 """
 
 import os
@@ -22,4 +23,5 @@ def migrate(connection: Connection) -> None:
 if (given := context.config.attributes.get("connection")) is not None:
     migrate(given)
 else:
-    in_transaction(os.environ["TANDEM_DATABASE_URL"], migrate)
+    url = os.environ.get("TANDEM_DATABASE_OWNER_URL") or os.environ["TANDEM_DATABASE_URL"]
+    in_transaction(url, migrate)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from migrations.adopt.adoption import adopt
 from migrations.data_loss import DataLoss, count_data_loss, lock_dropped, log_data_loss
+from migrations.revision_access import keep_revision
 from migrations.transaction import in_transaction, lock_out_other_migrators
 
 SCRIPTS = Path(__file__).parent
@@ -29,6 +30,7 @@ def upgrade(database_url: str, revision: str = "head") -> None:
         config = _config(connection)
         adopt(connection, ScriptDirectory.from_config(config))
         command.upgrade(config, revision)
+        keep_revision(connection)
 
     in_transaction(database_url, work)
 

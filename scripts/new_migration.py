@@ -1,4 +1,4 @@
-"""Writes the file of the next migration.
+"""Writes the file of the next migration, and names it as the revision that the services need.
 
 Usage: python -m scripts.new_migration add_something
 """
@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from scripts.protoc import ROOT
 
 MIGRATIONS = ROOT / "migrations"
+NEEDED = ROOT / "shared" / "schema" / "revision.py"
 # alembic_version.version_num is a varchar(32), and the number and "_" take four.
 LONGEST = 28
 
@@ -22,6 +23,7 @@ LONGEST = 28
 def main() -> None:
     try:
         path = write_migration(" ".join(sys.argv[1:]), MIGRATIONS)
+        need(path.stem, NEEDED)
     except ValueError as error:
         sys.exit(str(error))
     print(f"Wrote migrations/versions/{path.name}. CONTRIBUTING.md says how to go on.")
@@ -43,6 +45,11 @@ def write_migration(name: str, folder: Path) -> Path:
     revision = f"{int(newest[:3]) + 1:03}_{name}"
     command.revision(config, name.replace("_", " ").capitalize(), rev_id=revision)
     return folder / "versions" / f"{revision}.py"
+
+
+def need(revision: str, path: Path) -> None:
+    """Let the services need this revision: `path` has the constant."""
+    path.write_text(re.sub('(?<=^REVISION = ").*(?="$)', revision, path.read_text(), flags=re.M))
 
 
 def _require_usable(name: str, folder: Path) -> None:

@@ -129,5 +129,7 @@ def _name(statement: Statement, number: re.Match[str]) -> str:
 def _abbreviated(sql: str, table: Table) -> str:
     names = [column.name for column in table.columns]
     for alias in (table.name, "updated", "created"):
-        sql = sql.replace(", ".join(f"{alias}.{name}" for name in names), f"{alias}.*")
+        for column in ("{0}.{1}", "{0}.{1} AS {1}"):  # the second stands in subqueries
+            columns = ", ".join(column.format(alias, name) for name in names)
+            sql = sql.replace(columns, f"{alias}.*")
     return sql

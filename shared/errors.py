@@ -10,6 +10,8 @@ from enum import Enum, IntEnum
 from uuid import UUID
 
 RETRY_AFTER_SECONDS = 1.0
+# Of many ids, so many are named: clients accept 8 KiB of details.
+IDS_NAMED = 100
 
 
 class Code(IntEnum):
@@ -160,12 +162,35 @@ def conflict() -> Refusal:
     return Refusal(Reason.CONFLICT, message, retry_after=RETRY_AFTER_SECONDS)
 
 
-def invalid_transition(found: str, wanted: str, allowed: Iterable[str]) -> Refusal:
-    """The lifecycle does not allow this change of status."""
-    names = ", ".join(allowed)
+def assignee_not_found(assignee_id: UUID, kind: str) -> Refusal:
+    """There is no such "agent" or "user", or none that the caller may know of."""
+    return Refusal(
+        Reason.ASSIGNEE_NOT_FOUND,
+        f"There is no {kind} {assignee_id} that can be assigned.",
+        metadata=of_assignee(assignee_id, kind),
+        resource=(kind, str(assignee_id)),
+    )
+
+
+def of_assignee(assignee_id: UUID, kind: str) -> dict[str, str]:
+    """The metadata that names an "agent" or a "user"."""
+    return {"assignee_id": str(assignee_id), "assignee_type": enum_name("ASSIGNEE_TYPE", kind)}
+
+
+def invalid_transition(enum: str, found: str, wanted: str, allowed: Iterable[str]) -> Refusal:
+    """The lifecycle does not allow this change of status; `enum` begins the names of its values."""
+    names = [enum_name(enum, status) for status in allowed]
+    known = {"from": enum_name(enum, found), "to": enum_name(enum, wanted)}
     return Refusal(
         Reason.INVALID_STATUS_TRANSITION,
-        f"The status cannot change from {found} to {wanted}; allowed: {names}.",
-        metadata={"from": found, "to": wanted, "allowed": names},
-        preconditions=[Violation("status", f"allowed: {names}", "INVALID_STATUS_TRANSITION")],
+        f"The status cannot change from {found} to {wanted}; allowed: {', '.join(names)}.",
+        metadata={**known, "allowed": ",".join(names)},
+        preconditions=[
+            Violation("status", f"allowed: {', '.join(names)}", "INVALID_STATUS_TRANSITION")
+        ],
     )
+
+
+def enum_name(enum: str, value: str) -> str:
+    """The name in the protos of a value that the database keeps in lower case."""
+    return f"{enum}_{value.upper()}"

@@ -1,32 +1,56 @@
 """A service as a process: configure, connect, serve until a signal asks to stop."""
 
 import asyncio
+import atexit
 import contextlib
+import gc
+import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
+from typing import NoReturn, TypeVar
 
 import asyncpg
 import structlog
 import uvloop
 
 from shared import logging as logs
+from shared.database import queries
+from shared.database.connector import Url
 from shared.database.transaction import Database
 from shared.errors import Refusal
-from shared.grpc_server.server import Server, StartError, until_told_to_stop
+from shared.grpc_server.server import Server, StartError, requests_to_stop
 from shared.host.embedded_postgres import EmbeddedPostgresError, running_url
-from shared.host.supervision import watch_supervisor
-from shared.resources.idempotency import sweep, sweep_forever
+from shared.host.private_files import UnsafeFileError
+from shared.host.supervision import supervised, watch_supervisor
+from shared.resources.idempotency import sweep_forever
+from shared.schema import REVISION
 from shared.settings import DATABASE_URL_FORM, Settings, SettingsError, load_settings
 
 log = structlog.get_logger()
 
 CONNECT_ATTEMPTS = 10
 CONNECT_PAUSE_SECONDS = 1.0
+READINESS_SECONDS = 1.0  # between two looks at the database
 NO_TABLES = "The database has no tables of Tandem: run `tandem db upgrade` first."
+NO_ANSWER = (
+    "The database does not answer: TANDEM_DATABASE_URL names it, or, if that is not set, it is "
+    "the embedded PostgreSQL in TANDEM_DATA_DIR."
+)
+OTHER_SCHEMA = (
+    "The database is at revision {found}, and this version of Tandem needs {needed}: {advice}."
+)
+UPGRADE = "run `tandem db upgrade` first"
+USE_ANOTHER = (
+    "use the version of Tandem that migrated it, whose `tandem db downgrade {needed}` also leads "
+    "back"
+)
 
 Build = Callable[[Database, Settings], Server]
+T = TypeVar("T")
 
 
 def main(name: str, build: Build, address: Callable[[Settings], str]) -> int:
@@ -35,6 +59,7 @@ def main(name: str, build: Build, address: Callable[[Settings], str]) -> int:
         settings = load_settings()
         logs.configure(settings, name)
         watch_supervisor()
+        gc.freeze()  # what is imported stays: each full collection would stop all calls for 50 ms
         uvloop.run(_run(name, settings, build, address(settings)))
     except (SettingsError, StartError) as error:
         sys.stderr.write(f"{error}\n")
@@ -42,15 +67,15 @@ def main(name: str, build: Build, address: Callable[[Settings], str]) -> int:
     return 0
 
 
-def database_url(settings: Settings) -> str:
-    """The database of the settings, or else the embedded one, if that runs.
+def database_url(settings: Settings) -> Url:
+    """The database of the settings, or else the embedded one, which must run.
 
     Raises SettingsError.
     """
     if settings.database_url:
         return settings.database_url.get_secret_value()
-    if url := _embedded_url(settings.data_dir):
-        return url
+    if _embedded_url(settings.data_dir):
+        return lambda: _url_now(settings.data_dir)
     raise SettingsError(
         "TANDEM_DATABASE_URL is not set and no embedded PostgreSQL runs in "
         f"{settings.data_dir}: set it, or start `tandem up`."
@@ -62,7 +87,7 @@ def _embedded_url(data_dir: Path) -> str | None:
         return running_url(data_dir)
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}."
-    except EmbeddedPostgresError as error:
+    except (EmbeddedPostgresError, UnsafeFileError) as error:
         reason = str(error)
     raise SettingsError(
         "TANDEM_DATABASE_URL is not set, and the embedded PostgreSQL cannot be used instead. "
@@ -70,16 +95,28 @@ def _embedded_url(data_dir: Path) -> str | None:
     )
 
 
+def _url_now(data_dir: Path) -> str:
+    """The embedded PostgreSQL may have another port after a restart. Raises ConnectionError."""
+    with contextlib.suppress(SettingsError):
+        if url := _embedded_url(data_dir):
+            return url
+    raise ConnectionError(f"no embedded PostgreSQL runs in {data_dir}")
+
+
 @asynccontextmanager
 async def connected(settings: Settings, name: str) -> AsyncIterator[Database]:
     """A pool on the database, which is closed at the end; meanwhile old request ids are swept.
 
-    Raises StartError if the database does not answer or has no tables.
+    Raises StartError if the database does not answer, or its schema is not at REVISION.
     """
     database = await _connect(database_url(settings), settings.pool_size, name)
+    try:
+        await _require_revision(database)
+    except BaseException:
+        await database.close()
+        raise
     sweeper = asyncio.create_task(sweep_forever(database))
     try:
-        await _require_tables(database)
         yield database
     finally:
         sweeper.cancel()
@@ -88,32 +125,83 @@ async def connected(settings: Settings, name: str) -> AsyncIterator[Database]:
         await database.close()
 
 
-async def _run(name: str, settings: Settings, build: Build, address: str) -> None:
+async def _run(name: str, settings: Settings, build: Build, address: str) -> NoReturn:
     async with connected(settings, name) as database:
         server = build(database, settings)
         await server.start(address)
-        await until_told_to_stop()
-        await server.stop()
+        warn_if_exposed(address)
+        readiness = asyncio.create_task(_follow(database, server))
+        await _until_the_end_is_announced(server, settings.shutdown_delay)
+        await server.drain()
+        readiness.cancel()
+    # The kernel closes the connections. gRPC's own way would fail calls that are on their way.
+    atexit._run_exitfuncs()  # the log's last lines
+    os._exit(0)
 
 
-async def _connect(url: str, size: int, name: str) -> Database:
+def warn_if_exposed(address: str) -> None:
+    """Log a warning if other machines reach `address` ("host:port"), since nothing is encrypted."""
+    host = address.rpartition(":")[0].strip("[]")
+    with contextlib.suppress(ValueError):
+        if ip_address(host).is_loopback:
+            return
+    if host != "localhost":
+        log.warning("tokens and data cross the network unencrypted", address=address)
+
+
+async def _follow(database: Database, server: Server) -> None:
+    """Tell the server, and so its health, whether the database takes changes."""
+    was_ready = True
+    while True:
+        ready = await database.takes_changes()
+        if ready != was_ready:
+            log.warning("ready" if ready else "not ready: the database takes no changes")
+        await server.set_ready(ready=ready)
+        was_ready = ready
+        await asyncio.sleep(READINESS_SECONDS)
+
+
+async def _until_the_end_is_announced(server: Server, seconds: int) -> None:
+    """Return when calls may be refused: `seconds` after SIGTERM, in which all are served.
+
+    A second signal ends that time. SIGINT comes from a terminal, and `tandem up` has no load
+    balancer in front of it: neither needs it.
+    """
+    requests = requests_to_stop()
+    first = await requests.get()
+    await server.announce_end()
+    if first == signal.SIGTERM and not supervised():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(requests.get(), seconds)
+
+
+async def _connect(url: Url, size: int, name: str) -> Database:
+    try:
+        return await _patiently(lambda: Database.connect(url, size, name))
+    except ValueError:  # its text may quote the password
+        raise StartError(f"TANDEM_DATABASE_URL: {DATABASE_URL_FORM}.") from None
+
+
+async def _require_revision(database: Database) -> None:
+    """Raise StartError if the schema is not the one that this code was made for."""
+    try:
+        rows = await _patiently(lambda: database.read(queries.REVISIONS.rows))
+    except asyncpg.UndefinedTableError:
+        raise StartError(NO_TABLES) from None
+    found = ", ".join(row["version_num"] for row in rows)
+    if not found:
+        raise StartError(NO_TABLES)
+    if found != REVISION:
+        advice = UPGRADE if found < REVISION else USE_ANOTHER.format(needed=REVISION)
+        raise StartError(OTHER_SCHEMA.format(found=found, needed=REVISION, advice=advice))
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """What the database answers; StartError if it refuses CONNECT_ATTEMPTS times."""
     for attempt in range(CONNECT_ATTEMPTS):
         try:
-            return await Database.connect(url, size, name)
+            return await ask()
         except Refusal as refusal:
             log.warning("no database yet", attempt=attempt + 1, cause=repr(refusal.__cause__))
             await asyncio.sleep(CONNECT_PAUSE_SECONDS)
-        except ValueError:  # its text may quote the password
-            raise StartError(f"TANDEM_DATABASE_URL: {DATABASE_URL_FORM}.") from None
-    raise StartError(
-        "The database does not answer: TANDEM_DATABASE_URL names it, or, if that is not set, it is "
-        "the embedded PostgreSQL in TANDEM_DATA_DIR."
-    )
-
-
-async def _require_tables(database: Database) -> None:
-    try:
-        with contextlib.suppress(Refusal):  # the database is busy, which calls can report
-            await sweep(database)
-    except asyncpg.UndefinedTableError:
-        raise StartError(NO_TABLES) from None
+    raise StartError(NO_ANSWER)

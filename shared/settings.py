@@ -20,6 +20,7 @@ JWKS_URL_FORM = (
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 MINIMUM_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as its hash
 MAXIMUM_POOL_SIZE = 100
+MAXIMUM_SHUTDOWN_DELAY = 300
 
 
 class SettingsError(Exception):
@@ -99,10 +100,14 @@ def _hs256_secret(text: str) -> SecretStr:
     return SecretStr(text)
 
 
-def _pool_size(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAXIMUM_POOL_SIZE):
-        raise _NotAllowed(f"must be an integer from 1 to {MAXIMUM_POOL_SIZE}")
-    return int(text)
+def _integer(lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        digits = text.isascii() and text.isdecimal() and len(text) <= len(str(highest))
+        if not (digits and lowest <= int(text) <= highest):
+            raise _NotAllowed(f"must be an integer from {lowest} to {highest}")
+        return int(text)
+
+    return parse
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -124,6 +129,8 @@ class Settings:
     """
 
     database_url: Annotated[SecretStr | None, _database_url] = None
+    database_owner_url: Annotated[SecretStr | None, _database_url] = None
+    database_admin_url: Annotated[SecretStr | None, _database_url] = None
     data_dir: Annotated[Path, Path] = Path(".data")
     agent_address: Annotated[str, _host_and_port] = "127.0.0.1:50051"
     task_address: Annotated[str, _host_and_port] = "127.0.0.1:50052"
@@ -135,7 +142,8 @@ class Settings:
     jwt_private_key: Annotated[SecretStr | None, SecretStr] = None
     log_level: Annotated[str, _one_of("debug", "info", "warning", "error")] = "info"
     log_format: Annotated[str, _one_of("auto", "json", "console")] = "auto"
-    pool_size: Annotated[int, _pool_size] = 10
+    pool_size: Annotated[int, _integer(1, MAXIMUM_POOL_SIZE)] = 10
+    shutdown_delay: Annotated[int, _integer(0, MAXIMUM_SHUTDOWN_DELAY)] = 5  # seconds
 
     @property
     def users_come_from_elsewhere(self) -> bool:

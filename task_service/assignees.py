@@ -55,7 +55,7 @@ TO_TYPE = {"agent": pb.ASSIGNEE_TYPE_AGENT, "user": pb.ASSIGNEE_TYPE_USER}
 
 @dataclass(frozen=True, slots=True)
 class Assignee:
-    """Who shall do a task; `kind` is "agent" or "user"."""
+    """The agent or user that a task is assigned to; `kind` is "agent" or "user"."""
 
     id: UUID
     kind: str

@@ -1,9 +1,10 @@
 """One PostgreSQL for all tests, and for each process of tests both services on a database of it.
 
-`world` is those services, for tests that only call them: its database is emptied for each test. A
-test that alters tables, ends connections, fills the database or has API keys rejected by the dozen
-takes `fresh_world`, and one that is about a database by itself `database` or `database_url`: these
-are made for the one test.
+`world` is those services, for tests that only call them: its database is emptied for each test, and
+they connect to it with a role that reads and writes rows, and does nothing else. A test that alters
+tables, ends connections, fills the database or has API keys rejected by the dozen takes
+`fresh_world`, and one that is about a database by itself `database` or `database_url`: these are
+made for the one test.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from local.embedded_postgres import start
 from migrations.run import upgrade
 from shared.database.transaction import Database
 from shared.settings import SecretStr, Settings
+from tests import as_service
 from tests.cleanup import Cleanup
 from tests.databases import execute, fresh, sibling
 from tests.scheduling import Scheduling
@@ -83,7 +85,8 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[URL_VARIABLE] = start(_cleanup.folder / "postgres").url
         asyncio.run(_hasten(os.environ[URL_VARIABLE]))
     asyncio.run(_make_template(os.environ[URL_VARIABLE]))
-    upgrade(sibling(os.environ[URL_VARIABLE], TEMPLATE))
+    upgrade(template := sibling(os.environ[URL_VARIABLE], TEMPLATE))
+    asyncio.run(as_service.divide(template))
 
 
 def _keep_bytecode(folder: Path) -> None:
@@ -145,10 +148,12 @@ async def world(shared_world: World, request: pytest.FixtureRequest) -> World:
 @pytest.fixture(scope="session")
 async def shared_world(shared_database_url: str) -> AsyncIterator[World]:
     """What each `world` of this process is: tests take `world`."""
-    database = await Database.connect(shared_database_url, size=POOL_SIZE)
-    async with World.built(database, _settings(shared_database_url)) as world:
+    owner = await Database.connect(shared_database_url, size=POOL_SIZE)
+    database = await Database.connect(as_service.url_for(shared_database_url), size=POOL_SIZE)
+    async with World.built(database, _settings(shared_database_url), owner) as world:
         yield world
     await database.close()
+    await owner.close()
 
 
 @pytest.fixture(scope="session")

@@ -148,7 +148,7 @@ def whole(body: bytes, status: int = 200, **headers: str) -> Answer:
 
 
 def raw(*parts: bytes, pause: float = 0.0, forever: bool = False) -> Answer:
-    """Bytes that need not be HTTP; the last ones again and again where it goes on `forever`."""
+    """Bytes that need not be HTTP; the last ones again and again if it goes on `forever`."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         for part in parts:

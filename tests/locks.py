@@ -1,4 +1,4 @@
-"""A change by somebody else that is under way, so that a call has to wait for its end."""
+"""A change in another session that is under way, so that a call has to wait for its end."""
 
 import asyncio
 from collections.abc import AsyncIterator

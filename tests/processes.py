@@ -10,7 +10,10 @@ from tests.world import SECRET
 
 
 def service(module: str, **environment: str) -> "subprocess.Popen[str]":
-    """The process of a service that listens on any free port, where it gets that far."""
+    """The process of a service that listens on any free port, if it gets that far.
+
+    It stops without a delay, for which tests need not wait.
+    """
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("TANDEM_")}
     addresses = {f"TANDEM_{name}_ADDRESS": "127.0.0.1:0" for name in ("AGENT", "TASK")}
     return subprocess.Popen(
@@ -18,6 +21,7 @@ def service(module: str, **environment: str) -> "subprocess.Popen[str]":
         env={
             **inherited,
             **addresses,
+            "TANDEM_SHUTDOWN_DELAY": "0",
             "TANDEM_JWT_SECRET": SECRET.get_secret_value(),
             **environment,
         },

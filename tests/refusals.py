@@ -44,6 +44,12 @@ class Refused:
         violations = self.details["PreconditionFailure"].violations if has else ()
         return {v.subject: v.type for v in violations}
 
+    @property
+    def resource(self) -> tuple[str, str] | None:
+        """The kind and the id of the resource that is not there."""
+        found = self.details.get("ResourceInfo")
+        return (found.resource_type, found.resource_name) if found else None
+
     def _has(self, name: str) -> bool:
         return name in self.details
 

@@ -1,4 +1,4 @@
-"""Which tests run in the same process, where `pytest -n` has several."""
+"""Which tests run in the same process, if `pytest -n` has several."""
 
 from xdist.scheduler import LoadScopeScheduling
 

@@ -147,25 +147,34 @@ class World:
     """What a test talks to."""
 
     database: Database
+    """The services' pool."""
     settings: Settings
     channels: Channels
+    owner: Database
+    """A pool of the owner of the tables."""
 
     @classmethod
     @asynccontextmanager
-    async def built(cls, database: Database, settings: Settings) -> AsyncIterator["World"]:
-        """Start the services on free ports, and stop them at the end."""
+    async def built(
+        cls, database: Database, settings: Settings, owner: Database | None = None
+    ) -> AsyncIterator["World"]:
+        """Start the services on free ports, and stop them at the end.
+
+        Without an `owner` the services' pool is the owner's.
+        """
         async with running(build_agents(database, settings)) as (agents, address):
             settings = replace(settings, agent_address=address)
             async with running(build_tasks(database, settings)) as (tasks, address):
                 settings = replace(settings, task_address=address)
-                yield cls(database, settings, Channels(agents, tasks))
+                yield cls(database, settings, Channels(agents, tasks), owner or database)
 
     @asynccontextmanager
     async def asking(self, agent_address: str) -> AsyncIterator["World"]:
         """The same world, with a task service that asks an agent service at another address."""
         settings = replace(self.settings, agent_address=agent_address)
         async with running(build_tasks(self.database, settings)) as (tasks, _):
-            yield World(self.database, settings, Channels(self.channels.agents, tasks))
+            channels = Channels(self.channels.agents, tasks)
+            yield World(self.database, settings, channels, self.owner)
 
     async def user(
         self, name: str | None = None, *, superuser: bool = False, active: bool = True
@@ -200,12 +209,12 @@ class World:
 
     async def clear(self) -> None:
         """Delete every row. Late writes of the test before may be in the way, but end."""
-        await self.database.transaction(lambda connection: connection.execute(DELETE_ALL))
+        await self.owner.transaction(lambda connection: connection.execute(DELETE_ALL))
 
     async def execute(self, statement: str, *arguments: Any) -> None:
         """SQL past the services."""
-        await self.database.read(lambda connection: connection.execute(statement, *arguments))
+        await self.owner.read(lambda connection: connection.execute(statement, *arguments))
 
     async def value(self, statement: str, *arguments: Any) -> Any:
         """The first value that SQL past the services answers."""
-        return await self.database.read(lambda c: c.fetchval(statement, *arguments))
+        return await self.owner.read(lambda c: c.fetchval(statement, *arguments))

@@ -1,6 +1,6 @@
 """Agents between the wire and the rules."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -8,9 +8,9 @@ from uuid import UUID
 
 from shared.database.pool import Record
 from shared.errors import Reason, Refusal
-from shared.resources.pagination import PAGE_BYTES, Listing, Pager, Query, instant
-from shared.resources.struct_json import KIB, to_struct
-from shared.resources.validation import optional, read_new, struct, validate
+from shared.resources.pagination import PAGE_BYTES, Listing, Pager, Query, build_all, instant
+from shared.resources.struct_json import to_struct
+from shared.resources.validation import KIB, fixed_id, optional, read_new, struct, validate
 from tandem.agent.v1 import agent_service_pb2 as pb
 
 CONFIG_BYTES = 64 * KIB
@@ -38,7 +38,7 @@ def agent(row: Record) -> pb.Agent:
         agent_type=row["agent_type"],
         status=TO_STATUS[row["status"]],
         capabilities=row["capabilities"],
-        config=None if row["config"] is None else to_struct(row["config"]),
+        config=row["config"] and to_struct(row["config"]),
         is_active=row["is_active"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
@@ -46,17 +46,28 @@ def agent(row: Record) -> pb.Agent:
     )
 
 
-def batch(rows: Iterable[Record]) -> pb.BatchGetAgentsResponse:
+async def batch(rows: Iterable[Record]) -> pb.BatchGetAgentsResponse:
     """Many rows. Raises Refusal(LIMIT_EXCEEDED) if they are more than clients take."""
     agents: list[pb.Agent] = []
     left = PAGE_BYTES
-    for row in rows:
-        agents.append(agent(row))
-        left -= agents[-1].ByteSize()
+    async for each, size in build_all(_complete(rows), agent):
+        left -= size
         if left < 0:
-            message = f"The agents are larger than {PAGE_BYTES // KIB} KiB together; ask for fewer."
-            raise Refusal(Reason.LIMIT_EXCEEDED, message, {"limit_bytes": str(PAGE_BYTES)})
+            raise _too_large()
+        agents.append(each)
     return pb.BatchGetAgentsResponse(agents=agents)
+
+
+def _complete(rows: Iterable[Record]) -> Iterator[Record]:
+    for row in rows:
+        if row["is_too_large"]:
+            raise _too_large()
+        yield row
+
+
+def _too_large() -> Refusal:
+    message = f"The agents are larger than {PAGE_BYTES // KIB} KiB together; ask for fewer."
+    return Refusal(Reason.LIMIT_EXCEEDED, message, {"limit_bytes": str(PAGE_BYTES)})
 
 
 async def listing(found: Listing, pager: Pager) -> pb.ListAgentsResponse:
@@ -91,7 +102,7 @@ def new_status(request: pb.SetAgentStatusRequest) -> str:
 
 
 def assignee(request: pb.ValidateAssigneeRequest) -> tuple[UUID, str]:
-    """Who shall be assigned: the id, and "agent" or "user"."""
+    """The assignee: the id, and "agent" or "user"."""
     validate(request)
     return UUID(request.assignee_id), FROM_ASSIGNEE_TYPE[request.assignee_type]
 
@@ -118,4 +129,8 @@ COLUMNS: dict[str, Callable[[pb.Agent], Any]] = {
     "capabilities": lambda agent: list(agent.capabilities),
     "config": partial(struct, name="config", path="agent.config", limit=CONFIG_BYTES),
     "is_active": lambda agent: agent.is_active if agent.HasField("is_active") else True,
+}
+# What no Update changes, but a client may send back.
+FIXED: dict[str, Callable[[pb.Agent], Any]] = {
+    "project_id": partial(fixed_id, name="project_id", path="agent.project_id"),
 }

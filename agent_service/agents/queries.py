@@ -1,24 +1,51 @@
 """Every statement on agents."""
 
-from sqlalchemy import ARRAY, String, Uuid, any_, bindparam, func, or_, select
+from sqlalchemy import (
+    ARRAY,
+    String,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
-from agent_service.queries import detach_tasks
+from agent_service.queries import change_tasks, detach_tasks
 from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.listing import Lister
 from shared.resources.ordering import by
+from shared.resources.pagination import PAGE_BYTES
 from shared.resources.project_scoped import ProjectScopedTable, new_values
 from shared.schema import AGENT_STATUSES, agents, projects, tasks, users
 
 # Of rows with up to 64 KiB each.
 BATCH_SIZE = 251
+# As text, a config can be larger than in the message that PAGE_BYTES limits.
+MAXIMUM_BATCH_BYTES = 4 * PAGE_BYTES
 
 AGENTS = ProjectScopedTable(agents, Reason.AGENT_NOT_FOUND, agents.c.id)
 
+_are_too_large = (
+    func.sum(func.octet_length(cast(agents.c.config, Text))).over() > MAXIMUM_BATCH_BYTES
+)
 GET_MANY = Statement(
-    "The agents with these ids, and the owners of their projects.",
-    select(*agents.c, projects.c.owner_id)
+    "The agents with these ids, and the owners of their projects; without their configs if those "
+    "are too large together.",
+    select(
+        *(column for column in agents.c if column is not agents.c.config),
+        case((~_are_too_large, agents.c.config)).label("config"),
+        _are_too_large.label("is_too_large"),
+        projects.c.owner_id,
+    )
     .select_from(AGENTS.with_project)
     .where(agents.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))),
 )
@@ -32,7 +59,23 @@ SET_STATUS = AGENTS.changing(
     ),
 )
 
-DETACH_TASKS = detach_tasks("Unassigns the tasks of an agent.", tasks.c.assigned_agent_id)
+_under_way = tasks.c.status == "in_progress"
+
+DETACH_TASKS = detach_tasks(
+    "Unassigns the tasks of an agent; those that it was working on are pending again.",
+    tasks.c.assigned_agent_id,
+    {
+        "status": case((_under_way, "pending"), else_=tasks.c.status),
+        "started_at": case((_under_way, null()), else_=tasks.c.started_at),
+    },
+)
+
+STOP_TASKS = change_tasks(
+    "Makes the tasks pending again that an agent was working on, which stay assigned to it.",
+    tasks.c.assigned_agent_id,
+    {"status": literal("pending"), "started_at": null()},
+    _under_way,
+)
 
 AGENT_ASSIGNEE = Statement(
     "The owner of a project, and whether the agent with this id can be assigned a task of it.",
@@ -42,9 +85,14 @@ AGENT_ASSIGNEE = Statement(
 )
 
 USER_ASSIGNEE = Statement(
-    "The same for a user, who belongs to no project.",
+    "The same for a user: only the owner can be assigned, and no other user is said to exist.",
     select(projects.c.owner_id, projects.c.id.label("project_id"), users.c.is_active)
-    .select_from(projects.outerjoin(users, users.c.id == bindparam("assignee_id")))
+    .select_from(
+        projects.outerjoin(
+            users,
+            and_(users.c.id == bindparam("assignee_id"), users.c.id == projects.c.owner_id),
+        )
+    )
     .where(projects.c.id == bindparam("id")),
 )
 

@@ -12,7 +12,14 @@ from shared.auth.access import require_reach
 from shared.auth.caller import Caller
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
-from shared.errors import Reason, Refusal, invalid_transition, not_found
+from shared.errors import (
+    Reason,
+    Refusal,
+    assignee_not_found,
+    invalid_transition,
+    not_found,
+    of_assignee,
+)
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import PROJECTS, Refusals, Values
@@ -59,13 +66,23 @@ class AgentRules:
     async def update(
         self, call: IdempotentCall[M], agent_id: str, revision: int, changes: Parsed[Values]
     ) -> M:
-        """Change some fields of an agent."""
+        """Change some fields of an agent. One that is deactivated works on no task any more."""
 
         async def unit_of_work(connection: Connection) -> Record:
             return await AGENTS.update(
                 connection, call.caller, agent_id, revision, changes, REFUSALS
             )
 
+        async def and_stop_tasks(connection: Connection) -> Record:
+            before = await AGENTS.lock(connection, call.caller, UUID(agent_id))
+            row = await unit_of_work(connection)
+            if before["is_active"]:
+                of_project, row_id = row["project_id"], row["id"]
+                await queries.STOP_TASKS.run(connection, of_project=of_project, row_id=row_id)
+            return row
+
+        if changes.refusal is None and changes.value.get("is_active") is False:
+            return await call.transaction(self._database, and_stop_tasks)
         return await call.single(self._database, unit_of_work)
 
     async def delete(self, call: IdempotentCall[M], agent_id: str, revision: Parsed[int]) -> M:
@@ -100,7 +117,7 @@ class AgentRules:
             )
             if outcome.row is None:
                 found = outcome.found["found_status"]
-                raise invalid_transition(found, wanted, MOVES[found])
+                raise invalid_transition("AGENT_STATUS", found, wanted, MOVES[found])
             return outcome.row
 
         return await call.single(self._database, unit_of_work)
@@ -135,10 +152,9 @@ def _name_taken(values: Values) -> Refusal:
 
 
 def _require_assignable(row: Record, project_id: UUID, assignee_id: UUID, kind: str) -> None:
-    metadata = {"assignee_id": str(assignee_id), "assignee_type": kind}
     if row["is_active"] is None:
-        message = f"There is no {kind} {assignee_id}."
-        raise Refusal(Reason.ASSIGNEE_NOT_FOUND, message, metadata)
+        raise assignee_not_found(assignee_id, kind)
+    metadata = of_assignee(assignee_id, kind)
     if row["project_id"] != project_id:
         message = f"The agent {assignee_id} is of another project."
         raise Refusal(Reason.ASSIGNEE_OUTSIDE_PROJECT, message, metadata)

@@ -33,7 +33,8 @@ class AgentServicer(AgentServiceServicer):
     async def BatchGetAgents(
         self, request: pb.BatchGetAgentsRequest, context: Context
     ) -> pb.BatchGetAgentsResponse:
-        return messages.batch(await self._rules.get_many(caller(), messages.agent_ids(request)))
+        agent_ids = messages.agent_ids(request)
+        return await messages.batch(await self._rules.get_many(caller(), agent_ids))
 
     async def ListAgents(
         self, request: pb.ListAgentsRequest, context: Context
@@ -47,7 +48,7 @@ class AgentServicer(AgentServiceServicer):
             idempotent_call(request, messages.agent, pb.Agent),
             request.agent.id,
             request.agent.revision,
-            parse(read_changes, request, "agent", messages.COLUMNS),
+            parse(read_changes, request, "agent", messages.COLUMNS, messages.FIXED),
         )
 
     async def DeleteAgent(self, request: pb.DeleteAgentRequest, context: Context) -> Empty:

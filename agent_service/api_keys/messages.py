@@ -13,8 +13,7 @@ from shared.auth.caller import Agent, Caller, User
 from shared.database.pool import Record
 from shared.errors import invalid_field
 from shared.resources.pagination import Listing, Pager, Query, instant
-from shared.resources.struct_json import KIB
-from shared.resources.validation import timestamp, validate, validate_new
+from shared.resources.validation import KIB, timestamp, validate, validate_new
 from tandem.agent.v1 import auth_service_pb2 as pb
 
 # They stand in tokens, of which the services take 8 KiB.

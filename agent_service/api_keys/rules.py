@@ -1,6 +1,7 @@
 """What may happen to API keys and with them: one method, one use case, one transaction."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from time import time
 from typing import TypeAlias
@@ -11,6 +12,7 @@ from uuid_utils.compat import uuid7
 from agent_service.api_keys import keys, queries
 from agent_service.api_keys.expiry import renewed, token_end
 from agent_service.api_keys.keys import NewKey
+from agent_service.api_keys.lane import Lane, too_many
 from agent_service.api_keys.last_used import LastUsedWriter
 from agent_service.api_keys.queries import AGENTS, KEYS
 from agent_service.api_keys.throttle import Throttle
@@ -24,6 +26,7 @@ from shared.errors import (
     Unimplemented,
     Violation,
     caller_inactive,
+    enum_name,
     not_found,
 )
 from shared.resources.idempotency import IdempotentCall, M
@@ -53,6 +56,7 @@ class ApiKeyRules:
         self._last_used = last_used
         self._issue = issue
         self._throttle = Throttle()
+        self._lane = Lane()
 
     async def create(self, call: IdempotentCall[M], agent_id: str, api_key: Parsed[Values]) -> M:
         """Create a key of an agent, which may be inactive still."""
@@ -107,7 +111,9 @@ class ApiKeyRules:
         """
         issue = self._require_issue()
         key_id = keys.key_id_of(text)
-        row = await self._database.read(lambda c: queries.FIND.row(c, key_id=key_id))
+        slowed = self._throttle.fails_often(peer)
+        async with self._lane.turn() if slowed else nullcontext():
+            row = await self._database.read(lambda c: queries.FIND.row(c, key_id=key_id))
         assert row is not None
         matches = keys.matches(text, row["api_key_hash"] or keys.NO_HASH)
         if not matches or not row["usable"]:
@@ -156,15 +162,18 @@ def _not_usable(status: str) -> Refusal:
     return Refusal(
         Reason.INVALID_STATUS_TRANSITION,
         f"The API key is {found}; only one that is active can be rotated.",
-        metadata={"from": found, "to": "active", "allowed": ""},
-        preconditions=[Violation("status", "allowed: active", "INVALID_STATUS_TRANSITION")],
+        metadata={
+            "from": enum_name("API_KEY_STATUS", found),
+            "to": enum_name("API_KEY_STATUS", "active"),
+            "allowed": "",
+        },
+        preconditions=[Violation("status", "must be active", "INVALID_STATUS_TRANSITION")],
     )
 
 
 def _refused(delay: float) -> Refusal:
     if delay:
-        message = "Too many API keys were refused; try again later, with the right one."
-        return Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=delay)
+        return too_many(delay)
     return Refusal(Reason.API_KEY_INVALID, "The API key is not valid here.")
 
 

@@ -1,8 +1,10 @@
 """Failed exchanges of API keys, counted per key id and per address, each process for itself.
 
 An attacker gains nothing from a right key being verified, and served, whatever the counts say:
-256 random bits are found at no rate of guessing. Were the counts asked first, any stranger could
-lock an agent out by failing under its key id, or from the address that it shares with others.
+256 random bits are found at no rate of guessing. Were the counts to refuse before that, any
+stranger could lock an agent out by failing under its key id, or from the address that it shares
+with others. So an address that fails often is only slowed: its keys are looked up one after the
+other, which is what bounds the work of the database.
 """
 
 import math
@@ -35,11 +37,16 @@ class Counts:
 
     def add(self, name: str) -> float:
         """Count one more, and say how many there are."""
-        left = 1 - self._turn() / WINDOW_SECONDS
+        self._turn()
         if name not in self._current and len(self._current) >= NAMES:
             name = OTHERS
         self._current[name] = self._current.get(name, 0) + 1
-        return self._current[name] + self._last.get(name, 0) * left
+        return self.count(name)
+
+    def count(self, name: str) -> float:
+        """How many there are."""
+        left = 1 - self._turn() / WINDOW_SECONDS
+        return self._current.get(name, 0) + self._last.get(name, 0) * left
 
     def _turn(self) -> float:
         """The age of the current window, a new one if it is over."""
@@ -58,6 +65,10 @@ class Throttle:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._keys = Counts(clock)
         self._peers = Counts(clock)
+
+    def fails_often(self, peer: str) -> bool:
+        """Whether the keys from the address of a gRPC peer are looked up more slowly."""
+        return self._peers.count(address(peer)) > PEER_LIMIT
 
     def failed(self, key_id: str, peer: str) -> float:
         """Count a failure under a key id, known or not, by a gRPC peer; the delay in seconds.

@@ -7,8 +7,8 @@ from typing import Any
 
 from shared.database.pool import Record
 from shared.resources.pagination import Listing, Pager, Query, instant
-from shared.resources.struct_json import KIB, to_struct
-from shared.resources.validation import optional, read_new, struct, validate
+from shared.resources.struct_json import to_struct
+from shared.resources.validation import KIB, optional, read_new, struct, validate
 from tandem.agent.v1 import project_service_pb2 as pb
 
 SETTINGS_BYTES = 64 * KIB
@@ -32,7 +32,7 @@ def project(row: Record) -> pb.Project:
         name=row["name"],
         description=row["description"],
         status=TO_STATUS[row["status"]],
-        settings=None if row["settings"] is None else to_struct(row["settings"]),
+        settings=row["settings"] and to_struct(row["settings"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         revision=row["revision"],

@@ -22,11 +22,17 @@ _new_user_id = bindparam("new_user_id", type_=Uuid)
 DETACH_TASKS = detach_tasks("Takes the tasks of a room out of it.", tasks.c.room_id)
 
 ADD_PARTICIPANT = ROOMS.creating_below(
-    "Adds an agent or an active user to a room.",
+    "Adds an agent, or the owner of the project if active, to a room. No other user is said to "
+    "exist.",
     _participants.room_id,
     ("id", "agent_id", "user_id"),
     _participants,
-    or_(_new_user_id.is_(None), exists().where(users.c.id == _new_user_id, users.c.is_active)),
+    or_(
+        _new_user_id.is_(None),
+        exists()
+        .select_from(ROOMS.with_project.join(users, users.c.id == projects.c.owner_id))
+        .where(chat_rooms.c.id == bindparam("id"), users.c.id == _new_user_id, users.c.is_active),
+    ),
 )
 
 REMOVE_PARTICIPANT = Statement(

@@ -42,7 +42,7 @@ class RoomServicer(RoomServiceServicer):
             idempotent_call(request, messages.room, pb.Room),
             request.room.id,
             request.room.revision,
-            parse(read_changes, request, "room", messages.COLUMNS),
+            parse(read_changes, request, "room", messages.COLUMNS, messages.FIXED),
         )
 
     async def DeleteRoom(self, request: pb.DeleteRoomRequest, context: Context) -> Empty:

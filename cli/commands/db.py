@@ -15,9 +15,9 @@ def command() -> None:
 def upgrade() -> None:
     """Upgrade the database to the newest revision."""
     from cli import schema
-    from cli.database import database_url
+    from cli.database import owner_url
 
-    with database_url(load_settings()) as url:
+    with owner_url(load_settings()) as url:
         schema.upgrade(url)
         say(f"The database is at {schema.current(url)}.")
 
@@ -31,10 +31,10 @@ def downgrade(revision: str, yes: bool) -> None:
     The data that will be lost is listed first. The revision `base` is the one before the first.
     """
     from cli import schema
-    from cli.database import database_url
+    from cli.database import owner_url
     from cli.downgrade import downgrade
 
-    with database_url(load_settings()) as url:
+    with owner_url(load_settings()) as url:
         downgrade(url, revision, yes=yes)
         say(f"The database is at {schema.current(url) or 'base'}.")
 
@@ -43,9 +43,9 @@ def downgrade(revision: str, yes: bool) -> None:
 def current() -> None:
     """Print the revision of the database; an empty line before the first."""
     from cli import schema
-    from cli.database import database_url
+    from cli.database import owner_url
 
-    with database_url(load_settings()) as url:
+    with owner_url(load_settings()) as url:
         show(schema.current(url) or "")
 
 
@@ -59,9 +59,22 @@ def doctor(context: click.Context, as_json: bool) -> None:
     required.
     """
     from cli import doctor
-    from cli.database import database_url
+    from cli.database import owner_url
 
-    with database_url(load_settings()) as url:
+    with owner_url(load_settings()) as url:
         diagnosis = doctor.examine(url)
     show(doctor.as_json(diagnosis) if as_json else doctor.as_text(diagnosis))
     context.exit(diagnosis.verdict.value)
+
+
+@command.command()
+def roles() -> None:
+    """Make the owner of the tables and the role of the services.
+
+    They are the roles of TANDEM_DATABASE_OWNER_URL and TANDEM_DATABASE_URL, with the passwords
+    there. TANDEM_DATABASE_ADMIN_URL names who makes them, else the owner does. It can be repeated.
+    """
+    from cli.roles import make_roles
+
+    for line in make_roles(load_settings()):
+        show(line)

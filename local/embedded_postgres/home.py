@@ -1,8 +1,6 @@
 """The places of an embedded PostgreSQL: its data, its log, its password and its port."""
 
-import os
 import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +8,24 @@ from local.embedded_postgres.account import Account, account_for
 from shared.host.embedded_postgres import (
     CLUSTER,
     ID_FILE,
+    OWNER,
     OWNER_FILE,
-    PASSWORD_FILE,
     PORT_FILE,
+    SERVICE,
     SYSTEM_ROOT,
     EmbeddedPostgresError,
     folder_of_cluster,
+    read_record,
 )
-from shared.host.private_files import keep_private, write_whole
+from shared.host.private_files import (
+    FOLDER_MODE,
+    keep_private,
+    located,
+    make_folder,
+    open_folder,
+    read_private,
+    write_whole,
+)
 
 
 @dataclass(frozen=True)
@@ -46,21 +54,25 @@ class Home:
         return self.data_dir / PORT_FILE
 
     def password(self) -> str:
-        """The password of the role, made before there is a cluster.
+        """The password of OWNER, made before there is a cluster.
 
         Raises EmbeddedPostgresError if there is a cluster and its password is gone.
         """
-        path = self.data_dir / PASSWORD_FILE
+        path = self.data_dir / OWNER.password_file
         if self.cluster.exists() and not path.exists():
             raise EmbeddedPostgresError(
                 f"{path} is gone, and the database in {self.cluster} needs that password: "
                 "put it back."
             )
-        return keep_private(path, lambda: secrets.token_urlsafe(32))
+        return keep_private(path, _new_password)
+
+    def service_password(self) -> str:
+        """The password of SERVICE. One that is gone can be replaced: each start sets it."""
+        return keep_private(self.data_dir / SERVICE.password_file, _new_password)
 
     def port(self) -> int | None:
         """The port that was used last; None also if a full disk or a crash left no number."""
-        text = self.port_file.read_text() if self.port_file.exists() else ""
+        text = read_private(self.port_file) if self.port_file.exists() else ""
         return int(text) if text.isdecimal() else None
 
     def keep_port(self, port: int) -> None:
@@ -68,8 +80,12 @@ class Home:
 
     def major(self) -> int | None:
         """The major version of PostgreSQL that made the cluster; None if there is none yet."""
-        marker = self.cluster / "PG_VERSION"
-        return int(marker.read_text()) if marker.exists() else None
+        recorded = read_record(self.cluster, "PG_VERSION")
+        return int(recorded) if recorded.strip().isdecimal() else None
+
+
+def _new_password() -> str:
+    return secrets.token_urlsafe(32)
 
 
 def existing_home(data_dir: Path) -> Home | None:
@@ -78,7 +94,7 @@ def existing_home(data_dir: Path) -> Home | None:
     Raises EmbeddedPostgresError if one was made and is gone: an empty one in its place would look
     like lost data.
     """
-    data_dir = data_dir.resolve()
+    data_dir = located(data_dir)
     folder = folder_of_cluster(data_dir)
     home = Home(data_dir, folder, account_for(folder / CLUSTER))
     if home.cluster.exists():
@@ -92,16 +108,24 @@ def existing_home(data_dir: Path) -> Home | None:
 
 
 def locate_or_create(data_dir: Path) -> Home:
-    """The existing home, or a place for a new one; `data_dir` is created if it is missing."""
-    data_dir = data_dir.resolve()
-    data_dir.mkdir(parents=True, exist_ok=True)
+    """The existing home, or a place for a new one; `data_dir` is created if it is missing.
+
+    Raises EmbeddedPostgresError, and UnsafeFileError if other accounts can change the folder.
+    """
+    data_dir = located(data_dir)
+    make_folder(data_dir)
     home = existing_home(data_dir) or _new_home(data_dir)
+    require_reachable(home)
+    return home
+
+
+def require_reachable(home: Home) -> None:
+    """Raise EmbeddedPostgresError if the account cannot reach its cluster."""
     if not home.account.can_enter(home.folder):
         raise EmbeddedPostgresError(
             f"The account that PostgreSQL runs as cannot enter {home.folder}: "
             "move it, or set TANDEM_DATA_DIR to a folder that it can reach."
         )
-    return home
 
 
 def _new_home(data_dir: Path) -> Home:
@@ -116,8 +140,8 @@ def _new_system_folder(data_dir: Path) -> Path:
     """A new folder that every account can enter; its random name is recorded in `data_dir`."""
     identity = secrets.token_hex(8)
     folder = system_root() / identity
-    folder.mkdir()
-    folder.chmod(0o755)
+    folder.mkdir(FOLDER_MODE)
+    folder.chmod(FOLDER_MODE)  # also if the umask is stricter: the account must reach it
     write_whole(folder / OWNER_FILE, str(data_dir))
     write_whole(data_dir / ID_FILE, identity)
     return folder
@@ -126,12 +150,10 @@ def _new_system_folder(data_dir: Path) -> Path:
 def system_root() -> Path:
     """The folder for what cannot be in a data folder.
 
-    Raises EmbeddedPostgresError if others could change it.
+    Raises UnsafeFileError if others could change it.
     """
-    with suppress(FileExistsError):
-        SYSTEM_ROOT.mkdir(parents=True)
-        SYSTEM_ROOT.chmod(0o755)  # regardless of the umask: the account must reach it
-    state = SYSTEM_ROOT.stat()
-    if state.st_uid != os.geteuid() or state.st_mode & 0o022:
-        raise EmbeddedPostgresError(f"{SYSTEM_ROOT} must belong to root and to root alone.")
-    return SYSTEM_ROOT
+    if not SYSTEM_ROOT.exists():
+        make_folder(SYSTEM_ROOT)
+        SYSTEM_ROOT.chmod(FOLDER_MODE)
+    with open_folder(SYSTEM_ROOT):
+        return SYSTEM_ROOT

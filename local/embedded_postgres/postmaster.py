@@ -1,6 +1,7 @@
 """Starts a postmaster on a cluster, whatever a killed one has left there."""
 
 import logging
+import os
 import random
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from local.embedded_postgres.processes import (
     processes_in,
 )
 from shared.host.embedded_postgres import HOST, READY, EmbeddedPostgresError, read_pid_file
+from shared.host.private_files import open_private, write_whole
 
 # Below the ports that the kernel gives to clients: a client that connects while the server restarts
 # could be given the server's own port, and keep it.
@@ -48,7 +50,7 @@ def launch(home: Home, binaries: Binaries) -> psutil.Process:
 
     Raises EmbeddedPostgresError with the last line of its log if it does not start.
     """
-    _clear_stale_pid(home.cluster)
+    clear_stale_pid(home.cluster)
     bound_log(home)
     for _ in range(PORT_ATTEMPTS):
         port = _port(home)
@@ -57,7 +59,8 @@ def launch(home: Home, binaries: Binaries) -> psutil.Process:
             return process
         if _is_free(port):
             break  # the port was not the problem
-    lines = home.log.read_text(errors="replace").splitlines() or ["nothing"]
+    with os.fdopen(open_private(home.log, os.O_RDONLY), errors="replace") as file:
+        lines = file.read().splitlines() or ["nothing"]
     raise EmbeddedPostgresError(f"PostgreSQL did not start; {home.log} ends with: {lines[-1]}")
 
 
@@ -79,15 +82,17 @@ def wait_until_ready(process: psutil.Process, cluster: Path) -> bool:
 
 def bound_log(home: Home) -> None:
     """Keep the server's log and the previous one below some megabytes each, even while it runs."""
-    if home.log.exists() and home.log.stat().st_size > LOG_BYTES:
-        home.log.with_suffix(".log.1").write_bytes(home.log.read_bytes())
-        home.log.write_bytes(b"")  # the server appends, so it continues at the new end
+    with os.fdopen(open_private(home.log, os.O_RDWR | os.O_CREAT), "r+", errors="replace") as file:
+        if os.fstat(file.fileno()).st_size > LOG_BYTES:
+            write_whole(home.log.with_suffix(".log.1"), file.read())
+            file.truncate(0)  # the server appends, so it continues at the new end
 
 
 def _spawn(home: Home, binaries: Binaries, port: int) -> psutil.Process:
     settings = SETTINGS | {"port": str(port)}
     arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    with home.log.open("ab") as output:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    with os.fdopen(open_private(home.log, flags), "ab") as output:
         child = subprocess.Popen(  # noqa: S603
             home.account.command(binaries.postgres, "-D", home.cluster, *arguments),
             stdin=subprocess.DEVNULL,
@@ -120,7 +125,7 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _clear_stale_pid(cluster: Path) -> None:
+def clear_stale_pid(cluster: Path) -> None:
     """Clear what a killed postmaster left: its orphans, then a pid that another process got.
 
     PostgreSQL takes any living process with the pid in postmaster.pid for its predecessor, and

@@ -12,7 +12,9 @@ from local.embedded_postgres.cluster import create_cluster
 from local.embedded_postgres.home import Home, locate_or_create
 from local.embedded_postgres.postmaster import bound_log, launch, wait_until_ready
 from local.embedded_postgres.processes import ends_within, find_postmaster, has_ended
-from shared.host.embedded_postgres import read_pid_file, server_url
+from local.embedded_postgres.roles import ensure_service_role
+from local.embedded_postgres.takeover import take_from_nobody
+from shared.host.embedded_postgres import OWNER, SERVICE, read_pid_file, server_url
 
 FAST_SECONDS = 20.0  # a fast shutdown writes a checkpoint
 IMMEDIATE_SECONDS = 5.0
@@ -24,10 +26,19 @@ class Server:
 
     home: Home
     process: psutil.Process
-    url: str
-    """postgresql://tandem:…@127.0.0.1:port/tandem. It has the password: never log it."""
+    port: str
     adopted: bool
     """Whether it was running before it was asked for."""
+
+    @property
+    def url(self) -> str:
+        """The owner's, who may do everything. It has the password: never log it."""
+        return server_url(OWNER, self.home.password(), self.port)
+
+    @property
+    def service_url(self) -> str:
+        """The services', who may read and write rows. It has the password: never log it."""
+        return server_url(SERVICE, self.home.service_password(), self.port)
 
     def alive(self) -> bool:
         """Whether the postmaster runs."""
@@ -53,20 +64,28 @@ class Server:
 def start(data_dir: Path) -> Server:
     """The server on the data in `data_dir`: the running one, or a new one (on a new database).
 
-    Returns once it accepts connections. Raises EmbeddedPostgresError.
+    Returns once it accepts connections, also those of the services. Raises EmbeddedPostgresError,
+    and UnsafeFileError if another account can change the data.
     """
+    server = _adopt_or_launch(data_dir)
+    ensure_service_role(server.url, server.home.service_password())
+    return server
+
+
+def _adopt_or_launch(data_dir: Path) -> Server:
     home = locate_or_create(data_dir)
     running = find_postmaster(home.cluster)
     if running and wait_until_ready(running, home.cluster):
-        return Server(home, running, _url(home), adopted=True)
+        return Server(home, running, _port(home), adopted=True)
+    home = take_from_nobody(home)
     binaries = find_binaries(home)
     home.password()  # if it is gone, a server must not start, since no client could connect
     if not home.cluster.exists():
         create_cluster(home, binaries)
-    return Server(home, launch(home, binaries), _url(home), adopted=False)
+    return Server(home, launch(home, binaries), _port(home), adopted=False)
 
 
-def _url(home: Home) -> str:
+def _port(home: Home) -> str:
     found = read_pid_file(home.cluster)
     assert found, "a server that accepts connections has written its pid file"
-    return server_url(home.password(), found.port)
+    return found.port

@@ -16,7 +16,7 @@ from sqlalchemy import Boolean, ColumnElement, Uuid, and_, bindparam, func
 from sqlalchemy import or_ as sql_or
 
 from shared.auth.caller import Agent, Caller, User
-from shared.errors import Reason, Refusal, not_allowed_for_agent
+from shared.errors import Reason, Refusal, enum_name, not_allowed_for_agent
 from shared.schema import agent_api_keys
 
 ACTIVE = "active"
@@ -106,5 +106,5 @@ def require_active(project_id: UUID, status: str) -> None:
         raise Refusal(
             Reason.PROJECT_NOT_ACTIVE,
             f"The project is {status}; what is in it cannot be changed.",
-            metadata={"project_id": str(project_id), "status": status},
+            metadata={"project_id": str(project_id), "status": enum_name("PROJECT_STATUS", status)},
         )

@@ -21,7 +21,7 @@ def read_key_set(document: bytes) -> tuple[dict[str, VerificationKey], dict[str,
     """The keys of use by `kid`, and why each of the others is of none.
 
     A key without a `kid` goes by its thumbprint; of two with the same one, the first counts.
-    Raises JwksError where it is no JWK Set, has too many keys, or none of use.
+    Raises JwksError if it is no JWK Set, has too many keys, or has none of use.
     """
     keys: dict[str, VerificationKey] = {}
     ignored: dict[str, str] = {}
@@ -67,7 +67,7 @@ def _read(jwk: Any) -> tuple[str, VerificationKey]:
 def _algorithm(jwk: dict[str, Any]) -> str:
     """The one algorithm that the key verifies, by its type and curve.
 
-    Raises JwksError where it has none or is said to be for something else.
+    Raises JwksError if it has none or is said to be for something else.
     """
     kind = (jwk.get("kty"), jwk.get("crv"))
     algorithm = next((name for known, name in ALGORITHMS.items() if known == kind), None)

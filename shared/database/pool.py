@@ -11,6 +11,8 @@ from typing import Any, TypeAlias, TypeVar
 import asyncpg
 import orjson
 
+from shared.database.connector import Connector, Url
+
 Record: TypeAlias = asyncpg.Record
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 T = TypeVar("T")
@@ -31,17 +33,20 @@ class Pool:
         self._slots = asyncio.Semaphore(connections.get_max_size())
         self._idle: list[Connection] = []
         self._leased: dict[Connection, float] = {}
+        self._generation = 0
+        self.completed = 0
+        """How many units of work have ended well: while this grows, the database answers."""
         self._watch = asyncio.create_task(self._end_what_hangs())
 
     @classmethod
-    async def connect(cls, url: str, size: int, name: str) -> "Pool":
+    async def connect(cls, url: Url, size: int, name: str) -> "Pool":
         """Open a pool of up to `size` connections; `name` is shown in pg_stat_activity.
 
-        Raises what asyncpg raises, and ValueError if the URL makes no sense: its text may quote
-        the password.
+        Raises what asyncpg and `url` raise, and ValueError if the URL makes no sense: its text may
+        quote the password.
         """
         connections = await asyncpg.create_pool(
-            url,
+            connect=Connector(url),
             min_size=1,
             max_size=size,
             timeout=CONNECT_TIMEOUT_SECONDS,
@@ -74,19 +79,44 @@ class Pool:
 
         Raises TimeoutError if no connection gets free in QUEUE_TIMEOUT_SECONDS.
         """
-        connection = await self._lease()
+        connection, generation = await self._lease(), self._generation
         self._leased[connection] = time.monotonic()
         try:
             answer = await unit_of_work(connection)
-            self._idle.append(connection)
-            return answer
+        except asyncpg.ReadOnlySQLTransactionError:
+            if generation == self._generation:  # else another unit has met the same server
+                await self.replace_connections()
+            await self._end(connection)
+            raise
         except BaseException:
             # asyncpg's own release ends what was cut off midway.
             await self._pool.release(connection)
             raise
+        else:
+            self.completed += 1
+            if generation == self._generation:
+                self._idle.append(connection)
+            else:
+                await self._end(connection)
+            return answer
         finally:
             del self._leased[connection]
             self._slots.release()
+
+    async def replace_connections(self) -> None:
+        """Close every connection, those that are leased when they come back.
+
+        A connection to a server that has become a standby answers reads for ever, with old rows.
+        """
+        self._generation += 1
+        await self._pool.expire_connections()
+        while self._idle:
+            await self._end(self._idle.pop())
+
+    async def _end(self, connection: Connection) -> None:
+        if _is_open(connection):
+            connection.terminate()
+        await self._pool.release(connection)
 
     async def _lease(self) -> Connection:
         """An idle connection, without the task that asyncpg makes at each acquire and release."""
@@ -132,8 +162,14 @@ async def _set_up_connection(connection: Any) -> None:
         schema="pg_catalog",
         format="binary",
         encoder=lambda value: b"\x01" + orjson.dumps(value),
-        decoder=lambda data: orjson.loads(data[1:]),
+        decoder=_decode_json,
     )
+
+
+def _decode_json(data: bytes) -> Any:
+    """A list, or the text of an object: those can be large, and are decoded one row at a time."""
+    text = data[1:]  # behind the version of the format
+    return orjson.loads(text) if text.startswith(b"[") else text
 
 
 async def _leave_as_it_is(_connection: object) -> None:

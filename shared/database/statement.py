@@ -36,7 +36,7 @@ class Statement:
     """A statement with a sentence of purpose; its parameters are given by name at each run.
 
     Each run takes exactly the parameters of the statement. A mapping may offer more: of the
-    caller's rights, a statement takes those that it names.
+    caller's rights, a statement takes those that it names, and no parameter replaces one of them.
     """
 
     def __init__(self, purpose: str, construct: ClauseElement) -> None:
@@ -76,6 +76,10 @@ class Statement:
         names = self.names
         if not self._known.issuperset(parameters):
             raise TypeError(f"The statement takes {names}, not {set(parameters) - self._known}.")
+        if not offered.keys().isdisjoint(parameters):
+            raise TypeError(
+                f"{offered.keys() & parameters.keys()} must not be given: it is offered."
+            )
         try:
             return [parameters[n] if n in parameters else offered[n] for n in names]
         except KeyError as missing:

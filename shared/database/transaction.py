@@ -7,17 +7,23 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from shared.database import queries
+from shared.database.connector import Url
 from shared.database.pool import UNIT_TIMEOUT_SECONDS, Connection, Pool, UnitOfWork
 from shared.errors import RETRY_AFTER_SECONDS, Reason, Refusal, conflict
 
 T = TypeVar("T")
 
 ATTEMPTS = 4
+PROBE_SECONDS = 3.0
 
 CONFLICTS = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
+    # A migration changed a type. asyncpg has dropped its plans, and runs a statement on its own
+    # again by itself; a transaction has to begin again.
+    asyncpg.InvalidCachedStatementError,
 )
 # Caught after the conflicts, some of which are kinds of these.
 OUTAGES = (
@@ -41,9 +47,10 @@ class Database:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._units: set[asyncio.Future[Any]] = set()
+        self._probe: asyncio.Task[bool] | None = None
 
     @classmethod
-    async def connect(cls, url: str, size: int, name: str = "tandem") -> "Database":
+    async def connect(cls, url: Url, size: int, name: str = "tandem") -> "Database":
         """Open a pool of up to `size` connections; `name` is shown in pg_stat_activity.
 
         Raises Refusal(DATABASE_UNAVAILABLE), and ValueError if the URL makes no sense: its text
@@ -61,6 +68,30 @@ class Database:
         if self._units:
             await asyncio.wait(self._units, timeout=UNIT_TIMEOUT_SECONDS)
         await self._pool.close()
+
+    async def takes_changes(self) -> bool:
+        """Whether the database answers and is not read-only; known after PROBE_SECONDS at most.
+
+        If it is read-only, every connection is replaced: another host may be the primary now.
+        A pool that is only busy answers as well: its units of work go on ending.
+        """
+        before = self._pool.completed
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._is_writable())
+        # A probe that hangs is not cancelled, since that might hang as well: it ends by itself.
+        done, _ = await asyncio.wait({self._probe}, timeout=PROBE_SECONDS)
+        return self._probe.result() if done else self._pool.completed > before
+
+    async def _is_writable(self) -> bool:
+        before = self._pool.completed
+        try:
+            row = await self._pool.run(queries.READ_ONLY.row)
+        except (*OUTAGES, asyncpg.PostgresError):
+            return self._pool.completed > before
+        if row is None or row["read_only"]:
+            await self._pool.replace_connections()
+            return False
+        return True
 
     async def read(self, unit_of_work: UnitOfWork[T]) -> T:
         """Run statements that change nothing, each in a transaction of its own.

@@ -1,4 +1,4 @@
-"""The gRPC health protocol: whether a process and each of its services serves.
+"""The gRPC health protocol: whether a process and its services are ready, and whether it lives.
 
 grpc_health's own servicer writes to a watcher under a lock that all watchers and the end of the
 server share. A client that watches without reading, which needs no authentication, would block all.
@@ -14,9 +14,12 @@ from grpc_health.v1.health_pb2_grpc import HealthServicer
 
 from shared.grpc_server.interceptor import Context
 
+LIVENESS = "liveness"
+"""The name whose status does not depend on the database: only a new process would change it."""
+
 
 class Health(HealthServicer):
-    """Holds the status of each service, and of the process (the name "")."""
+    """Holds the status of each service, of the process (the name ""), and of LIVENESS."""
 
     def __init__(self) -> None:
         self._statuses: dict[str, Any] = {}

@@ -14,7 +14,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from random import getrandbits
@@ -40,6 +40,7 @@ CALL_RETRY_SECONDS = 1.0
 # Streams need no authentication and stay open: they must leave room for calls.
 MAXIMUM_STREAMS = 100
 STREAM_RETRY_SECONDS = 10.0
+GOODBYE_SECONDS = 0.1
 TRACE_CONTEXT = ("traceparent", "tracestate")
 
 
@@ -60,12 +61,20 @@ class Interceptor:
         self._calls = 0
         self._streams: set[asyncio.Task[Any]] = set()
         self._ending = False
+        self._last_ended = asyncio.Event()
 
-    def end_streams(self) -> None:
-        """End every open stream: a stop cannot wait for them, because they have no end."""
+    async def drain(self, seconds: float) -> None:
+        """Refuse new calls; return when those under way have ended, or after `seconds`.
+
+        Streams are ended at once: a stop cannot wait for them, because they have no end.
+        """
         self._ending = True
+        await asyncio.sleep(GOODBYE_SECONDS)  # clients that watch the health are notified
         for task in tuple(self._streams):
             task.cancel()
+        if self._calls:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._last_ended.wait(), seconds)
 
     def wrap(self, method: str, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
         """The wrapped handler of `method` ("/package.Service/Method")."""
@@ -93,6 +102,8 @@ class Interceptor:
 
         async def serve(request: bytes, context: Context) -> Any:
             with _Served(method, context) as served:
+                if self._ending and self._access[method] is not Access.OPEN:
+                    await served.turn_away()  # health goes on saying that the process is not ready
                 self._calls += 1
                 try:
                     if self._calls > MAXIMUM_CALLS:
@@ -105,6 +116,8 @@ class Interceptor:
                     await served.refuse(error)
                 finally:
                     self._calls -= 1
+                    if self._ending and not self._calls:
+                        self._last_ended.set()
 
         return serve
 
@@ -113,6 +126,8 @@ class Interceptor:
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         async def serve(request: Any, context: Context) -> AsyncIterator[Any]:
             with _Served(method, context) as served:
+                if self._ending:
+                    await served.turn_away()
                 try:
                     await self._admit(served)
                     with self._open_stream():
@@ -126,7 +141,7 @@ class Interceptor:
                     if not self._ending:
                         raise
                     # If the handler were only cancelled, its client would wait for a status.
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
+                    await served.turn_away()
                 except Exception as error:
                     await served.refuse(error)
 
@@ -239,6 +254,11 @@ class _Served:
             request_id=self.request_id,
             **({"reason": self.reason} if self.reason else {}),
         )
+
+    async def turn_away(self) -> NoReturn:
+        """End a call that another process has to serve; nothing of it was done."""
+        self.code = "UNAVAILABLE"
+        await self.context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
 
     async def refuse(self, error: Exception) -> NoReturn:
         """End the call with the status of an error."""

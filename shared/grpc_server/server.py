@@ -1,4 +1,9 @@
-"""Assembles a gRPC server: limits, interceptor, health, reflection, a clean stop."""
+"""Assembles a gRPC server: limits, interceptor, health, reflection, a clean stop.
+
+A process stops by `announce_end` and `drain`, and then simply ends. Closing gRPC's own server while
+clients call makes it answer those calls with CANCELLED that have arrived but have no handler yet,
+which clients do not retry; calls on a connection that just ends are UNAVAILABLE, which they do.
+"""
 
 import asyncio
 import signal
@@ -15,7 +20,7 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from shared.auth.authenticator import Authenticator
-from shared.grpc_server.health import Health
+from shared.grpc_server.health import LIVENESS, Health
 from shared.grpc_server.interceptor import Access, Interceptor, Registrar
 
 log = structlog.get_logger()
@@ -23,7 +28,7 @@ log = structlog.get_logger()
 MIB = 1024 * 1024
 SECOND = 1000
 DRAIN_SECONDS = 10.0
-GOODBYE_SECONDS = 0.1
+FLUSH_SECONDS = 0.2  # the last answers leave the process
 # Includes calls that have not sent a message. Only gRPC sees those, and they cost little: a client
 # must not be able to keep others out with a few connections of them.
 MAXIMUM_OPEN_CALLS = 10_000
@@ -83,6 +88,7 @@ class Server:
         _require_a_rule_for_each_method([service.name for service in services], access)
         self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAXIMUM_OPEN_CALLS)
         self._health = Health()
+        self._ending = False
         self._names = [service.name for service in services]
         self._interceptor = Interceptor(authenticator, access)
         registrar: Any = Registrar(self._server, self._interceptor)
@@ -101,20 +107,35 @@ class Server:
         except RuntimeError:
             raise StartError(f"Cannot listen on {address}; is it already in use?") from None
         await self._server.start()
-        await self._health.set(("", *self._names), health_pb2.HealthCheckResponse.SERVING)
+        await self._health.set([LIVENESS], health_pb2.HealthCheckResponse.SERVING)
+        await self.set_ready(ready=True)
         log.info("listening", address=address, port=port)
         return port
 
-    async def stop(self) -> None:
-        """Take no more calls, and give those under way DRAIN_SECONDS to finish."""
-        await self._health.set(("", *self._names), health_pb2.HealthCheckResponse.NOT_SERVING)
-        stopping = asyncio.ensure_future(self._server.stop(DRAIN_SECONDS))
-        await asyncio.sleep(GOODBYE_SECONDS)  # clients that watch the health are notified
-        self._interceptor.end_streams()
-        await stopping
+    async def set_ready(self, *, ready: bool) -> None:
+        """Say whether calls can succeed. After `announce_end` it stays at no."""
+        statuses = health_pb2.HealthCheckResponse
+        status = statuses.SERVING if ready and not self._ending else statuses.NOT_SERVING
+        await self._health.set(("", *self._names), status)
+
+    async def announce_end(self) -> None:
+        """Say that this process is not ready any more, so that load balancers choose another."""
+        self._ending = True
+        await self.set_ready(ready=False)
+
+    async def drain(self) -> None:
+        """Refuse new calls as UNAVAILABLE, and give those under way DRAIN_SECONDS to finish."""
+        await self.announce_end()
+        await self._interceptor.drain(DRAIN_SECONDS)
         for close in self._closers:
             await close()
+        await asyncio.sleep(FLUSH_SECONDS)
         log.info("stopped")
+
+    async def stop(self) -> None:
+        """Drain, and close the port and every connection, if the process is to go on."""
+        await self.drain()
+        await self._server.stop(None)
 
 
 def _add_reflection(names: list[str], registrar: Any) -> None:
@@ -132,13 +153,13 @@ def _add_reflection(names: list[str], registrar: Any) -> None:
     )
 
 
-async def until_told_to_stop() -> None:
-    """Wait for SIGTERM or SIGINT."""
-    told = asyncio.Event()
+def requests_to_stop() -> "asyncio.Queue[int]":
+    """The signals SIGTERM and SIGINT that arrive from now on."""
+    received: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    await told.wait()
+        loop.add_signal_handler(number, received.put_nowait, number)
+    return received
 
 
 def _require_a_rule_for_each_method(names: list[str], access: Mapping[str, Access]) -> None:

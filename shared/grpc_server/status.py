@@ -1,6 +1,6 @@
 """The only place that turns a refusal into a google.rpc.Status with details."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from google.protobuf.duration_pb2 import Duration
@@ -23,6 +23,9 @@ DOMAIN = "tandem"
 # the details. What does not fit is counted instead of sent.
 MESSAGE_BYTES = 600
 VIOLATIONS_BYTES = 3_000
+# For the message, which comes once in base64 and once with three bytes for each beyond ASCII, the
+# metadata and the violations.
+DETAILS_BYTES = 5_600
 GRPC_CODES = {code: StatusCode[code.name] for code in Code}
 
 
@@ -49,16 +52,27 @@ def to_refusal(status: Status) -> Refusal | None:
     info = error_info(status)
     if info is None or info.reason not in Reason.__members__:
         return None
-    return Refusal(Reason[info.reason], status.message, metadata=dict(info.metadata))
+    return Refusal(
+        Reason[info.reason], status.message, dict(info.metadata), resource=_resource(status)
+    )
+
+
+def _resource(status: Status) -> tuple[str, str] | None:
+    for detail in status.details:
+        info = ResourceInfo()
+        if detail.Unpack(info):
+            return info.resource_type, info.resource_name
+    return None
 
 
 def _fitting(refusal: Refusal) -> Refusal:
-    fields, fields_omitted = _fit(refusal.fields)
-    preconditions, preconditions_omitted = _fit(refusal.preconditions)
+    message = _cut(refusal.message)
     metadata = dict(refusal.metadata)
+    left = min(VIOLATIONS_BYTES, DETAILS_BYTES - 4 * len(message.encode()) - _size(metadata))
+    fields, fields_omitted = _fit(refusal.fields, left)
+    preconditions, preconditions_omitted = _fit(refusal.preconditions, left)
     if omitted := fields_omitted + preconditions_omitted:
         metadata["omitted"] = str(omitted)
-    message = _cut(refusal.message)
     return replace(
         refusal, message=message, fields=fields, preconditions=preconditions, metadata=metadata
     )
@@ -72,10 +86,14 @@ def _cut(message: str) -> str:
     return encoded[:MESSAGE_BYTES].decode(errors="ignore") + "…"
 
 
-def _fit(violations: Iterable[Violation]) -> tuple[list[Violation], int]:
+def _size(metadata: Mapping[str, str]) -> int:
+    return sum(len(text.encode()) for pair in metadata.items() for text in pair)
+
+
+def _fit(violations: Iterable[Violation], left: int) -> tuple[list[Violation], int]:
+    """The violations that take no more than `left` bytes, and how many do not fit."""
     fitting: list[Violation] = []
     omitted = 0
-    left = VIOLATIONS_BYTES
     for violation in violations:
         left -= sum(len(part.encode()) + 4 for part in (violation.type, violation.subject))
         left -= len(violation.description.encode()) + 4

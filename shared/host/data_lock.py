@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from shared.host.private_files import located, make_folder, open_private
+
 POLL_SECONDS = 0.05
 
 
@@ -25,19 +27,20 @@ def lock(data_dir: Path, purpose: str, *, wait_for: str = "", timeout: float = 0
     """Lock the data folder. The kernel releases the lock however this process ends.
 
     An owner whose purpose is `wait_for` is waited for, up to `timeout` seconds.
-    Raises DataInUseError.
+    Raises DataInUseError, and UnsafeFileError if other accounts can change the folder.
     """
-    data_dir = data_dir.resolve()
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir = located(data_dir)
+    make_folder(data_dir)
     deadline = time.monotonic() + timeout
-    with (data_dir / "lock").open("a+") as file:
+    with os.fdopen(open_private(data_dir / "lock", os.O_RDWR | os.O_CREAT), "r+") as file:
         while not _try_to_lock(file.fileno()):
             file.seek(0)
             use = DataInUseError(data_dir, file.read())
             if use.purpose != wait_for or time.monotonic() > deadline:
                 raise use
             time.sleep(POLL_SECONDS)
-        file.truncate(0)
+        file.seek(0)
+        file.truncate()
         file.write(f"{os.getpid()} {purpose}")
         file.flush()
         yield

@@ -5,15 +5,16 @@ reads them, for which it needs no more than the standard library.
 """
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared.host.private_files import located, read_private, read_secret
+
 HOST = "127.0.0.1"
-ROLE = "tandem"
 DATABASE = "tandem"
 
 CLUSTER = "postgres"
-PASSWORD_FILE = f"{CLUSTER}.password"
 PORT_FILE = f"{CLUSTER}.port"
 ID_FILE = f"{CLUSTER}.id"
 """Names the folder in SYSTEM_ROOT that has the cluster, if that is not in the data folder."""
@@ -22,7 +23,24 @@ SYSTEM_ROOT = Path("/var/lib/tandem")
 OWNER_FILE = "data_dir"
 """Names, in a folder of SYSTEM_ROOT, the data folder that the cluster belongs to."""
 
+PID_FILE = "postmaster.pid"
+LONGEST_RECORD = 4096  # bytes of a file in the cluster, which is not this account's
 READY = "ready"  # what a postmaster writes about itself once it accepts connections
+
+
+@dataclass(frozen=True)
+class Login:
+    """A role of the embedded PostgreSQL, and the file in the data folder that has its password."""
+
+    role: str
+    password_file: str
+
+
+OWNER = Login("tandem", f"{CLUSTER}.password")
+"""It made the cluster, owns the tables and migrates them; it may do everything."""
+
+SERVICE = Login("tandem_service", f"{CLUSTER}.service.password")
+"""The services connect as this role, which may only read and write rows."""
 
 
 class EmbeddedPostgresError(Exception):
@@ -38,23 +56,23 @@ class PidFile:
     state: str
 
 
-def running_url(data_dir: Path) -> str | None:
+def running_url(data_dir: Path, login: Login = SERVICE) -> str | None:
     """The URL of the server that runs on the data in `data_dir`; None if none is ready.
 
-    It holds the password: never log it. Raises EmbeddedPostgresError, and OSError if a file may not
-    be read.
+    It holds the password: never log it. Raises EmbeddedPostgresError, UnsafeFileError if another
+    account can have changed a file, and OSError if one may not be read.
     """
-    data_dir = data_dir.resolve()
+    data_dir = located(data_dir)
     cluster = folder_of_cluster(data_dir) / CLUSTER
     found = read_pid_file(cluster)
     if not found or found.state != READY or not _is_postmaster(found.pid, cluster):
         return None
-    return server_url((data_dir / PASSWORD_FILE).read_text(), found.port)
+    return server_url(login, read_secret(data_dir / login.password_file), found.port)
 
 
-def server_url(password: str, port: str) -> str:
+def server_url(login: Login, password: str, port: str) -> str:
     """The URL of an embedded server."""
-    return f"postgresql://{ROLE}:{password}@{HOST}:{port}/{DATABASE}"
+    return f"postgresql://{login.role}:{password}@{HOST}:{port}/{DATABASE}"
 
 
 def folder_of_cluster(data_dir: Path) -> Path:
@@ -65,21 +83,38 @@ def folder_of_cluster(data_dir: Path) -> Path:
     record = data_dir / ID_FILE
     if not record.exists():
         return data_dir
-    folder = SYSTEM_ROOT / record.read_text()
+    folder = SYSTEM_ROOT / read_private(record)
     owner = folder / OWNER_FILE
     if owner.exists():
-        _require_not_a_copy(data_dir, Path(owner.read_text()))
+        _require_not_a_copy(data_dir, Path(read_private(owner)))
     return folder
 
 
 def read_pid_file(cluster: Path) -> PidFile | None:
     """None if there is none, or nothing in it yet."""
-    try:
-        lines = (cluster / "postmaster.pid").read_text().splitlines()
-    except FileNotFoundError:
-        return None
+    lines = read_record(cluster, PID_FILE).splitlines()
     lines += [""] * (8 - len(lines))
     return PidFile(int(lines[0]), lines[3], lines[7].strip()) if lines[0].isdigit() else None
+
+
+def read_record(cluster: Path, name: str) -> str:
+    """What a small file in the cluster says; "" if there is none.
+
+    The cluster may belong to another account, which could put a link or a pipe there.
+    """
+    try:
+        folder = os.open(cluster, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return ""
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        with os.fdopen(descriptor, "rb") as file:
+            is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+            return file.read(LONGEST_RECORD).decode(errors="replace") if is_file else ""
+    except FileNotFoundError:
+        return ""
+    finally:
+        os.close(folder)
 
 
 def _require_not_a_copy(data_dir: Path, owner: Path) -> None:
@@ -89,7 +124,7 @@ def _require_not_a_copy(data_dir: Path, owner: Path) -> None:
     if (
         original.exists()
         and not original.samefile(ours)
-        and original.read_text() == ours.read_text()
+        and read_private(original) == read_private(ours)
     ):
         raise EmbeddedPostgresError(
             f"{data_dir} is a copy of {owner}, and the database belongs to the original: "

@@ -8,6 +8,11 @@ SUPERVISOR_FD = "TANDEM_SUPERVISOR_FD"
 """The environment variable with the read end of a pipe; only the supervisor has the write end."""
 
 
+def supervised() -> bool:
+    """Whether `tandem up` has started this process."""
+    return SUPERVISOR_FD in os.environ
+
+
 def watch_supervisor() -> None:
     """End this process as SIGTERM does when its supervisor ends, `kill -9` included.
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,16 +32,11 @@ KEPT = timedelta(hours=24)
 SWEEP_EVERY_SECONDS = 600.0
 SWEEP_ROWS = 1_000  # with 1 MiB each, they take some seconds
 SWEEP_PAUSE_SECONDS = 0.1
-# A repeated call gets the first response exactly, whatever became of the row since: only the
-# response itself can give that, not the row's id and revision. So it is kept compressed if it is
-# large. Level 1 takes 10 ms for 1 MiB of JSON, in a thread, and higher levels gain little.
-COMPRESSED_FROM_BYTES = 1024
+# A repeated call gets the first response exactly, whatever became of the row since, so the response
+# itself is kept; PostgreSQL compresses it. Small ones are not counted: each call would pay for it.
 LARGE_BYTES = 16 * 1024
-# What one caller's large responses may be together, as they are kept. Small ones are not counted:
-# that would cost each call more than they are worth.
-MAXIMUM_KEPT_BYTES = 256 * 1024 * 1024
+MAXIMUM_KEPT_BYTES = 256 * 1024 * 1024  # of one caller's large responses together
 ROOM_RETRY_SECONDS = 600.0
-COMPRESSED = b"\0"  # no message begins with this: no field has the number 0
 
 _expired = request_ids.c.created_at < func.now() - KEPT
 _this_one = (
@@ -80,11 +74,13 @@ KEEP = Statement(
 _size = func.octet_length(request_ids.c.answer)
 KEPT_BYTES = Statement(
     "The bytes of the large responses that are kept for a caller.",
-    select(func.coalesce(func.sum(_size), 0)).where(
+    select(func.coalesce(func.sum(_size), 0).label("bytes")).where(
         request_ids.c.caller_id == bindparam("caller_id"), _size > LARGE_BYTES, ~_expired
     ),
 )
-_swept = (
+SWEEP = Statement(
+    "Forgets a bounded number of expired request ids, and answers a row for each; several services "
+    "may do so at once.",
     delete(request_ids)
     .where(
         tuple_(request_ids.c.caller_id, request_ids.c.method, request_ids.c.request_id).in_(
@@ -94,13 +90,7 @@ _swept = (
             .with_for_update(skip_locked=True)
         )
     )
-    .returning(literal_column("1"))
-    .cte("swept")
-)
-SWEEP = Statement(
-    "Forgets a bounded number of expired request ids, and answers how many; several services may "
-    "do so at once.",
-    select(func.count()).select_from(_swept),
+    .returning(literal_column("1")),
 )
 
 
@@ -109,6 +99,7 @@ class MutationRequest(Protocol):
 
     request_id: str
 
+    def CopyFrom(self, other: Any, /) -> None: ...  # noqa: N802
     def SerializeToString(self, *, deterministic: bool = ...) -> bytes: ...  # noqa: N802
 
 
@@ -167,10 +158,10 @@ class IdempotentCall(Generic[M]):
                 raise Refusal(Reason.CONFLICT, "The first call with this request_id was undone.")
             return stored
         response = self.to_response(await unit_of_work(connection))
-        packed = await self._pack(response, key)
-        if len(packed) > LARGE_BYTES:
-            await _require_room(connection, self.caller.id, len(packed))
-        await KEEP.run(connection, **key, response=packed)
+        content = self._encrypt(response, key)
+        if len(content) > LARGE_BYTES:
+            await _require_room(connection, self.caller.id, len(content))
+        await KEEP.run(connection, **key, response=content)
         return response
 
     async def _replay(
@@ -181,21 +172,14 @@ class IdempotentCall(Generic[M]):
             return None
         if found["payload_hash"] != payload_hash:
             raise _reused(key, "This request_id was used before with another payload.")
-        return self.response_type.FromString(self._unpack(found["answer"], key))
+        return self.response_type.FromString(self._decrypt(found["answer"], key))
 
-    async def _pack(self, response: M, key: dict[str, Any]) -> bytes:
+    def _encrypt(self, response: M, key: dict[str, Any]) -> bytes:
         content = response.SerializeToString()
-        if self.encryptor:
-            return self.encryptor.encrypt(content, _context(key))
-        if len(content) < COMPRESSED_FROM_BYTES:
-            return content
-        return COMPRESSED + await asyncio.to_thread(zlib.compress, content, 1)
+        return self.encryptor.encrypt(content, _context(key)) if self.encryptor else content
 
-    def _unpack(self, stored: bytes, key: dict[str, Any]) -> bytes:
-        if not self.encryptor:
-            is_compressed = stored.startswith(COMPRESSED)
-            return zlib.decompress(stored[len(COMPRESSED) :]) if is_compressed else stored
-        content = self.encryptor.decrypt(stored, _context(key))
+    def _decrypt(self, stored: bytes, key: dict[str, Any]) -> bytes:
+        content = self.encryptor.decrypt(stored, _context(key)) if self.encryptor else stored
         if content is None:
             raise _reused(
                 key,
@@ -214,12 +198,10 @@ class IdempotentCall(Generic[M]):
         }
 
     def _payload_hash(self) -> bytes:
-        # Without the key, because one id may be spelled in two ways; and without a copy, because
-        # that of a large map takes longer than all the rest.
-        given, self.request.request_id = self.request.request_id, ""
-        payload = self.request.SerializeToString(deterministic=True)
-        self.request.request_id = given
-        return hashlib.sha256(payload).digest()
+        payload = type(self.request)()
+        payload.CopyFrom(self.request)
+        payload.request_id = ""  # the key: one id may be spelled in two ways
+        return hashlib.sha256(payload.SerializeToString(deterministic=True)).digest()
 
     def _request_id(self) -> UUID | None:
         """None also if it is malformed: the request's content is refused for that, after access."""
@@ -248,32 +230,28 @@ def _reused(key: dict[str, Any], message: str) -> Refusal:
     return Refusal(Reason.REQUEST_ID_REUSED, message, metadata=metadata)
 
 
-async def _require_room(connection: Connection, caller_id: UUID, size: int) -> None:
-    """Raise Refusal(LIMIT_EXCEEDED) if a response is one too many to be kept."""
-    kept = await KEPT_BYTES.row(connection, caller_id=caller_id)
-    if kept is not None and kept[0] + size > MAXIMUM_KEPT_BYTES:
-        message = (
-            f"The responses to this caller's calls with a request_id in the last "
-            f"{KEPT // timedelta(hours=1)} hours are too large together to keep one more; call "
-            "without a request_id, or later."
-        )
-        raise Refusal(
-            Reason.LIMIT_EXCEEDED,
-            message,
-            {"limit_bytes": str(MAXIMUM_KEPT_BYTES)},
-            retry_after=ROOM_RETRY_SECONDS,
-        )
-
-
 def _context(key: dict[str, Any]) -> bytes:
     """What a response is bound to: encrypted, it cannot be passed off as another call's."""
     return f"{key['caller_id']} {key['method']} {key['request_id']}".encode()
 
 
+async def _require_room(connection: Connection, caller_id: UUID, size: int) -> None:
+    """Raise Refusal(LIMIT_EXCEEDED) if a response of this size is one too many to be kept."""
+    kept = await KEPT_BYTES.row(connection, caller_id=caller_id)
+    assert kept is not None, "a sum is one row"
+    if kept["bytes"] + size > MAXIMUM_KEPT_BYTES:
+        message = (
+            f"The large responses to this caller's calls with a request_id of the last "
+            f"{KEPT // timedelta(hours=1)} hours have {MAXIMUM_KEPT_BYTES} bytes together; call "
+            "without a request_id, or later."
+        )
+        metadata = {"limit_bytes": str(MAXIMUM_KEPT_BYTES)}
+        raise Refusal(Reason.LIMIT_EXCEEDED, message, metadata, retry_after=ROOM_RETRY_SECONDS)
+
+
 async def sweep(database: Database) -> int:
-    """Forget up to SWEEP_ROWS request ids whose time is over; answers how many."""
-    swept = await database.single(SWEEP.row)
-    return swept[0] if swept else 0
+    """Forget up to SWEEP_ROWS request ids whose time is over, and say how many."""
+    return len(await database.single(SWEEP.rows))
 
 
 async def sweep_forever(database: Database) -> None:

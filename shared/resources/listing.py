@@ -8,14 +8,12 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     FromClause,
-    Integer,
     Select,
     String,
     Table,
     Text,
     and_,
     bindparam,
-    cast,
     exists,
     false,
     func,
@@ -39,10 +37,6 @@ from shared.schema import projects
 # Answers the rows at a position, up to a limit.
 Batch: TypeAlias = Callable[[Position, int], Awaitable[list[Record]]]
 
-# Rows of usual sizes have less than this in the table, and of those that have more text is made
-# a few at a time: 1 KB of them can be a hundred KB of text.
-STORED_BYTES = 128 * 1024
-
 
 class Lister:
     """The lists of one table: the columns that they show, and a condition for each filter.
@@ -54,9 +48,8 @@ class Lister:
     filter `assigned_to`, and also that of `agent_id` if it is an agent's. `statuses` are all values
     of the column `status`, if indexes have it before the time of creation.
 
-    Rows are fetched in batches of `batch_size`, and the database itself measures those of a batch:
-    it sends none behind the row with which they are more than a page holds, and is asked for no
-    more of them. That bounds the memory of a list, whatever is in its rows.
+    Rows are fetched in batches of `batch_size`. PostgreSQL measures them, and sends those up to the
+    first with which they are more than a page holds: that bounds the memory of a list.
     """
 
     def __init__(
@@ -133,20 +126,23 @@ class Lister:
     async def _fetch(self, page: Page, parts: Parts, batch: Batch) -> tuple[list[Record], bool]:
         """The rows of a page and one more, or fewer that are more than a page: truncated."""
         rows: list[Record] = []
-        at, left = position_of(parts, page.after), PAGE_BYTES
+        at, size = position_of(parts, page.after), 0
         while True:
             # Rows that fill a page may be the last of their part: are there any behind it?
-            limit = min(page.size + 1 - len(rows), self._batch_size if left >= 0 else 1)
+            most = self._batch_size if size <= PAGE_BYTES else 1
+            limit = min(page.size + 1 - len(rows), most)
             found = await batch(at, limit)
             rows += found
-            left -= found[-1]["page_bytes"] if found else 0
+            size += sum(map(_text_size, found))
+            if found and len(found) < found[-1]["batch_rows"]:
+                return rows, True
             if len(rows) > page.size:
                 return rows, False
-            if not found or len(found) == found[-1]["page_rows"] < limit:
+            if len(found) < limit:
                 if at.part + 1 == len(parts):
                     return rows, False
                 at = Position(at.part + 1)
-            elif left < 0:
+            elif size > PAGE_BYTES:
                 return rows, True
             else:
                 at = Position(at.part, (rows[-1]["page_key"], rows[-1]["id"]))
@@ -244,39 +240,38 @@ class Lister:
         return within is Scope.AGENT or "assigned_to" in filters
 
 
-def _fitted(page: Select[Any], descending: bool) -> Select[Any]:
-    """A page of rows that are ordered by their column `page_key` and id, as far as it is shown.
+def _fitted(rows: Select[Any], descending: bool) -> Select[Any]:
+    """A page of rows that are ordered by their column `page_key` and id, as far as it is sent.
 
-    It has `page_rows` rows, of which it shows those up to the first with which they have more
-    than STORED_BYTES in the table or PAGE_BYTES as text; `page_bytes` is what the rows up to one
-    have together as text. What the table has is compressed, and says little of that; but it costs
-    nothing to ask, and bounds the rows of which text is made.
+    `batch_rows` says how many rows it has; those behind PAGE_BYTES are left out.
     """
-    few = _up_to(page.subquery("page"), "stored", func.pg_column_size, STORED_BYTES, descending)
-    rows = _up_to(few.subquery("few"), "bytes", _text_bytes, PAGE_BYTES, descending)
-    shown = rows.selected_columns
-    return rows.order_by(*in_order((shown.page_key, shown.id), descending=descending))
+    page = rows.subquery("page")
+    order = in_order((page.c.page_key, page.c.id), descending=descending)
+    sizes = func.sum(_size(page)).over(order_by=order, rows=(None, -1))
+    measured = (
+        select(
+            literal_column("page.*"),
+            func.count().over().label("batch_rows"),
+            func.coalesce(sizes, 0).label("bytes_before"),
+        )
+        .select_from(page)
+        .subquery("measured")
+    )
+    key = literal_column("page_key"), literal_column("id")
+    return (
+        select(literal_column("measured.*"))
+        .select_from(measured)
+        .where(literal_column("bytes_before") <= PAGE_BYTES)
+        .order_by(*in_order(key, descending=descending))
+    )
 
 
-def _up_to(
-    rows: FromClause, name: str, measure: Callable[[Any], Any], limit: int, descending: bool
-) -> Select[Any]:
-    """Those of the rows up to the first with which they have more than `limit` bytes.
-
-    Only the columns are measured whose size has no limit in the schema.
-    """
-    size: ColumnElement[int] = literal_column("0", Integer)
-    for column in rows.c:
-        if isinstance(column.type, JSONB | Text):
-            size = size + func.coalesce(measure(column), 0)
-    order = in_order((rows.c.page_key, rows.c.id), descending=descending)
-    total = func.sum(size).over(order_by=order, rows=(None, 0)).label(f"page_{name}")
-    count = () if "page_rows" in rows.c else (func.count().over().label("page_rows"),)
-    measured = select(*rows.c, size.label(f"row_{name}"), total, *count).subquery(name)
-    before = measured.c[f"page_{name}"] - measured.c[f"row_{name}"]
-    return select(*measured.c).where(before <= limit)
+def _size(rows: FromClause) -> ColumnElement[int]:
+    """The bytes of a row as text, without the columns that are small: what is stored says little,
+    because it is compressed, and numbers like 1e-300 are written out."""
+    large = (column for column in rows.c if isinstance(column.type, JSONB | Text))
+    return func.octet_length(func.concat(rows.c.id, *large))
 
 
-def _text_bytes(column: ColumnElement[Any]) -> ColumnElement[int]:
-    return func.octet_length(cast(column, Text))
-
+def _text_size(row: Record) -> int:
+    return sum(len(value) for value in row.values() if isinstance(value, str | bytes))

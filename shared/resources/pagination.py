@@ -5,7 +5,8 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -16,13 +17,16 @@ from google.protobuf.message import Message
 
 from shared.database.pool import Record
 from shared.errors import Reason, Refusal, Violation
+from shared.resources.struct_json import LARGE_VALUES, most_values
 
 DEFAULT_PAGE_SIZE = 50
 MAXIMUM_PAGE_SIZE = 1000
 # Clients take messages of 4 MiB by default; a page ends before it is larger than that.
 PAGE_BYTES = 3 * 1024 * 1024
-# Building this much takes some milliseconds, if it is in small values.
-PAUSE_BYTES = 16 * 1024
+# What a value in a Struct counts for at least: many small ones take longer than their bytes.
+VALUE_BYTES = 16
+# After so long it is the turn of other calls, for as long: each takes several steps.
+TURN_SECONDS = 0.005
 DIGEST_BYTES = 16
 
 M = TypeVar("M", bound=Message)
@@ -119,24 +123,15 @@ class Pager:
         return _encode(digest + key)
 
     async def fit(self, found: Listing, message: Callable[[Record], M]) -> tuple[list[M], str]:
-        """The messages of a page, and the token of the next page, empty if there is none.
-
-        Other calls go on while large rows are built.
-        """
+        """The messages of a page, and the token of the next page, empty if there is none."""
         page, rows = found.query.page, found.rows
         messages: list[M] = []
-        left, unpaused = PAGE_BYTES, 0
-        for row in rows[: page.size]:
-            built = message(row)
-            size = built.ByteSize()
+        left = PAGE_BYTES
+        async for each, size in build_all(rows[: page.size], message):
             left -= size
             if left < 0 and messages:
                 break
-            messages.append(built)
-            unpaused += size
-            if unpaused > PAUSE_BYTES:
-                await asyncio.sleep(0)
-                unpaused = 0
+            messages.append(each)
         if len(messages) == len(rows) and not found.truncated:
             return messages, ""
         return messages, self.token(page, found.query.filters, rows[len(messages) - 1])
@@ -164,6 +159,30 @@ class Pager:
     def _digest(self, context: bytes, key: bytes) -> bytes:
         size = len(context).to_bytes(8, "big")
         return hmac.digest(self._key, size + context + key, "sha256")[:DIGEST_BYTES]
+
+
+async def build_all(
+    rows: Iterable[Record], message: Callable[[Record], M]
+) -> AsyncIterator[tuple[M, int]]:
+    """The messages of rows, and what each counts for. Other calls go on between large ones."""
+    began = time.monotonic()
+    for row in rows:
+        built = await build(row, message)
+        yield built, max(built.ByteSize(), VALUE_BYTES * _most_values(row))
+        if time.monotonic() - began > TURN_SECONDS:
+            await asyncio.sleep(TURN_SECONDS)
+            began = time.monotonic()
+
+
+async def build(row: Record, message: Callable[[Record], M]) -> M:
+    """The message of a row, in a thread if it is larger than any that is written today."""
+    if _most_values(row) > LARGE_VALUES:
+        return await asyncio.to_thread(message, row)
+    return message(row)
+
+
+def _most_values(row: Record) -> int:
+    return sum(most_values(value) for value in row.values() if isinstance(value, bytes))
 
 
 def parse_order(order_by: str, orders: Sequence[str]) -> Order:

@@ -40,8 +40,15 @@ from shared.auth.caller import Caller
 from shared.database.pool import Connection, Record
 from shared.database.statement import Statement
 from shared.database.transaction import translate_violations
-from shared.errors import Reason, Refusal, conflict, not_found, revision_mismatch
-from shared.resources.validation import Parsed, as_uuid
+from shared.errors import (
+    Reason,
+    Refusal,
+    conflict,
+    invalid_field,
+    not_found,
+    revision_mismatch,
+)
+from shared.resources.validation import Parsed, Stated, as_uuid
 from shared.schema import projects
 
 T = TypeVar("T")
@@ -172,10 +179,14 @@ class ProjectScopedTable:
     ) -> Record:
         """Change these columns if the revision matches (0: any).
 
-        A row of which nothing new is said stays as it is. Raises Refusal: see `decide`, and the
-        refusal that a constraint stands for.
+        Columns that no update changes must be what they are. A row of which nothing new is said
+        stays as it is. Raises Refusal: see `decide`, INVALID_FIELD, and the refusal that a
+        constraint stands for.
         """
         values = await self.content(connection, caller, row_id, parsed)
+        if stated := {n: v.value for n, v in values.items() if isinstance(v, Stated)}:
+            self._require_stated(stated, await self.get(connection, caller, UUID(row_id)))
+            values = {name: value for name, value in values.items() if name not in stated}
         statement = self.update_columns(frozenset(values))
         with translate_violations(refusals, values):
             return await self.change(
@@ -328,6 +339,11 @@ class ProjectScopedTable:
     def _is_active(self, found: CTE) -> ColumnElement[bool]:
         # A project that is not active is made active again by changing it.
         return true() if self._is_root else found.c.found_project_status == ACTIVE
+
+    def _require_stated(self, stated: Values, found: Record) -> None:
+        for name, value in stated.items():
+            if found[name] != value:
+                raise invalid_field(f"{self.kind}.{name}", "cannot be changed by an update")
 
     def _require_updatable(self, found: Record, revision: int) -> None:
         if not self._is_root:

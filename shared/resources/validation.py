@@ -17,13 +17,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from shared.errors import Reason, Refusal, Violation, invalid_field, invalid_fields
 from shared.resources import validation_rules
-from shared.resources.struct_json import StructError, from_struct
+from shared.resources.struct_json import from_struct
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 # What a client may write: columns, each with what reads it from a message of the resource.
 Columns: TypeAlias = Mapping[str, Callable[[Any], Any]]
-MAXIMUM_PATHS = 100
+NOTHING: Columns = {}
+KIB = 1024
+# Of an update mask that names what cannot be changed.
+PATHS_NAMED = 5
 REQUIRED: int = field_behavior_pb2.REQUIRED
 RULES = validation_rules.DESCRIPTOR.extensions_by_name["field"]
 # What a Create ignores, whatever it is: an Update gives these a meaning, and so limits.
@@ -61,6 +64,13 @@ def parse(read: Callable[..., T], *arguments: Any) -> Parsed[T]:
         return Parsed(None, refusal)
 
 
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What the column of a row must be already, because no update changes it."""
+
+    value: Any
+
+
 def as_uuid(text: str) -> UUID | None:
     """The id, None if it is not one in the 36-character form."""
     try:
@@ -92,7 +102,7 @@ def validate_changes(request: Any, resource: str, allowed: tuple[str, ...]) -> t
     What it does not change is not looked at. Raises Refusal: INVALID_UPDATE_MASK, INVALID_FIELD.
     """
     given: Message = getattr(request, resource)
-    names = _masked(given, request.update_mask, allowed, resource)
+    names = _masked(given, request.update_mask, allowed)
     looked_at = type(request)(
         request_id=request.request_id, **{resource: _only(given, (*names, "id", "revision"))}
     )
@@ -108,14 +118,29 @@ def read_new(request: Message, resource: str, columns: Columns) -> dict[str, Any
     return {name: read(created) for name, read in columns.items()}
 
 
-def read_changes(request: Any, resource: str, columns: Columns) -> dict[str, Any]:
+def read_changes(
+    request: Any, resource: str, columns: Columns, fixed: Columns = NOTHING
+) -> dict[str, Any]:
     """The columns that an Update request changes.
 
+    `fixed` are columns that no Update changes. Without a mask a client may mean those that it sets,
+    or send back what it has read: they are Stated, to be compared with the row.
     Raises Refusal: INVALID_UPDATE_MASK, INVALID_FIELD.
     """
     names = validate_changes(request, resource, tuple(columns))
     changed = getattr(request, resource)
-    return {name: columns[name](changed) for name in names}
+    stated = () if request.update_mask.paths else (n for n in fixed if _is_set(changed, n))
+    return {
+        **{name: columns[name](changed) for name in names},
+        **{name: Stated(fixed[name](changed)) for name in stated},
+    }
+
+
+def fixed_id(message: Message, name: str, path: str) -> UUID:
+    """The id in the field `name`, which is set. Raises Refusal(INVALID_FIELD)."""
+    if (known := as_uuid(getattr(message, name))) is None:
+        raise invalid_field(path, "must be a valid UUID")
+    return known
 
 
 def read_id(request: Any, name: str) -> UUID:
@@ -139,14 +164,16 @@ def optional(message: Message, name: str, of: Callable[[Any], Any] = _itself) ->
 def struct(message: Message, name: str, path: str, limit: int) -> dict[str, Any] | None:
     """The Struct field `name` as JSON, None if it is not set.
 
-    Raises Refusal(INVALID_FIELD) if it is larger than `limit` bytes or breaks another rule of what
-    is kept; see from_struct.
+    Raises Refusal(INVALID_FIELD) if it is larger than `limit` bytes or cannot be kept as JSON.
     """
     if not message.HasField(name):
         return None
+    value: Struct = getattr(message, name)
+    if value.ByteSize() > limit:
+        raise invalid_field(path, f"must be at most {limit // KIB} KiB serialized")
     try:
-        return from_struct(getattr(message, name), limit)
-    except StructError as rule:
+        return from_struct(value)
+    except ValueError as rule:
         raise invalid_field(path, str(rule)) from None
 
 
@@ -164,20 +191,17 @@ def timestamp(message: Message, name: str, path: str) -> datetime | None:
         raise invalid_field(path, "must be a time between the years 1 and 9999") from None
 
 
-def _masked(resource: M, mask: FieldMask, allowed: tuple[str, ...], path: str) -> tuple[str, ...]:
-    if len(mask.paths) > MAXIMUM_PATHS:
-        description = f"must contain no more than {MAXIMUM_PATHS} paths"
-        fields = [Violation("update_mask", description)]
-        raise Refusal(Reason.INVALID_UPDATE_MASK, f"update_mask {description}.", fields=fields)
+def _masked(resource: M, mask: FieldMask, allowed: tuple[str, ...]) -> tuple[str, ...]:
     if not mask.paths:
         return tuple(name for name in allowed if _is_set(resource, name))
     if list(mask.paths) == ["*"]:
         return allowed
     wrong = [name for name in mask.paths if name not in allowed]
     if wrong:
-        description = f"cannot be changed here; allowed: {', '.join(allowed)}, or * alone"
-        message = f"update_mask: {wrong[0][:100]} {description}."
-        fields = [Violation(f"{path}.{name[:100]}", description) for name in wrong[:20]]
+        names = ", ".join(name[:100] for name in wrong[:PATHS_NAMED])
+        description = f"names {names}; allowed: {', '.join(allowed)}, or * alone"
+        message = f"update_mask {description}."
+        fields = [Violation("update_mask", description)]
         raise Refusal(Reason.INVALID_UPDATE_MASK, message, fields=fields)
     return tuple(dict.fromkeys(mask.paths))
 
@@ -189,8 +213,6 @@ def _only(resource: M, names: tuple[str, ...]) -> M:
             field = copy.DESCRIPTOR.fields_by_name[name]
             if field.is_repeated:
                 getattr(copy, name).extend(getattr(resource, name))
-            elif field.message_type is Struct.DESCRIPTOR:
-                continue  # no rule speaks of what is in it, and a copy of a large one takes long
             elif field.message_type:
                 getattr(copy, name).CopyFrom(getattr(resource, name))
             else:
@@ -219,6 +241,14 @@ def _violations(request: Message) -> Iterable[Violation]:
     too_long = [(path, limit) for path, items, limit in _lists(kind) if len(items(request)) > limit]
     if too_long:
         return [Violation(p, f"must contain no more than {limit} item(s)") for p, limit in too_long]
+    structs = [(of, name) for of, name in _structs(kind) if of(request).HasField(name)]
+    if structs:
+        # No rule speaks of what is in them, and a large one takes protovalidate seconds.
+        copy = type(request)()
+        copy.CopyFrom(request)
+        for of, name in structs:
+            of(copy).ClearField(name)
+        request = copy
     return map(_violation, protovalidate.collect_violations(request))
 
 
@@ -227,6 +257,14 @@ def _lists(kind: Any) -> tuple[tuple[str, Callable[[Any], Any], int], ...]:
     """The lists in messages of a kind that have a limit: path, getter, limit."""
     found = ((path, _maximum_items(field)) for path, field in fields_of(kind) if field.is_repeated)
     return tuple((path, attrgetter(path), limit) for path, limit in found if limit)
+
+
+@cache
+def _structs(kind: Any) -> tuple[tuple[Callable[[Any], Any], str], ...]:
+    """The Structs in messages of a kind: a getter of the message that has it, and its name."""
+    paths = [path for path, field in fields_of(kind) if field.message_type is Struct.DESCRIPTOR]
+    split = (path.rpartition(".") for path in paths)
+    return tuple((attrgetter(of) if of else _itself, name) for of, _, name in split)
 
 
 def fields_of(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -31,6 +31,9 @@ from shared.schema.requests import (
     PK_REQUEST_IDS,
     request_ids,
 )
+from shared.schema.revision import (
+    REVISION,
+)
 from shared.schema.rooms import (
     FK_CHAT_PARTICIPANTS_AGENT,
     FK_CHAT_PARTICIPANTS_ROOM,

@@ -55,7 +55,6 @@ FK_TASK_DEPENDENCIES_DEPENDS_ON = "fk_task_dependencies_depends_on_id"
 CK_TASK_DEPENDENCIES_NOT_SELF = "ck_task_dependencies_not_self"
 
 
-
 def _if_set(name: str, column: str, *columns: str) -> Index:
     """An index of the rows in which `column` is not NULL."""
     return Index(name, *columns, postgresql_where=text(f"{column} IS NOT NULL"))
@@ -128,9 +127,7 @@ tasks = Table(
     # Most tasks lack some of these, and such a task costs no entry in an index.
     _if_set("idx_tasks_room_id", "room_id", "project_id", "room_id", "created_at", "id"),
     _if_set("idx_tasks_assigned_to", "assigned_to", "assigned_to", "status", "created_at", "id"),
-    _if_set(
-        "idx_tasks_assigned_agent_id", "assigned_agent_id", "project_id", "assigned_agent_id"
-    ),
+    _if_set("idx_tasks_assigned_agent_id", "assigned_agent_id", "project_id", "assigned_agent_id"),
     _if_set("idx_tasks_assigned_user_id", "assigned_user_id", "assigned_user_id"),
     # For superusers, whose lists are of all projects.
     Index("idx_tasks_all_created_at", "status", "created_at", "id"),

@@ -17,7 +17,7 @@ FUNDAMENTAL_FIRST = tuple(DESCRIPTIONS)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of the dependencies that a task shall have.
+    """What is known of the dependencies that a task is to have.
 
     `statuses` are those of the tasks of its project, `elsewhere` are tasks of other projects,
     `dependents` depend on it, directly or through others; it is one of them itself.

@@ -71,10 +71,10 @@ async def detach(connection: Connection, task: Record, *, force: bool) -> None:
         await queries.DROP_EDGES_UPON.run(connection, **upon)
     elif rows := await queries.DEPENDENTS.rows(connection, **upon):
         reason = Reason.TASK_HAS_DEPENDENTS
+        ids = [str(row["task_id"]) for row in rows]
         raise Refusal(
             reason,
             "Other tasks depend on it; delete them first, or use force.",
-            preconditions=[
-                Violation(str(row["task_id"]), "depends on it", reason.name) for row in rows
-            ],
+            metadata={"task_ids": ",".join(ids), "total": str(rows[0]["total"])},
+            preconditions=[Violation(task_id, "depends on it", reason.name) for task_id in ids],
         )

@@ -9,8 +9,16 @@ from uuid import UUID
 from shared.database.pool import Record
 from shared.errors import invalid_field
 from shared.resources.pagination import Listing, Pager, Query, instant
-from shared.resources.struct_json import KIB, to_struct
-from shared.resources.validation import optional, read_new, struct, timestamp, validate
+from shared.resources.struct_json import to_struct
+from shared.resources.validation import (
+    KIB,
+    fixed_id,
+    optional,
+    read_new,
+    struct,
+    timestamp,
+    validate,
+)
 from tandem.task.v1 import task_service_pb2 as pb
 from task_service.assignees import Assignee
 
@@ -61,7 +69,7 @@ def task(row: Record) -> pb.Task:
         started_at=row["started_at"],
         completed_at=row["completed_at"],
         due_date=row["due_date"],
-        result=None if row["result"] is None else to_struct(row["result"]),
+        result=row["result"] and to_struct(row["result"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         revision=row["revision"],
@@ -81,7 +89,7 @@ def new_task(request: pb.CreateTaskRequest) -> dict[str, Any]:
 
 
 def assignee(request: pb.AssignTaskRequest) -> Assignee:
-    """Who shall be assigned."""
+    """The assignee."""
     validate(request)
     return Assignee(UUID(request.assigned_to), FROM_TYPE[request.assigned_to_type])
 
@@ -147,4 +155,10 @@ COLUMNS: dict[str, Callable[[pb.Task], Any]] = {
     "dependencies": _ids,
     "due_date": partial(timestamp, name="due_date", path="task.due_date"),
     "result": partial(struct, name="result", path="task.result", limit=RESULT_BYTES),
+}
+# What no Update changes, but a client may send back.
+FIXED: dict[str, Callable[[pb.Task], Any]] = {
+    "project_id": partial(fixed_id, name="project_id", path="task.project_id"),
+    "assigned_to": partial(fixed_id, name="assigned_to", path="task.assigned_to"),
+    "assigned_to_type": lambda task: FROM_TYPE.get(task.assigned_to_type),
 }

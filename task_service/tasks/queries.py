@@ -31,7 +31,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shared.auth.access import visible
 from shared.database.statement import Statement
-from shared.errors import Reason
+from shared.errors import IDS_NAMED, Reason
 from shared.resources.listing import Lister
 from shared.resources.ordering import Part, Parts, by, last
 from shared.resources.pagination import DEFAULT_PAGE_SIZE
@@ -50,7 +50,6 @@ from shared.schema import (
 )
 from task_service.tasks.lifecycle import ENDED
 
-DEPENDENTS_NAMED = 100
 FOREVER = 9 * 10**18
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -159,8 +158,11 @@ ADD_EDGES = Statement(
 
 _upon = and_(_edges.project_id == _project_id, _edges.depends_on_id == _id)
 DEPENDENTS = Statement(
-    "The first of the tasks that depend directly on a task.",
-    select(_edges.task_id).where(_upon).order_by(_edges.task_id).limit(DEPENDENTS_NAMED),
+    "The first of the tasks that depend directly on a task, each with how many there are.",
+    select(_edges.task_id, func.count().over().label("total"))
+    .where(_upon)
+    .order_by(_edges.task_id)
+    .limit(IDS_NAMED),
 )
 
 UNLIST = Statement(
@@ -199,7 +201,14 @@ def _by_due_date(without: int) -> Parts:
 
 
 _overdue: ColumnElement[Any] = and_(tasks.c.due_date < func.now(), tasks.c.status.not_in(ENDED))
-_title_part = func.lower(bindparam("title_contains", type_=Text))
+
+
+def _folded(text: ColumnElement[str]) -> ColumnElement[str]:
+    # Both steps: some letters have two lower-case forms ("ς"), others two upper-case ones.
+    return func.replace(func.upper(func.lower(text)), "ß", "SS")
+
+
+_title_part = _folded(bindparam("title_contains", type_=Text))
 
 _project_of_room = (
     select(chat_rooms.c.project_id)
@@ -238,7 +247,7 @@ LIST = Lister(
         "due_after": tasks.c.due_date >= bindparam("due_after", type_=tasks.c.due_date.type),
         "due_before": tasks.c.due_date < bindparam("due_before", type_=tasks.c.due_date.type),
         "overdue": func.coalesce(_overdue, text("false")) == bindparam("overdue", type_=Boolean),
-        "title_contains": func.strpos(func.lower(tasks.c.title), _title_part) > 0,
+        "title_contains": func.strpos(_folded(tasks.c.title), _title_part) > 0,
     },
     # Those without a due date or a priority come last in both directions.
     orders={

@@ -8,7 +8,13 @@ from uuid_utils.compat import uuid7
 from shared.auth.caller import Caller
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
-from shared.errors import Reason, caller_inactive, invalid_transition, not_found
+from shared.errors import (
+    Reason,
+    assignee_not_found,
+    caller_inactive,
+    invalid_transition,
+    not_found,
+)
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import (
@@ -35,12 +41,8 @@ from task_service.tasks.queries import TASKS
 REFUSALS: Refusals = {
     FK_TASKS_PROJECT: lambda task: not_found(Reason.PROJECT_NOT_FOUND, task["project_id"]),
     FK_TASKS_ROOM: lambda task: not_found(Reason.ROOM_NOT_FOUND, task["room_id"]),
-    FK_TASKS_ASSIGNED_AGENT: lambda task: not_found(
-        Reason.ASSIGNEE_NOT_FOUND, task["assigned_agent_id"]
-    ),
-    FK_TASKS_ASSIGNED_USER: lambda task: not_found(
-        Reason.ASSIGNEE_NOT_FOUND, task["assigned_user_id"]
-    ),
+    FK_TASKS_ASSIGNED_AGENT: lambda task: assignee_not_found(task["assigned_agent_id"], "agent"),
+    FK_TASKS_ASSIGNED_USER: lambda task: assignee_not_found(task["assigned_user_id"], "user"),
     FK_TASKS_CREATED_BY: lambda _task: caller_inactive(),
 }
 
@@ -122,7 +124,9 @@ class TaskRules:
 
         return await call.transaction(self._database, unit_of_work)
 
-    async def assign(self, call: IdempotentCall[M], task_id: str, assignee: Parsed[Assignee]) -> M:
+    async def assign(
+        self, call: IdempotentCall[M], task_id: str, revision: int, assignee: Parsed[Assignee]
+    ) -> M:
         """Assign a task, in place of its assignee.
 
         The foreign keys decide whether the assignee is deleted meanwhile.
@@ -141,25 +145,27 @@ class TaskRules:
                     call.caller,
                     queries.ASSIGN_AGENT if known.kind == "agent" else queries.ASSIGN_USER,
                     UUID(task_id),
-                    revision=0,
+                    revision=revision,
                     assignee_id=known.id,
                     **as_new(known.columns),
                 )
 
         return await call.single(self._database, unit_of_work)
 
-    async def unassign(self, call: IdempotentCall[M], task_id: str, content: Parsed[None]) -> M:
+    async def unassign(self, call: IdempotentCall[M], task_id: str, revision: Parsed[int]) -> M:
         """Take the assignee off a task."""
 
         async def unit_of_work(connection: Connection) -> Record:
-            await TASKS.content(connection, call.caller, task_id, content)
+            given = await TASKS.content(connection, call.caller, task_id, revision)
             return await TASKS.change(
-                connection, call.caller, queries.UNASSIGN, UUID(task_id), revision=0
+                connection, call.caller, queries.UNASSIGN, UUID(task_id), revision=given
             )
 
         return await call.single(self._database, unit_of_work)
 
-    async def move(self, call: IdempotentCall[M], task_id: str, move: Parsed[Values]) -> M:
+    async def move(
+        self, call: IdempotentCall[M], task_id: str, revision: int, move: Parsed[Values]
+    ) -> M:
         """Move a task to another status, with or without a result."""
 
         async def unit_of_work(connection: Connection) -> Record:
@@ -171,13 +177,13 @@ class TaskRules:
                 call.caller,
                 statement,
                 UUID(task_id),
-                revision=0,
+                revision=revision,
                 sources=sources(wanted),
                 **as_new(values),
             )
             if outcome.row is None:
                 found = outcome.found["found_status"]
-                raise invalid_transition(found, wanted, MOVES[found])
+                raise invalid_transition("TASK_STATUS", found, wanted, MOVES[found])
             return outcome.row
 
         return await call.single(self._database, unit_of_work)

@@ -5,8 +5,8 @@ from google.protobuf.empty_pb2 import Empty
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
 from shared.resources.idempotency import idempotent_call, to_empty
-from shared.resources.pagination import Pager
-from shared.resources.validation import parse, read_changes, read_id, read_revision, validate
+from shared.resources.pagination import Pager, build
+from shared.resources.validation import parse, read_changes, read_id, read_revision
 from tandem.task.v1 import task_service_pb2 as pb
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceServicer
 from task_service.tasks import messages
@@ -28,7 +28,8 @@ class TaskServicer(TaskServiceServicer):
         )
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.Task:
-        return messages.task(await self._rules.get(caller(), read_id(request, "task_id")))
+        task = await self._rules.get(caller(), read_id(request, "task_id"))
+        return await build(task, messages.task)
 
     async def ListTasks(
         self, request: pb.ListTasksRequest, context: Context
@@ -42,7 +43,7 @@ class TaskServicer(TaskServiceServicer):
             idempotent_call(request, messages.task, pb.Task),
             request.task.id,
             request.task.revision,
-            parse(read_changes, request, "task", messages.COLUMNS),
+            parse(read_changes, request, "task", messages.COLUMNS, messages.FIXED),
         )
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> Empty:
@@ -57,6 +58,7 @@ class TaskServicer(TaskServiceServicer):
         return await self._rules.assign(
             idempotent_call(request, messages.task, pb.Task),
             request.task_id,
+            request.revision,
             parse(messages.assignee, request),
         )
 
@@ -64,7 +66,7 @@ class TaskServicer(TaskServiceServicer):
         return await self._rules.unassign(
             idempotent_call(request, messages.task, pb.Task),
             request.task_id,
-            parse(validate, request),
+            parse(read_revision, request),
         )
 
     async def UpdateTaskStatus(
@@ -73,6 +75,7 @@ class TaskServicer(TaskServiceServicer):
         return await self._rules.move(
             idempotent_call(request, messages.task, pb.Task),
             request.task_id,
+            request.revision,
             parse(messages.new_status, request),
         )
 

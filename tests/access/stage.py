@@ -83,14 +83,12 @@ class Stage:
             await self.owner.projects.DeleteProject(DeleteProjectRequest(project_id=project.id))
         return agent
 
-    async def call(self, who: Who, *, spoiled: bool = False) -> Message:
-        """Call the method on new things, as a caller of this kind."""
-        its = await self.things()
-        caller = await self.caller(who, its)
+    def request(self, its: Things, *, spoiled: bool) -> Message:
+        """A request of the method about these things."""
         request = self.row.request(its)
         if spoiled and self.row.spoiled_by:
             request.MergeFrom(self.row.spoiled_by)
-        return await self.send(caller, request)
+        return request
 
     async def send(self, caller: Client, request: Message) -> Message:
         """Call the method."""

@@ -34,15 +34,17 @@ async def test_access_comes_before_content(world: World, name: str) -> None:
     invalid = Reason.INVALID_UPDATE_MASK if masked else Reason.INVALID_FIELD
     for who in Who:
         answer = stage.row.answer(who)
-        if answer is Answer.OK:
-            await refused(stage.call(who, spoiled=True), invalid)
-        else:
-            await expect(stage, who, answer, spoiled=True)
+        await expect(stage, who, invalid if answer is Answer.OK else answer, spoiled=True)
 
 
-async def expect(stage: Stage, who: Who, answer: Answer, *, spoiled: bool = False) -> None:
-    call = stage.call(who, spoiled=spoiled)
+async def expect(stage: Stage, who: Who, answer: Answer | Reason, *, spoiled: bool = False) -> None:
+    its = await stage.things()
+    request = stage.request(its, spoiled=spoiled)
+    call = stage.send(await stage.caller(who, its), request)
     if answer is Answer.OK:
         await call
-    else:
-        await refused(call, Reason[answer.name])
+        return
+    found = await refused(call, Reason[answer.name])
+    if answer is Answer.NOT_PROJECT_OWNER:
+        named = its.project.id in str(request)
+        assert found.metadata == ({"project_id": its.project.id} if named else {})

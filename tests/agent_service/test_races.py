@@ -1,4 +1,4 @@
-"""Real concurrent calls on the same row: the database decides, and nobody is told otherwise."""
+"""Real concurrent calls on the same row: the database decides, and each answer says so."""
 
 import asyncio
 from functools import partial
@@ -94,7 +94,7 @@ async def test_every_update_without_a_revision_counts(world: World) -> None:
 
 
 async def test_two_moves_at_once_see_each_other(world: World) -> None:
-    """To busy goes only what is online: whoever comes second must not act on what was before."""
+    """Only an online agent becomes busy: the second call must see what the first has changed."""
     alice = await world.user()
     agent = await alice.agent(await alice.project())
     for _ in range(20):
@@ -122,7 +122,7 @@ async def test_a_move_waits_for_the_one_before_and_judges_by_it(world: World) ->
         call = asyncio.ensure_future(alice.agents.SetAgentStatus(request))
         await blocked.wait()
     found = await refused(call, Reason.INVALID_STATUS_TRANSITION)
-    assert found.metadata["from"] == "error"
+    assert found.metadata["from"] == "AGENT_STATUS_ERROR"
 
 
 async def test_one_of_many_deletions_wins(world: World) -> None:

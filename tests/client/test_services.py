@@ -173,7 +173,7 @@ async def test_a_refused_move_names_its_precondition(world: World) -> None:
         error = await refused(tandem.tasks.UpdateTaskStatus(request))
     assert error.reason == ErrorReason.ERROR_REASON_INVALID_STATUS_TRANSITION
     assert [failed.type for failed in error.preconditions] == ["INVALID_STATUS_TRANSITION"]
-    assert error.metadata["from"] == "pending"
+    assert error.metadata["from"] == "TASK_STATUS_PENDING"
 
 
 async def test_a_list_of_many_pages_is_read_to_its_end(world: World) -> None:

@@ -25,7 +25,7 @@ class Wire:
     @classmethod
     @asynccontextmanager
     async def before(cls, service: str) -> AsyncIterator["Wire"]:
-        """Listen on a free port, and connect whoever comes to the service at that address."""
+        """Listen on a free port, and connect each client to the service at that address."""
         wire = cls(service)
         server = await asyncio.start_server(wire._connect, "127.0.0.1", 0)
         wire.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"

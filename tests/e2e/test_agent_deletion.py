@@ -78,13 +78,13 @@ async def test_an_agent_goes_with_all_that_is_its_own(world: World) -> None:
 async def test_a_deletion_that_is_cut_off_has_changed_nothing(
     world: World, table: str, request_id: str
 ) -> None:
-    """Its connection is killed where it comes to a row of each table, and it is called again."""
+    """Its connection is killed when it reaches a row of each table, and it is called again."""
     alice = await world.user()
     its = await busy(alice)
     before = await state(world)
     request = DeleteAgentRequest(agent_id=its.agent.id, request_id=request_id)
-    hold = f"SELECT FROM {table} FOR UPDATE"
-    async with under_way(world.url, hold) as blocked:
+    lock = f"SELECT FROM {table} FOR UPDATE"
+    async with under_way(world.url, lock) as blocked:
         call = asyncio.ensure_future(alice.agents.DeleteAgent(request))
         await blocked.wait()
         assert await world.value(CUT_OFF) == 1

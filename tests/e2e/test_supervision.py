@@ -5,13 +5,18 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
-from cli.health import serves
+from cli.console import CommandError
+from cli.health import require_serving, serves
 from local.embedded_postgres.processes import ends_within, processes_in
-from shared.host.embedded_postgres import running_url
+from shared.grpc_server.health import LIVENESS
+from shared.host.embedded_postgres import OWNER, running_url
 from tests.e2e.supervised import SECONDS, TANDEM, Run, Surroundings
 from tests.local.embedded_postgres.folders import ask
 
@@ -43,6 +48,25 @@ def test_whoever_is_killed_is_back_with_every_row(tandem: Surroundings, name: st
         wait_until_served(tandem)
         assert ask(url(tandem), COUNT) == 1
         assert run.said().count("is restarted") == 1
+        run.stop()
+
+
+def test_the_services_follow_postgresql_to_another_port(tandem: Surroundings) -> None:
+    with tandem.up() as run:
+        run.ready()
+        postmaster, agents = run.postmaster(), run.service("agent_service")
+        port = int((tandem.data_dir / "postgres.port").read_text())
+        run.process.send_signal(signal.SIGSTOP)  # so that it notices when the port is taken
+        postmaster.kill()
+        assert ends_within(postmaster, 10)
+        with taken(port):
+            wait_until(tandem, "NOT_SERVING")
+            run.process.send_signal(signal.SIGCONT)
+            wait_until_served(tandem)
+            run.paste()
+        assert int((tandem.data_dir / "postgres.port").read_text()) != port
+        assert ask(url(tandem), COUNT) == 1
+        assert run.service("agent_service").pid == agents.pid
         run.stop()
 
 
@@ -78,6 +102,28 @@ def test_an_occupied_port_is_refused_by_the_name_of_its_variable(tandem: Surroun
     )
 
 
+def test_one_address_for_both_services_is_refused(tandem: Surroundings) -> None:
+    assert tandem.refused(TANDEM_TASK_ADDRESS=tandem.agent_address) == (
+        f"TANDEM_AGENT_ADDRESS and TANDEM_TASK_ADDRESS are the same address "
+        f"({tandem.agent_address}): set one of them to another host:port."
+    )
+
+
+def test_it_says_what_it_waits_for_as_long_as_that_lives(tandem: Surroundings) -> None:
+    """However slow the machine: a service that is stopped for a while still counts as starting."""
+    with tandem.up() as run:
+        while not (services := children(run)):
+            time.sleep(0.01)
+        for service in services:
+            service.suspend()
+        while run.said().count("Waiting for the agent service to serve at") < 2:
+            time.sleep(0.05)
+        for service in children(run):
+            service.resume()
+        run.ready()
+        run.stop()
+
+
 def test_a_service_that_cannot_start_ends_the_whole(tandem: Surroundings) -> None:
     assert tandem.refused(TANDEM_JWT_PUBLIC_KEY="no key") == (
         "The agent service did not start (exit code 1)."
@@ -93,6 +139,16 @@ def test_a_stop_while_it_starts_leaves_nothing(empty: Surroundings) -> None:
         assert run.banner == ""
 
 
+def test_the_services_are_connected_as_a_role_with_rows_only(running: Run) -> None:
+    owner = running_url(running.surroundings.data_dir, OWNER)
+    assert owner
+    connected = """
+        SELECT string_agg(DISTINCT usename || ' ' || application_name, ', ')
+        FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+    """
+    assert ask(owner, connected) == "tandem_service agents, tandem_service tasks"
+
+
 def test_a_command_uses_the_database_that_runs(running: Run) -> None:
     command = ("users", "create", "ann", "--email", "ann@example.org")
     subprocess.run([TANDEM, *command], env=running.surroundings.environment, check=True)
@@ -105,6 +161,44 @@ def url(surroundings: Surroundings) -> str:
     while not (found := running_url(surroundings.data_dir)):
         time.sleep(0.05)
     return found
+
+
+@contextmanager
+def taken(port: int) -> Iterator[None]:
+    """Another program listens on the port, as soon as its connections of before allow it."""
+    while True:
+        try:
+            listener = socket.create_server(("127.0.0.1", port))
+        except OSError:
+            time.sleep(0.01)
+        else:
+            break
+    with listener:
+        yield
+
+
+def children(run: Run) -> list[psutil.Process]:
+    """The services that it has started so far."""
+    return [child for child in psutil.Process(run.process.pid).children() if is_service(child)]
+
+
+def is_service(process: psutil.Process) -> bool:
+    try:
+        return process.cmdline()[-1:] in (["agent_service"], ["task_service"])
+    except psutil.Error:  # it has ended
+        return False
+
+
+def wait_until(surroundings: Surroundings, status: str) -> None:
+    for address in (surroundings.agent_address, surroundings.task_address):
+        while True:
+            try:
+                require_serving(address, "", SECONDS)
+            except CommandError as error:
+                if status in str(error):
+                    break
+            time.sleep(0.02)
+            require_serving(address, LIVENESS, SECONDS)
 
 
 def wait_until_served(surroundings: Surroundings) -> None:

@@ -14,6 +14,7 @@ import yaml
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from shared.grpc_server.server import DRAIN_SECONDS
 from shared.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,8 @@ OURS = {name: service for name, service in SERVICES.items() if service["image"] 
 
 
 def test_the_parts_start_one_after_the_other() -> None:
-    assert waits_for("migrate") == {"database": "service_healthy"}
+    assert waits_for("roles") == {"database": "service_healthy"}
+    assert waits_for("migrate") == {"roles": "service_completed_successfully"}
     assert waits_for("agents") == {"migrate": "service_completed_successfully"}
     assert waits_for("tasks") == {"agents": "service_healthy"}
 
@@ -37,8 +39,26 @@ def test_every_setting_that_is_passed_exists() -> None:
 
 def test_no_secret_has_a_default() -> None:
     substituted = re.findall(r"\$\{(\w+)(.?.?)", (ROOT / "docker-compose.yml").read_text())
-    assert {name for name, _ in substituted} == {"POSTGRES_PASSWORD", "TANDEM_JWT_SECRET"}
+    assert {name for name, _ in substituted} == {
+        "POSTGRES_PASSWORD",
+        "TANDEM_JWT_SECRET",
+        "TANDEM_OWNER_PASSWORD",
+        "TANDEM_SERVICE_PASSWORD",
+    }
     assert {operator for _, operator in substituted} == {":?"}
+
+
+def test_each_part_has_the_roles_that_it_needs_and_no_other() -> None:
+    used = {name: roles_of(service["environment"]) for name, service in OURS.items()}
+    services = {"TANDEM_DATABASE_URL": "tandem_service"}
+    owner = {"TANDEM_DATABASE_OWNER_URL": "tandem_owner"}
+    admin = {"TANDEM_DATABASE_ADMIN_URL": SERVICES["database"]["environment"]["POSTGRES_USER"]}
+    assert used == {
+        "roles": {**services, **owner, **admin},
+        "migrate": owner,
+        "agents": services,
+        "tasks": services,
+    }
 
 
 def test_only_the_services_are_reachable_and_from_this_machine_only() -> None:
@@ -76,6 +96,12 @@ async def test_a_health_check_believes_the_service(
 
 
 @pytest.mark.parametrize("service", ["agents", "tasks"])
+def test_a_stop_has_the_time_that_it_takes(service: str) -> None:
+    seconds = int(SERVICES[service]["stop_grace_period"].removesuffix("s"))
+    assert seconds > Settings.shutdown_delay + DRAIN_SECONDS
+
+
+@pytest.mark.parametrize("service", ["agents", "tasks"])
 def test_a_health_check_asks_where_the_service_listens(service: str) -> None:
     environment = SERVICES[service]["environment"]
     _, port = environment[f"TANDEM_{service.upper().removesuffix('S')}_ADDRESS"].split(":")
@@ -110,6 +136,12 @@ def test_what_a_start_imports_is_compiled_in_the_image(tmp_path: Path) -> None:
 def waits_for(service: str) -> dict[str, str]:
     waiting = SERVICES[service]["depends_on"].items()
     return {other: state["condition"] for other, state in waiting}
+
+
+def roles_of(environment: dict[str, str]) -> dict[str, str]:
+    """The role in each URL."""
+    urls = {name: url for name, url in environment.items() if name.endswith("_URL")}
+    return {name: url.split("//")[1].split(":")[0] for name, url in urls.items()}
 
 
 async def serve(status: str) -> tuple[grpc.aio.Server, int]:

@@ -196,7 +196,7 @@ def references(table: Table) -> Iterator[tuple[str, str, str, str]]:
 
 
 def test_every_statement_has_its_sql() -> None:
-    """Also one in a module that nobody thought of."""
+    """Also one in a new module."""
     page = (ROOT / "docs" / "sql.md").read_text()
     found = list(statements())
     assert len(found) >= 30

@@ -34,7 +34,7 @@ def name_of(contract: str) -> str:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The code, where something can be planted in it."""
+    """A copy of the code, in which a test can plant something."""
     folder = tmp_path_factory.mktemp("code")
     ignored = shutil.ignore_patterns("__pycache__")
     for package in OPTIONS["root_packages"]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -36,7 +37,7 @@ OTHERWISE = {
     "Task.assigned_to": "CreateTask and AssignTask",
     "Task.assigned_to_type": "CreateTask and AssignTask",
 }
-# What nobody chooses.
+# What is random.
 RANDOM = {UQ_AGENT_API_KEYS_KEY_ID, UQ_AGENT_API_KEYS_HASH}
 UUIDS = ("018f0000-0000-7000-8000-000000000001", "018f0000-0000-7000-8000-000000000002")
 
@@ -158,7 +159,8 @@ def test_every_field_that_a_client_may_write_has_a_test(resource: Resource) -> N
 def row(resource: Resource, name: str, value: Any) -> dict[str, Any]:
     """A row with `value` in the column `name`, and as little as possible in the others."""
     others = {c.name: None if c.nullable else samples(c)[0] for c in resource.table.columns}
-    return {**others, name: value}
+    # An object is read as its text.
+    return {**others, name: orjson.dumps(value) if isinstance(value, dict) else value}
 
 
 def different(one: Message, other: Message) -> set[str]:

@@ -7,7 +7,8 @@ import pytest
 from alembic.script import ScriptDirectory
 
 import migrations
-from migrations.history import REVISIONS
+from migrations.history import NEWEST, REVISIONS
+from shared.schema import REVISION
 from tests.migrations.database import Database
 
 FOLDER = Path(migrations.__file__).parent
@@ -38,6 +39,10 @@ def test_the_first_revisions_keep_their_names() -> None:
         "002_add_agent_api_key_user_fk",
         "003_create_agent_and_task_tables",
     )
+
+
+def test_the_services_need_the_newest_revision() -> None:
+    assert REVISION == NEWEST, "`make migration` writes both; else edit shared/schema/revision.py."
 
 
 def test_revisions_never_import_the_schema() -> None:

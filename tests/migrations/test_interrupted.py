@@ -126,7 +126,7 @@ async def kill_postgresql_at_some_statements(server: Server, urls: list[str]) ->
         urls = await kill_postgresql(server, urls, statement)
         if not urls:
             return kills
-        server = start(server.home.data_dir)
+        server = await asyncio.to_thread(start, server.home.data_dir)
         for url in urls:
             kills[url] += 1
             assert await everything_in(url) == before[url], statement

@@ -11,7 +11,7 @@ import pytest
 from migrations import run
 from migrations.history import NEWEST, REVISIONS
 from migrations.transaction import MigrationError
-from scripts.new_migration import MIGRATIONS, main, write_migration
+from scripts.new_migration import MIGRATIONS, NEEDED, main, write_migration
 from tests.migrations.database import Database
 
 ROOT = MIGRATIONS.parent
@@ -35,6 +35,16 @@ def test_the_file_continues_the_newest_revision(copy: Path) -> None:
     assert "shared.schema" not in text
     following = write_migration("add_more", copy).read_text()
     assert f'\ndown_revision = "{NEXT}"\n' in following
+
+
+def test_the_services_need_the_new_revision(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constant = copy / "revision.py"
+    shutil.copy(NEEDED, constant)
+    monkeypatch.setattr(sys, "argv", ["new_migration", "add_labels"])
+    monkeypatch.setattr("scripts.new_migration.MIGRATIONS", copy)
+    monkeypatch.setattr("scripts.new_migration.NEEDED", constant)
+    main()
+    assert constant.read_text() == NEEDED.read_text().replace(NEWEST, NEXT) != NEEDED.read_text()
 
 
 def test_two_newest_migrations_are_refused_with_both_names(copy: Path) -> None:

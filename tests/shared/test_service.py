@@ -5,7 +5,11 @@ from pathlib import Path
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
+from shared.schema import REVISION
+from shared.service import warn_if_exposed
+from tests.local.embedded_postgres.folders import ask
 from tests.processes import port, service
 
 MODULES = ("agent_service", "task_service")
@@ -47,6 +51,27 @@ def test_a_database_without_tables_is_not_served(empty_database_url: str) -> Non
 
 
 @pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize(
+    ("revision", "advice"),
+    [
+        ("009_widen_list_indexes", "run `tandem db upgrade` first"),
+        ("999_from_the_future", f"`tandem db downgrade {REVISION}`"),
+        ("made_elsewhere", "use the version of Tandem that migrated it"),
+    ],
+)
+def test_another_schema_is_not_served(
+    module: str, revision: str, advice: str, database_url: str
+) -> None:
+    change = "UPDATE alembic_version SET version_num = $1 RETURNING 1"
+    ask(database_url, change, revision)
+    said = refused(module, TANDEM_DATABASE_URL=database_url)
+    assert said.startswith(
+        f"The database is at revision {revision}, and this version of Tandem needs {REVISION}: "
+    )
+    assert advice in said
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_it_ends_as_it_is_told(module: str, database_url: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         process = service(module, TANDEM_DATABASE_URL=database_url)
@@ -54,3 +79,22 @@ def test_it_ends_as_it_is_told(module: str, database_url: str) -> None:
         process.send_signal(number)
         assert orjson.loads(process.communicate(timeout=SECONDS)[1])["event"] == "stopped"
         assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "warned"),
+    [
+        ("127.0.0.1:50051", False),
+        ("127.8.0.1:50051", False),
+        ("[::1]:50051", False),
+        ("localhost:50051", False),
+        ("0.0.0.0:50051", True),
+        ("[::]:50051", True),
+        ("192.0.2.1:50051", True),
+        ("example.org:50051", True),
+    ],
+)
+def test_an_address_that_other_machines_reach_is_warned_of(address: str, warned: bool) -> None:
+    with capture_logs() as said:
+        warn_if_exposed(address)
+    assert [line["address"] for line in said] == [address] * warned

@@ -18,6 +18,8 @@ WRONG = [
     ("DATABASE_URL", "postgresql+asyncpg://u:hunter2@h/d", "postgresql://"),
     ("DATABASE_URL", "postgresql://u:hunter2@[h/d", "postgresql://"),
     ("DATABASE_URL", "postgresql://u:hunter2\u2100@h/d", "postgresql://"),
+    ("DATABASE_OWNER_URL", "mysql://u:hunter2@h/d", "postgresql://"),
+    ("DATABASE_ADMIN_URL", "hunter2", "postgresql://"),
     ("AGENT_ADDRESS", "hunter2", "host:port"),
     ("AGENT_ADDRESS", ":50051", "host:port"),
     ("AGENT_ADDRESS", "hunter2:", "host:port"),
@@ -44,6 +46,10 @@ WRONG = [
     ("POOL_SIZE", "hunter2", "integer"),
     ("POOL_SIZE", "0", "1"),
     ("POOL_SIZE", "101", "100"),
+    ("POOL_SIZE", "9" * 5000, "100"),
+    ("SHUTDOWN_DELAY", "hunter2", "integer"),
+    ("SHUTDOWN_DELAY", "-1", "0"),
+    ("SHUTDOWN_DELAY", "301", "300"),
 ]
 
 

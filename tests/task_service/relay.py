@@ -67,7 +67,7 @@ class Relay(grpc.GenericRpcHandler):
 
 @dataclass
 class Broken(grpc.GenericRpcHandler):
-    """Refuses every call, with the details of our own services where there is a reason."""
+    """Refuses every call, with the details of our own services if there is a reason."""
 
     code: grpc.StatusCode
     message: str

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
 from statistics import median
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -56,33 +57,47 @@ async def assign(
     task: Task,
     assignee: object,
     kind: "AssigneeType.ValueType" = ASSIGNEE_TYPE_AGENT,
-    request_id: str = "",
+    **fields: Any,
 ) -> Task:
     request = AssignTaskRequest(
-        task_id=task.id, assigned_to=str(assignee), assigned_to_type=kind, request_id=request_id
+        task_id=task.id, assigned_to=str(assignee), assigned_to_type=kind, **fields
     )
     assigned: Task = await client.tasks.AssignTask(request)
     return assigned
 
 
-async def unassign(client: Client, task: Task) -> Task:
-    unassigned: Task = await client.tasks.UnassignTask(UnassignTaskRequest(task_id=task.id))
+async def unassign(client: Client, task: Task, **fields: Any) -> Task:
+    request = UnassignTaskRequest(task_id=task.id, **fields)
+    unassigned: Task = await client.tasks.UnassignTask(request)
     return unassigned
 
 
 async def test_a_task_is_assigned_to_an_agent_then_a_user_then_nobody(world: World) -> None:
-    alice, bob = await world.user(), await world.user()
+    alice = await world.user()
     project = await alice.project()
     agent, task = await alice.agent(project), await alice.task(project)
     by_agent = await assign(alice, task, agent.id)
     assert (by_agent.assigned_to, by_agent.assigned_to_type) == (agent.id, ASSIGNEE_TYPE_AGENT)
-    by_user = await assign(alice, task, bob.id, ASSIGNEE_TYPE_USER)
-    assert (by_user.assigned_to, by_user.assigned_to_type) == (str(bob.id), ASSIGNEE_TYPE_USER)
+    by_user = await assign(alice, task, alice.id, ASSIGNEE_TYPE_USER)
+    assert (by_user.assigned_to, by_user.assigned_to_type) == (str(alice.id), ASSIGNEE_TYPE_USER)
     assert by_user.revision == 3
     by_nobody = await unassign(alice, task)
     assert not by_nobody.HasField("assigned_to")
     assert (by_nobody.assigned_to_type, by_nobody.revision) == (0, 4)
     assert await alice.tasks.GetTask(GetTaskRequest(task_id=task.id)) == by_nobody
+
+
+async def test_a_revision_has_to_match(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    agent, task = await alice.agent(project), await alice.task(project)
+    found = await refused(assign(alice, task, agent.id, revision=2), Reason.REVISION_MISMATCH)
+    assert found.metadata == {"revision": "1"}
+    assert (await assign(alice, task, agent.id, revision=1)).revision == 2
+    await refused(unassign(alice, task, revision=1), Reason.REVISION_MISMATCH)
+    assert (await unassign(alice, task, revision=2)).revision == 3
+    wrong = await refused(assign(alice, task, agent.id, revision=-1), Reason.INVALID_FIELD)
+    assert list(wrong.fields) == ["revision"]
 
 
 async def test_what_is_so_already_changes_nothing(world: World) -> None:
@@ -110,7 +125,7 @@ async def in_both_ways(
     kind: "AssigneeType.ValueType",
     reason: Reason,
 ) -> Refused:
-    """Create a task for somebody, and assign one to them: both are refused, nothing is written."""
+    """Create a task for the assignee, and assign one: both are refused, nothing is written."""
     task = await alice.task(project)
     created = alice.task(project, assigned_to=str(assignee), assigned_to_type=kind)
     found = await refused(created, reason)
@@ -127,15 +142,18 @@ async def test_an_assignee_has_to_exist(world: World, kind: "AssigneeType.ValueT
     project = await alice.project()
     found = await in_both_ways(alice, project, nobody, kind, Reason.ASSIGNEE_NOT_FOUND)
     assert found.metadata["assignee_id"] == str(nobody)
+    assert found.resource is not None
+    assert found.resource[1] == str(nobody)
     assert await world.value("SELECT count(*) FROM tasks") == 1
 
 
 async def test_an_assignee_has_to_be_active(world: World) -> None:
-    alice, gone = await world.user(), await world.user(active=False)
+    alice, root = await world.user(), await world.user(superuser=True)
     project = await alice.project()
     agent = await alice.agent(project, is_active=False)
-    for kind, assignee in ((ASSIGNEE_TYPE_AGENT, agent.id), (ASSIGNEE_TYPE_USER, gone.id)):
-        await in_both_ways(alice, project, assignee, kind, Reason.ASSIGNEE_INACTIVE)
+    await in_both_ways(alice, project, agent.id, ASSIGNEE_TYPE_AGENT, Reason.ASSIGNEE_INACTIVE)
+    await world.execute("UPDATE users SET is_active = false WHERE id = $1", alice.id)
+    await in_both_ways(root, project, alice.id, ASSIGNEE_TYPE_USER, Reason.ASSIGNEE_INACTIVE)
 
 
 async def test_an_agent_has_to_be_of_the_project(world: World) -> None:
@@ -222,7 +240,7 @@ async def test_without_the_agent_service_nothing_is_written(world: World) -> Non
     agent, task = await alice.agent(project), await alice.task(project)
     async with Relay.before(world.channels.agents) as relay:
         address = relay.address
-    async with world.asking(address) as alone:  # nobody listens there any more
+    async with world.asking(address) as alone:  # nothing listens there any more
         alice = User(alice.id, alone.channels, str(alice.token))
         call = assign(alice, task, agent.id)
         found = await refused(call, Reason.AGENT_SERVICE_UNAVAILABLE)
@@ -341,7 +359,8 @@ async def test_the_database_decides_where_the_assignee_goes_meanwhile(
     fields = {"assigned_to": agent.id, "assigned_to_type": ASSIGNEE_TYPE_AGENT}
     call = alice.task(project, **fields) if create else assign(alice, task, agent.id)
     found = await refused(call, Reason.ASSIGNEE_NOT_FOUND)
-    assert found.metadata == {"assignee_id": agent.id}
+    assert found.metadata == {"assignee_id": agent.id, "assignee_type": "ASSIGNEE_TYPE_AGENT"}
+    assert found.resource == ("agent", agent.id)
     assert await alice.tasks.GetTask(GetTaskRequest(task_id=task.id)) == task
     assert await watched.value("SELECT count(*) FROM tasks") == 1
 
@@ -378,7 +397,7 @@ async def test_a_repeated_request_id_gets_the_first_answer_without_asking(
     assert await assign(alice, task, agent.id, request_id=request_id) == first
     assert await alice.tasks.CreateTask(create) == created
     assert len(relay.calls) == asked
-    other = assign(alice, task, alice.id, ASSIGNEE_TYPE_USER, request_id)
+    other = assign(alice, task, alice.id, ASSIGNEE_TYPE_USER, request_id=request_id)
     await refused(other, Reason.REQUEST_ID_REUSED)
     take_off = UnassignTaskRequest(task_id=task.id, request_id=request_id)
     taken_off = await alice.tasks.UnassignTask(take_off)
@@ -387,10 +406,11 @@ async def test_a_repeated_request_id_gets_the_first_answer_without_asking(
 
 async def test_tasks_of_an_agent_or_user_that_is_deleted_are_unassigned(world: World) -> None:
     alice, bob = await world.user(), await world.user()
-    project = await alice.project()
-    agent = await alice.agent(project)
-    of_agent = await assign(alice, await alice.task(project), agent.id)
-    of_user = await assign(alice, await alice.task(project), bob.id, ASSIGNEE_TYPE_USER)
+    project = await bob.project()
+    agent = await bob.agent(project)
+    of_agent = await assign(bob, await bob.task(project), agent.id)
+    of_user = await assign(bob, await bob.task(project), bob.id, ASSIGNEE_TYPE_USER)
+    await world.execute("UPDATE projects SET owner_id = $1", alice.id)
     await alice.agents.DeleteAgent(DeleteAgentRequest(agent_id=agent.id))
     await world.execute("DELETE FROM users WHERE id = $1", bob.id)
     for task in (of_agent, of_user):

@@ -129,7 +129,8 @@ class Agent(_message.Message):
     """The status. AGENT_STATUS_OFFLINE at creation; changed by SetAgentStatus."""
     is_active: _builtins.bool
     """Whether the agent is active. An inactive agent cannot authenticate and cannot be assigned
-    tasks. Default: true.
+    tasks. When it is deactivated, its tasks that are in_progress become pending and stay assigned
+    to it. Default: true.
     """
     revision: _builtins.int
     """The revision: 1 at creation, incremented by every change. In UpdateAgent it must match the
@@ -143,9 +144,9 @@ class Agent(_message.Message):
 
     @_builtins.property
     def config(self) -> _struct_pb2.Struct:
-        """Custom configuration: up to 10,000 values (items and entries at all levels), 30 levels, 64 KiB
-        in protobuf encoding, and 128 KiB as JSON, in which numbers have no exponent: 1e-300 has 302
-        digits. Numbers are doubles; NaN and infinity are rejected.
+        """Custom configuration, up to 64 KiB in protobuf encoding and 30 levels deep. Of the 20,000 fields
+        that a request can have, an item of a list is 2 and an entry of an object 4. Numbers are
+        doubles; NaN and infinity are rejected.
         """
 
     @_builtins.property
@@ -323,7 +324,8 @@ class ListAgentsRequest(_message.Message):
     """The `next_page_token` of the previous page. Filters and order must be the same."""
     order_by: _builtins.str
     """The order: `created_at`, `updated_at` or `name`, optionally followed by ` desc`. Default:
-    `created_at desc`.
+    `created_at desc`. A row whose value changes between two pages moves, and so may be missed or
+    come twice: page by `created_at` to see every row.
     """
     include_total: _builtins.bool
     """Whether to return `total_size`, which costs an additional query."""
@@ -412,8 +414,8 @@ class UpdateAgentRequest(_message.Message):
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to update: any of `name`, `nickname`, `agent_type`, `capabilities`, `config`,
         `is_active`. A field that is named here but not set in `agent` is cleared or set to its
-        default. If the mask is empty, the fields that are set are updated; `*` stands for all of them.
-        At most 100 paths.
+        default. If the mask is empty, the fields that are set are updated, and `project_id` must be as
+        it is if it is set; `*` stands for all of them.
         """
 
     def __init__(

@@ -143,7 +143,7 @@ class AgentServiceServicer:
 
     def DeleteAgent(self, request, context):
         """Deletes an agent with its API keys, removes it from rooms and unassigns its tasks, in one
-        transaction. The project need not be active.
+        transaction. Tasks that are in_progress become pending. The project need not be active.
 
         Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
         """
@@ -180,8 +180,9 @@ class AgentServiceServicer:
 
     def ValidateAssignee(self, request, context):
         """Checks that a task of a project can be assigned to an agent or user. An agent must exist,
-        belong to the project and be active; a user must exist and be active. The task service calls
-        this with the token of its own caller.
+        belong to the project and be active; a user must own the project and be active. Any other user
+        is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task service calls this with the
+        token of its own caller.
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, ASSIGNEE_NOT_FOUND,
         ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT.

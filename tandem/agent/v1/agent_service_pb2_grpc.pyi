@@ -89,7 +89,7 @@ class AgentServiceStub:
     """
     DeleteAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _empty_pb2.Empty]
     """Deletes an agent with its API keys, removes it from rooms and unassigns its tasks, in one
-    transaction. The project need not be active.
+    transaction. Tasks that are in_progress become pending. The project need not be active.
 
     Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
     """
@@ -114,8 +114,9 @@ class AgentServiceStub:
     """
     ValidateAssignee: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.ValidateAssigneeRequest, _agent_service_pb2.ValidateAssigneeResponse]
     """Checks that a task of a project can be assigned to an agent or user. An agent must exist,
-    belong to the project and be active; a user must exist and be active. The task service calls
-    this with the token of its own caller.
+    belong to the project and be active; a user must own the project and be active. Any other user
+    is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task service calls this with the
+    token of its own caller.
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, ASSIGNEE_NOT_FOUND,
     ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT.
@@ -162,7 +163,7 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """
     DeleteAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.DeleteAgentRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes an agent with its API keys, removes it from rooms and unassigns its tasks, in one
-    transaction. The project need not be active.
+    transaction. Tasks that are in_progress become pending. The project need not be active.
 
     Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
     """
@@ -187,8 +188,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """
     ValidateAssignee: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.ValidateAssigneeRequest, _agent_service_pb2.ValidateAssigneeResponse]  # type: ignore[assignment]
     """Checks that a task of a project can be assigned to an agent or user. An agent must exist,
-    belong to the project and be active; a user must exist and be active. The task service calls
-    this with the token of its own caller.
+    belong to the project and be active; a user must own the project and be active. Any other user
+    is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task service calls this with the
+    token of its own caller.
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, ASSIGNEE_NOT_FOUND,
     ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT.
@@ -262,7 +264,7 @@ class AgentServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Deletes an agent with its API keys, removes it from rooms and unassigns its tasks, in one
-        transaction. The project need not be active.
+        transaction. Tasks that are in_progress become pending. The project need not be active.
 
         Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
         """
@@ -302,8 +304,9 @@ class AgentServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.ValidateAssigneeResponse, _abc.Awaitable[_agent_service_pb2.ValidateAssigneeResponse]]:
         """Checks that a task of a project can be assigned to an agent or user. An agent must exist,
-        belong to the project and be active; a user must exist and be active. The task service calls
-        this with the token of its own caller.
+        belong to the project and be active; a user must own the project and be active. Any other user
+        is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task service calls this with the
+        token of its own caller.
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, ASSIGNEE_NOT_FOUND,
         ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT.

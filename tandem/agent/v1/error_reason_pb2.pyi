@@ -35,7 +35,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_INVALID_UPDATE_MASK: _ErrorReason.ValueType  # 3
     """INVALID_ARGUMENT. `update_mask` names a path that does not exist or cannot be changed by
-    Update. BadRequest names the path and says which paths are allowed.
+    Update. BadRequest names `update_mask`, and says which paths of it are wrong and which allowed.
     """
     ERROR_REASON_INVALID_ORDER_BY: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT. `order_by` is not one of the orders of this list."""
@@ -78,8 +78,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     agent or user.
     """
     ERROR_REASON_ASSIGNEE_NOT_FOUND: _ErrorReason.ValueType  # 19
-    """NOT_FOUND. The agent or user that a task should be assigned to does not exist. Metadata:
-    `assignee_id`.
+    """NOT_FOUND. The agent that a task should be assigned to does not exist, or the user is not the
+    owner of the project, whether that user exists or not. Metadata: `assignee_id`,
+    `assignee_type` (ASSIGNEE_TYPE_AGENT or ASSIGNEE_TYPE_USER).
     """
     ERROR_REASON_AGENT_NAME_TAKEN: _ErrorReason.ValueType  # 20
     """ALREADY_EXISTS. The project already has an agent with this name. Metadata: `name`, and
@@ -109,7 +110,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. A dependency is a task of another project."""
     ERROR_REASON_INVALID_STATUS_TRANSITION: _ErrorReason.ValueType  # 28
     """FAILED_PRECONDITION. The current status does not allow this change. Metadata: `from`, `to`, and
-    `allowed` (comma-separated).
+    `allowed`: names of values of the status's enum ("TASK_STATUS_PENDING"), separated by "," in
+    `allowed`.
     """
     ERROR_REASON_ASSIGNEE_INACTIVE: _ErrorReason.ValueType  # 29
     """FAILED_PRECONDITION. The assignee is inactive. Metadata: `assignee_id`, `assignee_type`."""
@@ -118,9 +120,13 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `assignee_type`.
     """
     ERROR_REASON_TASK_HAS_DEPENDENTS: _ErrorReason.ValueType  # 31
-    """FAILED_PRECONDITION. Other tasks depend on the task; PreconditionFailure names them."""
+    """FAILED_PRECONDITION. Other tasks depend on the task. Metadata: `task_ids`, up to 100 of them
+    separated by ",", and `total`, how many there are. PreconditionFailure names those that fit.
+    """
     ERROR_REASON_PROJECT_NOT_ACTIVE: _ErrorReason.ValueType  # 32
-    """FAILED_PRECONDITION. The project is suspended or archived. Metadata: `project_id`, `status`."""
+    """FAILED_PRECONDITION. The project is suspended or archived. Metadata: `project_id`, `status`
+    (PROJECT_STATUS_SUSPENDED or PROJECT_STATUS_ARCHIVED).
+    """
     ERROR_REASON_REVISION_MISMATCH: _ErrorReason.ValueType  # 33
     """ABORTED. The row has been changed since it was read: read it again. Metadata: `revision`, the
     current one.
@@ -176,7 +182,7 @@ order. Start again without a token.
 """
 ERROR_REASON_INVALID_UPDATE_MASK: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT. `update_mask` names a path that does not exist or cannot be changed by
-Update. BadRequest names the path and says which paths are allowed.
+Update. BadRequest names `update_mask`, and says which paths of it are wrong and which allowed.
 """
 ERROR_REASON_INVALID_ORDER_BY: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT. `order_by` is not one of the orders of this list."""
@@ -219,8 +225,9 @@ ERROR_REASON_PARTICIPANT_NOT_FOUND: ErrorReason.ValueType  # 18
 agent or user.
 """
 ERROR_REASON_ASSIGNEE_NOT_FOUND: ErrorReason.ValueType  # 19
-"""NOT_FOUND. The agent or user that a task should be assigned to does not exist. Metadata:
-`assignee_id`.
+"""NOT_FOUND. The agent that a task should be assigned to does not exist, or the user is not the
+owner of the project, whether that user exists or not. Metadata: `assignee_id`,
+`assignee_type` (ASSIGNEE_TYPE_AGENT or ASSIGNEE_TYPE_USER).
 """
 ERROR_REASON_AGENT_NAME_TAKEN: ErrorReason.ValueType  # 20
 """ALREADY_EXISTS. The project already has an agent with this name. Metadata: `name`, and
@@ -250,7 +257,8 @@ ERROR_REASON_DEPENDENCY_OUTSIDE_PROJECT: ErrorReason.ValueType  # 27
 """FAILED_PRECONDITION. A dependency is a task of another project."""
 ERROR_REASON_INVALID_STATUS_TRANSITION: ErrorReason.ValueType  # 28
 """FAILED_PRECONDITION. The current status does not allow this change. Metadata: `from`, `to`, and
-`allowed` (comma-separated).
+`allowed`: names of values of the status's enum ("TASK_STATUS_PENDING"), separated by "," in
+`allowed`.
 """
 ERROR_REASON_ASSIGNEE_INACTIVE: ErrorReason.ValueType  # 29
 """FAILED_PRECONDITION. The assignee is inactive. Metadata: `assignee_id`, `assignee_type`."""
@@ -259,9 +267,13 @@ ERROR_REASON_ASSIGNEE_OUTSIDE_PROJECT: ErrorReason.ValueType  # 30
 `assignee_type`.
 """
 ERROR_REASON_TASK_HAS_DEPENDENTS: ErrorReason.ValueType  # 31
-"""FAILED_PRECONDITION. Other tasks depend on the task; PreconditionFailure names them."""
+"""FAILED_PRECONDITION. Other tasks depend on the task. Metadata: `task_ids`, up to 100 of them
+separated by ",", and `total`, how many there are. PreconditionFailure names those that fit.
+"""
 ERROR_REASON_PROJECT_NOT_ACTIVE: ErrorReason.ValueType  # 32
-"""FAILED_PRECONDITION. The project is suspended or archived. Metadata: `project_id`, `status`."""
+"""FAILED_PRECONDITION. The project is suspended or archived. Metadata: `project_id`, `status`
+(PROJECT_STATUS_SUSPENDED or PROJECT_STATUS_ARCHIVED).
+"""
 ERROR_REASON_REVISION_MISMATCH: ErrorReason.ValueType  # 33
 """ABORTED. The row has been changed since it was read: read it again. Metadata: `revision`, the
 current one.

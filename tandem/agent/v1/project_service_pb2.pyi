@@ -88,9 +88,9 @@ class Project(_message.Message):
     """
     @_builtins.property
     def settings(self) -> _struct_pb2.Struct:
-        """Custom settings: up to 10,000 values (items and entries at all levels), 30 levels, 64 KiB in
-        protobuf encoding, and 128 KiB as JSON, in which numbers have no exponent: 1e-300 has 302
-        digits. Numbers are doubles; NaN and infinity are rejected.
+        """Custom settings, up to 64 KiB in protobuf encoding and 30 levels deep. Of the 20,000 fields that
+        a request can have, an item of a list is 2 and an entry of an object 4. Numbers are doubles; NaN
+        and infinity are rejected.
         """
 
     @_builtins.property
@@ -198,7 +198,8 @@ class ListProjectsRequest(_message.Message):
     """The `next_page_token` of the previous page. Filters and order must be the same."""
     order_by: _builtins.str
     """The order: `created_at`, `updated_at` or `name`, optionally followed by ` desc`. Default:
-    `created_at desc`.
+    `created_at desc`. A row whose value changes between two pages moves, and so may be missed or
+    come twice: page by `created_at` to see every row.
     """
     include_total: _builtins.bool
     """Whether to return `total_size`, which costs an additional query."""
@@ -282,7 +283,6 @@ class UpdateProjectRequest(_message.Message):
         """The fields to update: any of `slug`, `name`, `description`, `status`, `settings`. A field that
         is named here but not set in `project` is cleared; the status becomes active. If the mask is
         empty, the fields that are set are updated; `*` stands for all of them.
-        At most 100 paths.
         """
 
     def __init__(

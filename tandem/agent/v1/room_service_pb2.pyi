@@ -200,7 +200,8 @@ class ListRoomsRequest(_message.Message):
     """The `next_page_token` of the previous page. Filters and order must be the same."""
     order_by: _builtins.str
     """The order: `created_at`, `updated_at` or `name`, optionally followed by ` desc`. Default:
-    `created_at desc`.
+    `created_at desc`. A row whose value changes between two pages moves, and so may be missed or
+    come twice: page by `created_at` to see every row.
     """
     include_total: _builtins.bool
     """Whether to return `total_size`, which costs an additional query."""
@@ -278,9 +279,8 @@ class UpdateRoomRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to update: `name`, `description` or both. A field that is named here but not set in
-        `room` is cleared. If the mask is empty, the fields that are set are updated; `*` stands for
-        all of them.
-        At most 100 paths.
+        `room` is cleared. If the mask is empty, the fields that are set are updated, and
+        `project_id` must be as it is if it is set; `*` stands for all of them.
         """
 
     def __init__(

@@ -136,9 +136,9 @@ class RoomServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddParticipant(self, request, context):
-        """Adds an agent of the room's project, or an active user, to a room. An agent of another project
-        is reported as AGENT_NOT_FOUND and an inactive user as USER_NOT_FOUND, as if they did not
-        exist.
+        """Adds an agent of the room's project, or the project's owner, to a room. An agent of another
+        project is reported as AGENT_NOT_FOUND, and a user who is not the owner or is inactive as
+        USER_NOT_FOUND, as if they did not exist.
 
         Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
         USER_NOT_FOUND, ALREADY_PARTICIPANT.

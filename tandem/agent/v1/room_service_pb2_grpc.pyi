@@ -67,9 +67,9 @@ class RoomServiceStub:
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
     """
     AddParticipant: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.AddParticipantRequest, _room_service_pb2.Participant]
-    """Adds an agent of the room's project, or an active user, to a room. An agent of another project
-    is reported as AGENT_NOT_FOUND and an inactive user as USER_NOT_FOUND, as if they did not
-    exist.
+    """Adds an agent of the room's project, or the project's owner, to a room. An agent of another
+    project is reported as AGENT_NOT_FOUND, and a user who is not the owner or is inactive as
+    USER_NOT_FOUND, as if they did not exist.
 
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
     USER_NOT_FOUND, ALREADY_PARTICIPANT.
@@ -123,9 +123,9 @@ class RoomServiceAsyncStub(RoomServiceStub):
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
     """
     AddParticipant: _aio.UnaryUnaryMultiCallable[_room_service_pb2.AddParticipantRequest, _room_service_pb2.Participant]  # type: ignore[assignment]
-    """Adds an agent of the room's project, or an active user, to a room. An agent of another project
-    is reported as AGENT_NOT_FOUND and an inactive user as USER_NOT_FOUND, as if they did not
-    exist.
+    """Adds an agent of the room's project, or the project's owner, to a room. An agent of another
+    project is reported as AGENT_NOT_FOUND, and a user who is not the owner or is inactive as
+    USER_NOT_FOUND, as if they did not exist.
 
     Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
     USER_NOT_FOUND, ALREADY_PARTICIPANT.
@@ -206,9 +206,9 @@ class RoomServiceServicer:
         request: _room_service_pb2.AddParticipantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_room_service_pb2.Participant, _abc.Awaitable[_room_service_pb2.Participant]]:
-        """Adds an agent of the room's project, or an active user, to a room. An agent of another project
-        is reported as AGENT_NOT_FOUND and an inactive user as USER_NOT_FOUND, as if they did not
-        exist.
+        """Adds an agent of the room's project, or the project's owner, to a room. An agent of another
+        project is reported as AGENT_NOT_FOUND, and a user who is not the owner or is inactive as
+        USER_NOT_FOUND, as if they did not exist.
 
         Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
         USER_NOT_FOUND, ALREADY_PARTICIPANT.

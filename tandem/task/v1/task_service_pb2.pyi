@@ -194,9 +194,9 @@ class Task(_message.Message):
 
     @_builtins.property
     def result(self) -> _struct_pb2.Struct:
-        """The result: up to 10,000 values (items and entries at all levels), 30 levels, 1 MiB in protobuf
-        encoding, and 2 MiB as JSON, in which numbers have no exponent: 1e-300 has 302 digits. Numbers
-        are doubles; NaN and infinity are rejected.
+        """The result, up to 1 MiB in protobuf encoding and 30 levels deep. Of the 20,000 fields that a
+        request can have, an item of a list is 2 and an entry of an object 4. Numbers are doubles; NaN
+        and infinity are rejected.
         """
 
     @_builtins.property
@@ -341,7 +341,7 @@ class ListTasksRequest(_message.Message):
     cancelled; if false, only the others.
     """
     title_contains: _builtins.str
-    """Only tasks whose title contains this text. Case-insensitive."""
+    """Only tasks whose title contains this text, whatever the case of the letters ("ß" is "SS")."""
     page_size: _builtins.int
     """The maximum number of rows on a page. Default: 50. Values above 1,000 are treated as 1,000;
     negative values are INVALID_FIELD. A page ends at 3 MiB, so it may have fewer rows although
@@ -352,7 +352,8 @@ class ListTasksRequest(_message.Message):
     order_by: _builtins.str
     """The order: `created_at`, `updated_at`, `due_date` or `priority` (critical first), optionally
     followed by ` desc`. Tasks without a due date or priority come last in both directions.
-    Default: `created_at desc`.
+    Default: `created_at desc`. A row whose value changes between two pages moves, and so may be
+    missed or come twice: page by `created_at` to see every row.
     """
     include_total: _builtins.bool
     """Whether to return `total_size`, which costs an additional query."""
@@ -460,8 +461,8 @@ class UpdateTaskRequest(_message.Message):
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to update: any of `room_id`, `title`, `description`, `priority`, `dependencies`,
         `due_date`, `result`. A field that is named here but not set in `task` is cleared. If the mask
-        is empty, the fields that are set are updated; `*` stands for all of them.
-        At most 100 paths.
+        is empty, the fields that are set are updated, and `project_id`, `assigned_to` and
+        `assigned_to_type` must be as they are if they are set; `*` stands for all of them.
         """
 
     def __init__(
@@ -523,14 +524,17 @@ class AssignTaskRequest(_message.Message):
     ASSIGNED_TO_FIELD_NUMBER: _builtins.int
     ASSIGNED_TO_TYPE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """The id of the task."""
     assigned_to: _builtins.str
-    """The id of an agent of the task's project, or of a user."""
+    """The id of an agent of the task's project, or of the project's owner."""
     assigned_to_type: Global___AssigneeType.ValueType
     """Whether `assigned_to` is an agent or a user."""
     request_id: _builtins.str
     """Makes the call safe to retry; see CreateTaskRequest."""
+    revision: _builtins.int
+    """The expected revision; 0 matches any."""
     def __init__(
         self,
         *,
@@ -538,10 +542,11 @@ class AssignTaskRequest(_message.Message):
         assigned_to: _builtins.str = ...,
         assigned_to_type: Global___AssigneeType.ValueType = ...,
         request_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned_to", b"assigned_to", "assigned_to_type", b"assigned_to_type", "request_id", b"request_id", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assigned_to", b"assigned_to", "assigned_to_type", b"assigned_to_type", "request_id", b"request_id", "revision", b"revision", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -555,19 +560,23 @@ class UnassignTaskRequest(_message.Message):
 
     TASK_ID_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """The id of the task."""
     request_id: _builtins.str
     """Makes the call safe to retry; see CreateTaskRequest."""
+    revision: _builtins.int
+    """The expected revision; 0 matches any."""
     def __init__(
         self,
         *,
         task_id: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "revision", b"revision", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -583,12 +592,15 @@ class UpdateTaskStatusRequest(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """The id of the task."""
     status: Global___TaskStatus.ValueType
     """The new status."""
     request_id: _builtins.str
     """Makes the call safe to retry; see CreateTaskRequest."""
+    revision: _builtins.int
+    """The expected revision; 0 matches any."""
     @_builtins.property
     def result(self) -> _struct_pb2.Struct:
         """The new result of the task, with the limits of `Task.result`. If not set, the result stays as
@@ -602,10 +614,11 @@ class UpdateTaskStatusRequest(_message.Message):
         status: Global___TaskStatus.ValueType = ...,
         result: _struct_pb2.Struct | None = ...,
         request_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "result", b"result", "status", b"status", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "result", b"result", "revision", b"revision", "status", b"status", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

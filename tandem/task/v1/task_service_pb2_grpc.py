@@ -138,7 +138,7 @@ class TaskServiceServicer:
 
     def DeleteTask(self, request, context):
         """Deletes a task. The project need not be active. If other tasks depend on it, the call fails and
-        PreconditionFailure names up to 100 of them; with `force` it is removed from their
+        its metadata names up to 100 of them; with `force` it is removed from their
         dependencies, which increments their revisions.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS,
@@ -149,13 +149,15 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AssignTask(self, request, context):
-        """Assigns a task to an agent of its project or to a user, replacing the previous assignee. The
-        task service asks the agent service whether the assignee exists and is active; if there is no
+        """Assigns a task to an agent of its project or to the project's owner, replacing the previous
+        assignee. Any other user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task
+        service asks the agent service whether the assignee is one of these and active; if there is no
         answer within 5 seconds, nothing is changed. Assigning a task to its current assignee succeeds
         and changes nothing.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
+        ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE,
+        REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,7 +166,8 @@ class TaskServiceServicer:
     def UnassignTask(self, request, context):
         """Removes the assignee of a task. A task without an assignee stays as it is.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
+        REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,7 +190,8 @@ class TaskServiceServicer:
         status.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
-        PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
+        PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION (metadata `from`, `to`,
+        `allowed`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -73,25 +73,28 @@ class TaskServiceStub:
     """
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _empty_pb2.Empty]
     """Deletes a task. The project need not be active. If other tasks depend on it, the call fails and
-    PreconditionFailure names up to 100 of them; with `force` it is removed from their
+    its metadata names up to 100 of them; with `force` it is removed from their
     dependencies, which increments their revisions.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS,
     REVISION_MISMATCH.
     """
     AssignTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.AssignTaskRequest, _task_service_pb2.Task]
-    """Assigns a task to an agent of its project or to a user, replacing the previous assignee. The
-    task service asks the agent service whether the assignee exists and is active; if there is no
+    """Assigns a task to an agent of its project or to the project's owner, replacing the previous
+    assignee. Any other user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task
+    service asks the agent service whether the assignee is one of these and active; if there is no
     answer within 5 seconds, nothing is changed. Assigning a task to its current assignee succeeds
     and changes nothing.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
+    ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE,
+    REVISION_MISMATCH.
     """
     UnassignTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.UnassignTaskRequest, _task_service_pb2.Task]
     """Removes the assignee of a task. A task without an assignee stays as it is.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
+    REVISION_MISMATCH.
     """
     UpdateTaskStatus: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskStatusRequest, _task_service_pb2.Task]
     """Changes the status of a task. The allowed transitions are:
@@ -110,7 +113,8 @@ class TaskServiceStub:
     status.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
-    PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
+    PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION (metadata `from`, `to`,
+    `allowed`).
     """
     VerifyDependencies: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.VerifyDependenciesRequest, _task_service_pb2.VerifyDependenciesResponse]
     """Checks whether a task could have these dependencies, by the same rules as CreateTask and
@@ -160,25 +164,28 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
     DeleteTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a task. The project need not be active. If other tasks depend on it, the call fails and
-    PreconditionFailure names up to 100 of them; with `force` it is removed from their
+    its metadata names up to 100 of them; with `force` it is removed from their
     dependencies, which increments their revisions.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS,
     REVISION_MISMATCH.
     """
     AssignTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.AssignTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
-    """Assigns a task to an agent of its project or to a user, replacing the previous assignee. The
-    task service asks the agent service whether the assignee exists and is active; if there is no
+    """Assigns a task to an agent of its project or to the project's owner, replacing the previous
+    assignee. Any other user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task
+    service asks the agent service whether the assignee is one of these and active; if there is no
     answer within 5 seconds, nothing is changed. Assigning a task to its current assignee succeeds
     and changes nothing.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
+    ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE,
+    REVISION_MISMATCH.
     """
     UnassignTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.UnassignTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
     """Removes the assignee of a task. A task without an assignee stays as it is.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
+    REVISION_MISMATCH.
     """
     UpdateTaskStatus: _aio.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskStatusRequest, _task_service_pb2.Task]  # type: ignore[assignment]
     """Changes the status of a task. The allowed transitions are:
@@ -197,7 +204,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     status.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
-    PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
+    PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION (metadata `from`, `to`,
+    `allowed`).
     """
     VerifyDependencies: _aio.UnaryUnaryMultiCallable[_task_service_pb2.VerifyDependenciesRequest, _task_service_pb2.VerifyDependenciesResponse]  # type: ignore[assignment]
     """Checks whether a task could have these dependencies, by the same rules as CreateTask and
@@ -269,7 +277,7 @@ class TaskServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Deletes a task. The project need not be active. If other tasks depend on it, the call fails and
-        PreconditionFailure names up to 100 of them; with `force` it is removed from their
+        its metadata names up to 100 of them; with `force` it is removed from their
         dependencies, which increments their revisions.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS,
@@ -281,13 +289,15 @@ class TaskServiceServicer:
         request: _task_service_pb2.AssignTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
-        """Assigns a task to an agent of its project or to a user, replacing the previous assignee. The
-        task service asks the agent service whether the assignee exists and is active; if there is no
+        """Assigns a task to an agent of its project or to the project's owner, replacing the previous
+        assignee. Any other user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task
+        service asks the agent service whether the assignee is one of these and active; if there is no
         answer within 5 seconds, nothing is changed. Assigning a task to its current assignee succeeds
         and changes nothing.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
+        ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE,
+        REVISION_MISMATCH.
         """
 
     def UnassignTask(
@@ -297,7 +307,8 @@ class TaskServiceServicer:
     ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
         """Removes the assignee of a task. A task without an assignee stays as it is.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
+        REVISION_MISMATCH.
         """
 
     def UpdateTaskStatus(
@@ -321,7 +332,8 @@ class TaskServiceServicer:
         status.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
-        PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
+        PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION (metadata `from`, `to`,
+        `allowed`).
         """
 
     def VerifyDependencies(

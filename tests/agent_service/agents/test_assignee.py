@@ -24,38 +24,50 @@ async def validate(
     await caller.agents.ValidateAssignee(request)
 
 
-async def test_an_active_agent_of_the_project_and_any_active_user_can_be(world: World) -> None:
-    alice, bob = await world.user(), await world.user()
+async def test_an_active_agent_of_the_project_and_its_owner_can_be(world: World) -> None:
+    alice, root = await world.user(), await world.user(superuser=True)
     project = await alice.project()
     agent = await alice.agent(project)
-    await validate(alice, project.id, agent.id, ASSIGNEE_TYPE_AGENT)
-    await validate(alice, project.id, bob.id, ASSIGNEE_TYPE_USER)
+    for caller in (alice, root):
+        await validate(caller, project.id, agent.id, ASSIGNEE_TYPE_AGENT)
+        await validate(caller, project.id, alice.id, ASSIGNEE_TYPE_USER)
+    call = validate(root, project.id, root.id, ASSIGNEE_TYPE_USER)
+    await refused(call, Reason.ASSIGNEE_NOT_FOUND)
 
 
 async def test_who_is_inactive_cannot_be(world: World) -> None:
-    alice, ghost = await world.user(), await world.user(active=False)
+    alice, root = await world.user(), await world.user(superuser=True)
     project = await alice.project()
     agent = await alice.agent(project, is_active=False)
     call = validate(alice, project.id, agent.id, ASSIGNEE_TYPE_AGENT)
     found = await refused(call, Reason.ASSIGNEE_INACTIVE)
-    assert found.metadata == {"assignee_id": agent.id, "assignee_type": "agent"}
-    call = validate(alice, project.id, ghost.id, ASSIGNEE_TYPE_USER)
-    assert (await refused(call, Reason.ASSIGNEE_INACTIVE)).metadata["assignee_type"] == "user"
+    assert found.metadata == {"assignee_id": agent.id, "assignee_type": "ASSIGNEE_TYPE_AGENT"}
+    await world.execute("UPDATE users SET is_active = false WHERE id = $1", alice.id)
+    call = validate(root, project.id, alice.id, ASSIGNEE_TYPE_USER)
+    found = await refused(call, Reason.ASSIGNEE_INACTIVE)
+    assert found.metadata == {"assignee_id": str(alice.id), "assignee_type": "ASSIGNEE_TYPE_USER"}
 
 
 async def test_who_does_not_exist_cannot_be(world: World) -> None:
-    alice = await world.user()
+    """Nor can a user who is not of the project, and nothing tells the two apart."""
+    alice, bob, ghost = await world.user(), await world.user(), await world.user(active=False)
     project = await alice.project()
     agent = await alice.agent(project)
     for assignee, kind in (
         (uuid4(), ASSIGNEE_TYPE_AGENT),
         (uuid4(), ASSIGNEE_TYPE_USER),
+        (bob.id, ASSIGNEE_TYPE_USER),
+        (ghost.id, ASSIGNEE_TYPE_USER),
         (alice.id, ASSIGNEE_TYPE_AGENT),
         (UUID(agent.id), ASSIGNEE_TYPE_USER),
     ):
         call = validate(alice, project.id, assignee, kind)
         found = await refused(call, Reason.ASSIGNEE_NOT_FOUND)
-        assert found.metadata["assignee_id"] == str(assignee)
+        word = AssigneeType.Name(kind)
+        assert found.metadata == {"assignee_id": str(assignee), "assignee_type": word}
+        of_kind = word.removeprefix("ASSIGNEE_TYPE_").lower()
+        assert found.message == f"There is no {of_kind} {assignee} that can be assigned."
+        assert found.resource == (of_kind, str(assignee))
 
 
 async def test_an_agent_of_another_project_cannot_be(world: World) -> None:

@@ -9,8 +9,17 @@ from tandem.agent.v1.agent_service_pb2 import (
     GetAgentRequest,
     UpdateAgentRequest,
 )
+from tandem.agent.v1.project_service_pb2 import Project
+from tandem.task.v1.task_service_pb2 import (
+    ASSIGNEE_TYPE_AGENT,
+    TASK_STATUS_IN_PROGRESS,
+    TASK_STATUS_PENDING,
+    GetTaskRequest,
+    Task,
+)
 from tests.refusals import refused
-from tests.world import World
+from tests.task_service.steps import move
+from tests.world import User, World
 
 HANGING_ON = """
 WITH
@@ -83,3 +92,48 @@ async def test_a_name_is_free_again(world: World) -> None:
     agent = await alice.agent(project, name="Scout")
     await alice.agents.DeleteAgent(DeleteAgentRequest(agent_id=agent.id))
     assert (await alice.agent(project, name="Scout")).id != agent.id
+
+
+async def test_what_it_worked_on_is_pending_again(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    gone, other = await alice.agent(project), await alice.agent(project)
+    tasks = [await working(alice, project, agent) for agent in (gone, other)]
+    await alice.agents.DeleteAgent(DeleteAgentRequest(agent_id=gone.id))
+    freed, kept = [await alice.tasks.GetTask(GetTaskRequest(task_id=t.id)) for t in tasks]
+    assert (freed.status, freed.HasField("started_at")) == (TASK_STATUS_PENDING, False)
+    assert (freed.HasField("assigned_to"), freed.revision) == (False, 3)
+    assert kept == tasks[1]
+
+
+async def test_one_that_is_deactivated_works_on_nothing(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    agent = await alice.agent(project)
+    task, ready = await working(alice, project, agent), await assigned(alice, project, agent)
+
+    async def now(one: Task) -> Task:
+        found: Task = await alice.tasks.GetTask(GetTaskRequest(task_id=one.id))
+        return found
+
+    await alice.agents.UpdateAgent(UpdateAgentRequest(agent=Agent(id=agent.id, name="Other")))
+    assert await now(task) == task
+    request = UpdateAgentRequest(agent=Agent(id=agent.id, is_active=False))
+    await alice.agents.UpdateAgent(request)
+    stopped = await now(task)
+    assert (stopped.status, stopped.HasField("started_at")) == (TASK_STATUS_PENDING, False)
+    assert (stopped.assigned_to, stopped.revision) == (agent.id, 3)
+    assert await now(ready) == ready
+    moved = await move(alice, stopped, TASK_STATUS_IN_PROGRESS)
+    await alice.agents.UpdateAgent(request)
+    assert await now(task) == moved, "what changes nothing of the agent changes no task"
+
+
+async def assigned(alice: User, project: Project, agent: Agent) -> Task:
+    """A task of an agent."""
+    return await alice.task(project, assigned_to=agent.id, assigned_to_type=ASSIGNEE_TYPE_AGENT)
+
+
+async def working(alice: User, project: Project, agent: Agent) -> Task:
+    """A task that an agent works on."""
+    return await move(alice, await assigned(alice, project, agent), TASK_STATUS_IN_PROGRESS)

@@ -1,8 +1,11 @@
 """Reading agents: one, many, and what may be done with them."""
 
+from uuid import UUID
+
 import pytest
 
 from agent_service.agents.messages import batch
+from agent_service.agents.queries import GET_MANY
 from shared.errors import Reason, Refusal
 from tandem.agent.v1.agent_service_pb2 import (
     BatchGetAgentsRequest,
@@ -80,14 +83,37 @@ async def test_a_batch_too_large_for_a_client_is_refused(world: World) -> None:
     assert found.metadata == {"limit_bytes": str(3 * 1024 * 1024)}
 
 
+async def test_no_more_of_a_batch_is_fetched_than_a_client_could_take(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    ids = [UUID((await alice.agent(project)).id) for _ in range(3)]
+    fill = "UPDATE agents SET config = jsonb_build_object('n', array_fill(1e-300, ARRAY[$1::int]))"
+
+    async def configs(numbers: int) -> list[bool]:
+        await world.execute(fill, numbers)
+        rows = await world.database.read(lambda c: GET_MANY.rows(c, ids=ids))
+        assert {row["is_too_large"] for row in rows} == {not row["config"] for row in rows}
+        return [bool(row["config"]) for row in rows]
+
+    assert await configs(numbers=13_000) == [True] * 3
+    assert await configs(numbers=15_000) == [False] * 3
+    await world.execute("UPDATE agents SET config = NULL")
+    request = BatchGetAgentsRequest(agent_ids=map(str, ids))
+    assert len((await alice.agents.BatchGetAgents(request)).agents) == 3
+    await world.execute(fill, 15_000)
+    await refused(alice.agents.BatchGetAgents(request), Reason.LIMIT_EXCEEDED)
+
+
 async def test_no_more_of_a_batch_is_built_than_a_client_could_take(world: World) -> None:
     alice = await world.user()
     await alice.agent(await alice.project(), config={"text": "x" * 60_000})
-    row = await world.database.read(lambda c: c.fetchrow("SELECT * FROM agents"))
+    row = await world.database.read(
+        lambda c: c.fetchrow("SELECT *, false AS is_too_large FROM agents")
+    )
     assert row is not None
     rows = iter([row] * 1000)
     with pytest.raises(Refusal, match="LIMIT_EXCEEDED"):
-        batch(rows)
+        await batch(rows)
     assert 940 < len(list(rows)) < 950
 
 

@@ -46,9 +46,9 @@ async def test_every_move(world: World, found: str, wanted: str) -> None:
         assert moved.updated_at.ToDatetime() > before.updated_at.ToDatetime()
     else:
         refusal = await refused(call, Reason.INVALID_STATUS_TRANSITION)
-        names = ", ".join(status.lower() for status in ALLOWED[found])
-        wrong = {"from": found.lower(), "to": wanted.lower(), "allowed": names}
-        assert refusal.metadata == wrong
+        names = ",".join(f"AGENT_STATUS_{status}" for status in ALLOWED[found])
+        between = {"from": f"AGENT_STATUS_{found}", "to": f"AGENT_STATUS_{wanted}"}
+        assert refusal.metadata == {**between, "allowed": names}
         assert refusal.preconditions == {"status": "INVALID_STATUS_TRANSITION"}
         assert await alice.agents.GetAgent(GetAgentRequest(agent_id=agent.id)) == before
 

@@ -97,8 +97,8 @@ async def test_a_path_that_may_not_be_changed_is_named(world: World, path: str) 
     agent = await full_agent(alice)
     call = update(alice, "name", path, id=agent.id, name="Other", status=AGENT_STATUS_BUSY)
     found = await refused(call, Reason.INVALID_UPDATE_MASK)
-    assert list(found.fields) == [f"agent.{path}"]
-    assert "nickname" in found.fields[f"agent.{path}"]
+    assert list(found.fields) == ["update_mask"]
+    assert found.fields["update_mask"].startswith(f"names {path}; allowed: name, nickname, ")
     assert await alice.agents.GetAgent(GetAgentRequest(agent_id=agent.id)) == agent
 
 
@@ -154,7 +154,8 @@ async def test_in_a_project_that_is_not_active_nothing_changes(world: World) -> 
     agent = await full_agent(alice)
     await world.execute("UPDATE projects SET status = 'suspended'")
     found = await refused(update(alice, id=agent.id, name="Other"), Reason.PROJECT_NOT_ACTIVE)
-    assert found.metadata == {"project_id": agent.project_id, "status": "suspended"}
+    assert found.metadata == {"project_id": agent.project_id, "status": "PROJECT_STATUS_SUSPENDED"}
+    await refused(update(alice, id=agent.id, revision=99), Reason.PROJECT_NOT_ACTIVE)
     assert await alice.agents.GetAgent(GetAgentRequest(agent_id=agent.id)) == agent
 
 
@@ -170,3 +171,14 @@ async def test_what_the_mask_does_not_name_is_not_looked_at(world: World) -> Non
     agent = await full_agent(alice)
     updated = await update(alice, "nickname", id=agent.id, nickname="T", config={"bad": "\0"})
     assert updated.config == agent.config
+
+
+async def test_the_project_cannot_be_changed_and_may_be_sent_back(world: World) -> None:
+    alice = await world.user()
+    agent = await alice.agent(await alice.project())
+    other = await alice.project()
+    call = update(alice, id=agent.id, name="Other", project_id=other.id)
+    found = await refused(call, Reason.INVALID_FIELD)
+    assert found.fields == {"agent.project_id": "cannot be changed by an update"}
+    updated = await update(alice, id=agent.id, name="Other", project_id=agent.project_id)
+    assert (updated.name, updated.project_id) == ("Other", agent.project_id)

@@ -62,10 +62,12 @@ class Holder:
         rotated: RotateApiKeyResponse = await self.owner.auth.RotateApiKey(request)
         return rotated
 
-    async def exchange(self, secret: str) -> ExchangeApiKeyResponse:
-        """A token for a key, which nobody in particular asks for."""
+    async def exchange(self, secret: str, within: float | None = None) -> ExchangeApiKeyResponse:
+        """A token for a key, without a token of the caller."""
         request = ExchangeApiKeyRequest(api_key=secret)
-        answer: ExchangeApiKeyResponse = await self.world.nobody().auth.ExchangeApiKey(request)
+        client = self.world.nobody()
+        answer: ExchangeApiKeyResponse
+        answer = await client.auth.ExchangeApiKey(request, timeout=within)
         return answer
 
     async def who(self, token: str) -> WhoAmIResponse:

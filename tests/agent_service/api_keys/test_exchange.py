@@ -6,9 +6,12 @@ from uuid import UUID
 
 import jwt
 import pytest
+from sqlalchemy import select
 
 from agent_service.__main__ import build
 from agent_service.api_keys import keys
+from shared.auth.access import usable
+from shared.database.pool import Connection
 from shared.database.statement import Statement
 from shared.errors import Reason
 from tandem.agent.v1.agent_service_pb2 import GetAgentRequest
@@ -45,6 +48,17 @@ async def test_a_token_says_whose_it_is_and_for_what(holder: Holder) -> None:
     assert said["exp"] == granted.expires_at.seconds
     assert said["exp"] - said["iat"] <= 15 * 60
     assert granted.expires_at.ToDatetime(tzinfo=UTC) > datetime.now(UTC) + 14 * MINUTE
+
+
+async def test_at_its_end_a_key_is_not_usable_any_more(holder: Holder) -> None:
+    await holder.create()
+
+    async def at_its_end(connection: Connection) -> bool:
+        await connection.execute("UPDATE agent_api_keys SET expires_at = now()")
+        row = await Statement("Usable?", select(usable())).row(connection)
+        return row is not None and bool(row[0])
+
+    assert not await holder.world.database.transaction(at_its_end)
 
 
 async def test_a_token_does_not_outlive_its_key(holder: Holder) -> None:

@@ -89,7 +89,8 @@ async def test_only_a_usable_key_is_rotated(holder: Holder, change: str, found: 
     await holder.world.execute(f"UPDATE agent_api_keys SET {change}")  # noqa: S608
     call = holder.rotate(key, HOUR)
     said = await refused(call, Reason.INVALID_STATUS_TRANSITION)
-    assert said.metadata == {"from": found, "to": "active", "allowed": ""}
+    status = f"API_KEY_STATUS_{found.upper()}"
+    assert said.metadata == {"from": status, "to": "API_KEY_STATUS_ACTIVE", "allowed": ""}
     assert len(await holder.list()) == 1
 
 
@@ -132,6 +133,8 @@ async def test_a_project_that_is_not_active_gets_no_key(holder: Holder) -> None:
     await holder.world.execute("UPDATE projects SET status = 'suspended'")
     await refused(holder.rotate(old.api_key), Reason.PROJECT_NOT_ACTIVE)
     assert (await holder.exchange(old.secret)).access_token
+    await holder.revoke(old.api_key)
+    await refused(holder.rotate(old.api_key), Reason.PROJECT_NOT_ACTIVE)
 
 
 async def test_a_repeated_request_gets_the_same_secret(holder: Holder) -> None:
@@ -203,8 +206,8 @@ async def test_a_rotation_waits_for_a_deletion_before_it_locks_what_that_will_lo
 ) -> None:
     """Else each could wait for the other."""
     old = (await holder.create()).api_key
-    held = f"SELECT FROM {table} FOR UPDATE"
-    async with under_way(holder.world.url, held) as blocked:
+    lock = f"SELECT FROM {table} FOR UPDATE"
+    async with under_way(holder.world.url, lock) as blocked:
         call = asyncio.ensure_future(holder.rotate(old))
         await blocked.wait()
         for later in {"projects": ["agents", "agent_api_keys"], "agents": ["agent_api_keys"]}[

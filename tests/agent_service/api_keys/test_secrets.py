@@ -48,7 +48,7 @@ async def test_the_database_has_no_secret(holder: Holder) -> None:
 
 
 async def test_an_answer_that_is_passed_off_as_another_ones_is_not_opened(holder: Holder) -> None:
-    """Whoever can write to the database, but has no key of the service, reads no secret by it."""
+    """A writer of the database without the key of the service reads no secret by it."""
     first, second = str(uuid4()), str(uuid4())
     await holder.create(first)
     await holder.create(second)
@@ -60,7 +60,19 @@ async def test_an_answer_that_is_passed_off_as_another_ones_is_not_opened(holder
     await unopened(holder, second)
 
 
-@pytest.mark.parametrize("answer", ["", "x", "answer of some length, not sealed by anybody"])
+async def test_an_answer_of_another_method_is_not_opened(holder: Holder) -> None:
+    """Also not under the same request id of the same caller."""
+    request_id = str(uuid4())
+    created = await holder.create(request_id)
+    await holder.rotate(created.api_key, request_id=request_id)
+    await holder.world.execute(
+        "UPDATE request_ids SET answer = (SELECT answer FROM request_ids WHERE method LIKE $1)",
+        "%RotateApiKey",
+    )
+    await unopened(holder, request_id)
+
+
+@pytest.mark.parametrize("answer", ["", "x", "answer of some length, not encrypted"])
 async def test_an_answer_that_was_changed_is_not_opened(holder: Holder, answer: str) -> None:
     request_id = str(uuid4())
     await holder.create(request_id)

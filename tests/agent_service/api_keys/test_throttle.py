@@ -1,4 +1,4 @@
-"""Failed exchanges are counted and answered more slowly, and nobody is locked out by it."""
+"""Failed exchanges are counted and answered more slowly, and no agent is locked out by it."""
 
 from collections.abc import Callable
 
@@ -118,6 +118,16 @@ def test_what_is_no_key_is_counted_by_its_peer_alone() -> None:
     delays = [throttled.failed("", f"ipv4:192.0.{n // 250}.{n % 250}:1") for n in range(1000)]
     assert set(delays) == {0}
     assert [throttled.failed("", "ipv4:198.51.100.1:1") for _ in range(PEER_LIMIT + 1)][-1] > 1
+
+
+def test_a_peer_that_fails_often_is_known_by_its_address() -> None:
+    throttled = Throttle(Clock())
+    for _ in range(PEER_LIMIT):
+        throttled.failed("", "ipv4:192.0.2.1:1")
+    assert not throttled.fails_often("ipv4:192.0.2.1:2")
+    throttled.failed("", "ipv4:192.0.2.1:3")
+    assert throttled.fails_often("ipv4:192.0.2.1:2")
+    assert not throttled.fails_often("ipv4:192.0.2.2:1")
 
 
 async def slowed(holder: Holder, secret: str) -> Refused:

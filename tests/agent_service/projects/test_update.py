@@ -78,7 +78,7 @@ async def test_a_path_that_may_not_be_changed_is_named(world: World, path: str) 
     project = await alice.project(**FULL)
     call = update(alice, path, "name", id=project.id, name="Other")
     found = await refused(call, Reason.INVALID_UPDATE_MASK)
-    assert list(found.fields) == [f"project.{path}"]
+    assert path in found.fields["update_mask"]
 
 
 @pytest.mark.parametrize("mask", [(), ("*",), ("settings", "status")])
@@ -100,8 +100,7 @@ async def test_the_status_decides_what_can_be_changed_in_it(world: World) -> Non
         updated = await update(alice, id=project.id, status=status)
         assert (updated.status, updated.revision) == (status, revision)
         found = await refused(alice.agent(project), Reason.PROJECT_NOT_ACTIVE)
-        name = ProjectStatus.Name(status).removeprefix("PROJECT_STATUS_").lower()
-        assert found.metadata == {"project_id": project.id, "status": name}
+        assert found.metadata == {"project_id": project.id, "status": ProjectStatus.Name(status)}
         assert await alice.agents.GetAgent(GetAgentRequest(agent_id=agent.id)) == agent
     await update(alice, id=project.id, status=PROJECT_STATUS_ACTIVE)
     await alice.agent(project)

@@ -122,7 +122,7 @@ async def test_a_project_that_is_not_active_gets_no_room(world: World) -> None:
     room = await alice.room(project)
     await world.execute("UPDATE projects SET status = 'suspended'")
     found = await refused(alice.room(project), Reason.PROJECT_NOT_ACTIVE)
-    assert found.metadata == {"project_id": project.id, "status": "suspended"}
+    assert found.metadata == {"project_id": project.id, "status": "PROJECT_STATUS_SUSPENDED"}
     call = alice.rooms.UpdateRoom(UpdateRoomRequest(room=Room(id=room.id, name="Other")))
     await refused(call, Reason.PROJECT_NOT_ACTIVE)
     assert await alice.rooms.GetRoom(GetRoomRequest(room_id=room.id)) == room

@@ -1,4 +1,4 @@
-"""Who takes part in a room: agents of its project and active users, each once."""
+"""Who takes part in a room: agents of its project and its owner, each once."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -33,13 +33,13 @@ async def present(client: Client, room: Room) -> list[Participant]:
 
 
 async def test_an_agent_and_a_user_take_part(world: World) -> None:
-    alice, bob = await world.user(), await world.user()
+    alice = await world.user()
     project = await alice.project()
     agent, room = await alice.agent(project, is_active=False), await alice.room(project)
     first = await add(alice, room, agent_id=agent.id)
-    second = await add(alice, room, user_id=str(bob.id))
+    second = await add(alice, room, user_id=str(alice.id))
     assert (first.WhichOneof("participant"), first.agent_id) == ("agent_id", agent.id)
-    assert (second.WhichOneof("participant"), second.user_id) == ("user_id", str(bob.id))
+    assert (second.WhichOneof("participant"), second.user_id) == ("user_id", str(alice.id))
     for participant in (first, second):
         assert (participant.room_id, UUID(participant.id).version) == (room.id, 7)
     assert first.joined_at.ToDatetime() < second.joined_at.ToDatetime()
@@ -60,7 +60,7 @@ async def test_each_takes_part_once_in_each_room(world: World) -> None:
 
 
 async def test_an_agent_of_another_project_is_as_good_as_none(world: World) -> None:
-    """Whoever adds it learns nothing: neither that it exists, nor whose it is."""
+    """The caller learns nothing: neither that it exists, nor whose it is."""
     alice, bob = await world.user(), await world.user()
     room = await alice.room(await alice.project())
     own, foreign = await alice.agent(await alice.project()), await bob.agent(await bob.project())
@@ -73,14 +73,22 @@ async def test_an_agent_of_another_project_is_as_good_as_none(world: World) -> N
     assert await present(alice, room) == []
 
 
-async def test_a_user_who_is_not_active_is_as_good_as_none(world: World) -> None:
-    alice, inactive = await world.user(), await world.user(active=False)
+async def test_a_user_who_is_not_the_owner_is_not_said_to_exist(world: World) -> None:
+    alice, bob, inactive = await world.user(), await world.user(), await world.user(active=False)
     room = await alice.room(await alice.project())
-    for user_id in (str(inactive.id), str(uuid4())):
+    for user_id in (str(bob.id), str(inactive.id), str(uuid4())):
         found = await refused(add(alice, room, user_id=user_id), Reason.USER_NOT_FOUND)
         assert found.metadata == {"user_id": user_id}
         assert found.message == f"There is no user {user_id}."
     assert await present(alice, room) == []
+
+
+async def test_an_owner_who_is_not_active_is_as_good_as_none(world: World) -> None:
+    alice, root = await world.user(), await world.user(superuser=True)
+    room = await alice.room(await alice.project())
+    await world.execute("UPDATE users SET is_active = false WHERE id = $1", alice.id)
+    await refused(add(root, room, user_id=str(alice.id)), Reason.USER_NOT_FOUND)
+    await refused(add(root, room, user_id=str(root.id)), Reason.USER_NOT_FOUND)
 
 
 async def test_an_agent_s_id_is_no_user_s(world: World) -> None:
@@ -126,7 +134,10 @@ async def test_a_project_that_is_not_active_lets_go_and_takes_nobody(world: Worl
     for status in ("suspended", "archived"):
         await world.execute("UPDATE projects SET status = $1", status)
         found = await refused(add(alice, room, user_id=str(alice.id)), Reason.PROJECT_NOT_ACTIVE)
-        assert found.metadata == {"project_id": project.id, "status": status}
+        assert found.metadata == {
+            "project_id": project.id,
+            "status": f"PROJECT_STATUS_{status.upper()}",
+        }
     assert len(await present(alice, room)) == 1
     await remove(alice, room, agent_id=agent.id)
     await refused(remove(alice, room, agent_id=agent.id), Reason.PARTICIPANT_NOT_FOUND)
@@ -162,7 +173,8 @@ async def test_somebody_has_to_be_meant(
 
 async def test_who_is_deleted_takes_part_no_more(world: World) -> None:
     alice, bob = await world.user(), await world.user()
-    room = await alice.room(await alice.project())
-    await add(alice, room, user_id=str(bob.id))
+    room = await bob.room(await bob.project())
+    await add(bob, room, user_id=str(bob.id))
+    await world.execute("UPDATE projects SET owner_id = $1", alice.id)
     await world.execute("DELETE FROM users WHERE id = $1", bob.id)
     assert await present(alice, room) == []

@@ -1,4 +1,4 @@
-"""Calls on rooms that meet: the database decides, and nobody is told otherwise."""
+"""Calls on rooms that meet: the database decides, and each answer says so."""
 
 import asyncio
 from typing import Any
@@ -100,11 +100,12 @@ async def test_an_agent_added_while_something_goes_finds_it_gone(
 
 
 async def test_a_user_added_while_being_deleted_finds_none(world: World) -> None:
+    """The user owns the project when the call looks, and is gone when it writes."""
     alice, bob = await world.user(), await world.user()
-    room = await alice.room(await alice.project())
-    going = "DELETE FROM users WHERE id = $1"
-    async with under_way(world.url, going, bob.id) as blocked:
-        call = asyncio.ensure_future(add(alice, room, user_id=str(bob.id)))
+    room = await bob.room(await bob.project())
+    going = "WITH handed AS (UPDATE projects SET owner_id = $2) DELETE FROM users WHERE id = $1"
+    async with under_way(world.url, going, bob.id, alice.id) as blocked:
+        call = asyncio.ensure_future(add(bob, room, user_id=str(bob.id)))
         await blocked.wait()
     found = await refused(call, Reason.USER_NOT_FOUND)
     assert found.metadata == {"user_id": str(bob.id)}
@@ -204,8 +205,8 @@ async def test_a_deletion_holds_tasks_in_the_order_of_their_ids(world: World, de
     age = "UPDATE tasks SET created_at = now() + interval '1 hour' WHERE id = $1"
     await world.execute(age, UUID(tasks[0].id))
     await world.execute("ANALYZE tasks")
-    hold = "SELECT FROM tasks WHERE id = $1 FOR UPDATE"
-    async with under_way(world.url, hold, UUID(tasks[0].id)) as blocked:
+    lock = "SELECT FROM tasks WHERE id = $1 FOR UPDATE"
+    async with under_way(world.url, lock, UUID(tasks[0].id)) as blocked:
         end = delete_agent(alice, agent) if deleted == "agent" else delete(alice, room)
         call = asyncio.ensure_future(end)
         await blocked.wait()

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from local.embedded_postgres import start
-from local.embedded_postgres.account import UNPRIVILEGED, account_for
+from local.embedded_postgres import account, start, takeover
+from local.embedded_postgres.account import NOBODY, OWN, Account, account_for, own_account
 from local.embedded_postgres.binaries import Binaries, copy_for_everyone, find_binaries
 from local.embedded_postgres.cluster import create_cluster
 from local.embedded_postgres.home import locate_or_create
@@ -25,6 +26,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root hands PostgreS
 START_AS = """
 import os, sys
 from pathlib import Path
+from typing import Any
 from local.embedded_postgres import start
 os.setgroups([])
 os.setgid(int(sys.argv[2]))
@@ -39,8 +41,79 @@ server.stop()
 @as_root
 def test_root_hands_it_to_an_unprivileged_account(data_dir: Path) -> None:
     server = start(data_dir)
-    assert server.process.username() == UNPRIVILEGED
+    assert server.process.username() == OWN
     assert server.home.folder == data_dir.resolve()
+
+
+@as_root
+def test_whatever_else_runs_as_nobody_cannot_reach_it(data_dir: Path) -> None:
+    server = start(data_dir)
+    pid, cluster = str(server.process.pid), server.home.cluster
+    for attempt in (
+        ("/bin/ls", cluster),
+        ("/bin/cat", cluster / "PG_VERSION"),
+        ("/bin/cat", f"/proc/{pid}/environ"),
+        ("/bin/ls", f"/proc/{pid}/cwd/"),
+        ("/bin/cat", data_dir / "postgres.password"),
+        ("/bin/cat", data_dir / "postgres.log"),
+        ("/bin/sh", "-c", f"kill -9 {pid}"),
+    ):
+        with pytest.raises(EmbeddedPostgresError, match=r"(?i)not permitted|permission denied"):
+            nobody().run(Path("/"), *attempt)
+    assert server.alive()
+
+
+@as_root
+def test_an_account_that_cannot_be_added_is_a_sentence(
+    empty_data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "OWN", "tandem-of-a-test")
+    monkeypatch.setattr(account, "SYSTEM_PROGRAMS", "/nowhere")
+    with pytest.raises(EmbeddedPostgresError, match="tandem-of-a-test could not be added"):
+        start(empty_data_dir)
+    assert not (empty_data_dir / "postgres").exists()
+
+
+@as_root
+def test_a_database_of_nobody_gets_an_account_of_its_own(data_dir: Path) -> None:
+    cluster, bait = data_dir / "postgres", data_dir / "bait"
+    ours = own_account().owner
+    assert ours
+    bait.touch()
+    os.link(bait, cluster / "hard")
+    (cluster / "soft").symlink_to(bait)
+    subprocess.run(["chown", "-R", "-h", "--from", OWN, f"{NOBODY}:", cluster], check=True)
+    assert cluster.owner() == NOBODY
+    server = start(data_dir)
+    assert server.process.username() == OWN
+    assert ask(server.url, "SELECT 1") == 1
+    owners = {p.stat().st_uid for p in cluster.rglob("*") if p.name not in ("soft", "hard")}
+    assert owners == {ours[0]}
+    # Neither a link that `nobody` planted gives it a file of root's, nor is one followed.
+    assert bait.stat().st_uid == 0
+
+
+@as_root
+def test_a_database_that_was_given_in_part_is_given_whole(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = data_dir / "postgres"
+    subprocess.run(["chown", "-R", f"{NOBODY}:", cluster], check=True)
+    given: list[str] = []
+
+    def give_some(name: str, *arguments: Any) -> None:
+        if len(given) == 10:
+            raise KeyboardInterrupt
+        given.append(name)
+        give_entry(name, *arguments)
+
+    give_entry = takeover._give_entry
+    with monkeypatch.context() as patched:
+        patched.setattr(takeover, "_give_entry", give_some)
+        with pytest.raises(KeyboardInterrupt):
+            start(data_dir)
+    assert ask(start(data_dir).url, "SELECT 1") == 1
+    assert {path.owner() for path in (cluster, *cluster.rglob("*"))} == {OWN}
 
 
 @as_root
@@ -94,7 +167,7 @@ def test_a_cluster_that_was_given_to_root_is_refused_with_a_sentence(data_dir: P
     os.chown(data_dir / "postgres", 0, 0)
     with pytest.raises(EmbeddedPostgresError, match="belongs to root"):
         start(data_dir)
-    shutil.chown(data_dir / "postgres", UNPRIVILEGED)
+    shutil.chown(data_dir / "postgres", OWN)
 
 
 @as_root
@@ -117,6 +190,11 @@ def test_programs_out_of_reach_are_copied_to_where_the_account_runs_them(data_di
     assert copy_for_everyone(original, data_dir) == copy
     said = account_for(data_dir / "none").run(Path("/"), copy.initdb, "--version")
     assert said.startswith("initdb (PostgreSQL)")
+
+
+def nobody() -> Account:
+    found = pwd.getpwnam(NOBODY)
+    return Account((found.pw_uid, found.pw_gid))
 
 
 def test_data_goes_on_with_the_version_that_made_it(empty_data_dir: Path) -> None:

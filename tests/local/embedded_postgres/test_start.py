@@ -13,7 +13,7 @@ import pytest
 from local.embedded_postgres import server_for_command, start
 from local.embedded_postgres.postmaster import LOG_BYTES
 from local.embedded_postgres.processes import find_postmaster
-from shared.host.embedded_postgres import EmbeddedPostgresError, running_url
+from shared.host.embedded_postgres import OWNER, SERVICE, EmbeddedPostgresError, running_url
 from shared.service import NO_TABLES
 from tests.local.embedded_postgres.folders import ask
 from tests.processes import service
@@ -65,7 +65,8 @@ def test_a_second_start_finds_the_running_server(data_dir: Path) -> None:
     second = start(data_dir)
     assert second.adopted
     assert second.process.pid == first.process.pid
-    assert running_url(data_dir) == second.url == first.url
+    assert second.url == first.url
+    assert running_url(data_dir) == second.service_url == first.service_url
     second.stop()
     assert not first.alive()
 
@@ -109,7 +110,7 @@ def test_a_service_finds_the_running_server(data_dir: Path) -> None:
 
 
 def test_a_server_for_a_command_ends_with_the_command(data_dir: Path) -> None:
-    with server_for_command(data_dir) as url:
+    with server_for_command(data_dir, SERVICE) as url:
         assert ask(url, "SELECT 1") == 1
         assert running_url(data_dir) == url
     assert running_url(data_dir) is None
@@ -117,8 +118,10 @@ def test_a_server_for_a_command_ends_with_the_command(data_dir: Path) -> None:
 
 def test_a_command_uses_a_running_server_as_it_is(data_dir: Path) -> None:
     server = start(data_dir)
-    with server_for_command(data_dir) as url:
-        assert url == server.url
+    with server_for_command(data_dir, OWNER) as url:
+        assert url == server.url == running_url(data_dir, OWNER)
+    with server_for_command(data_dir, SERVICE) as url:
+        assert url == server.service_url == running_url(data_dir)
     assert server.alive()
 
 

@@ -1,4 +1,4 @@
-"""What somebody may try with tokens that are made up, stolen, or meant for something else.
+"""Attacks with tokens that are made up, stolen, or meant for something else.
 
 Each attack makes the text of a token; ATTACKS says what it is answered.
 """
@@ -62,7 +62,7 @@ class Target:
         return claims(**{"sub": str(self.user), **changes})
 
     def good(self, **changes: Any) -> str:
-        """What the issuer signs, for us or for somebody else."""
+        """What the issuer signs, for us or for another audience."""
         return self.signed(self.header(), self.claims(**changes))
 
     def raw(self, **changes: str) -> str:
@@ -108,7 +108,7 @@ def unsigned(algorithm: Any) -> Attack:
 
 
 def said(**claims: Any) -> Attack:
-    """What the issuer signs, for somebody else."""
+    """What the issuer signs, for another audience."""
     return lambda t: t.good(**claims)
 
 
@@ -138,7 +138,7 @@ def alg_twice(*algorithms: str) -> Attack:
 
 
 def by_public(target: Target, secret: bytes) -> str:
-    """HMAC with what everybody knows as the secret, by a signer that does not mind."""
+    """HMAC with the public key as the secret, by a signer that does not check that."""
     message = f"{encoded(target.header(alg='HS256'))}.{encoded(target.claims())}"
     return f"{message}.{encoded(hmac.digest(secret, message.encode(), hashlib.sha256))}"
 

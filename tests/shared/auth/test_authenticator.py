@@ -121,7 +121,7 @@ def test_a_weak_or_unknown_key_is_of_no_use(key: Any) -> None:
 
 
 async def kind(token: str, **settings: Any) -> str:
-    """Whom a token is good for, or the reason of the refusal."""
+    """The caller that a token names, or the reason of the refusal."""
     ring = key_ring(Settings(**settings))
     try:
         return (await Verifier(Settings(), ring).verify(token)).kind

@@ -1,6 +1,6 @@
 """Every attack on tokens, over the wire, on a service of each configuration.
 
-`pytest -rA tests/shared/test_token_attacks.py` prints the table: who is attacked, how, the answer.
+`pytest -rA tests/shared/auth/test_token_attacks.py` prints the table: target, attack, answer.
 """
 
 import sys

@@ -137,6 +137,31 @@ async def test_a_deadlock_is_run_again(database: Database) -> None:
     assert await database.read(lambda c: c.fetchval("SELECT array_agg(v) FROM t")) == [2, 2]
 
 
+async def test_a_unit_meets_a_changed_type_and_is_run_again_once(
+    database: Database, database_url: str
+) -> None:
+    """A migration under running services: the connections have plans for the type of before."""
+    await database.read(lambda c: c.execute("CREATE TABLE t AS SELECT 1 AS n, 2 AS m"))
+    runs: list[int] = []
+
+    async def both(connection: Connection) -> list[int]:
+        runs.append(1)
+        return [
+            await connection.fetchval("SELECT n FROM t"),
+            await connection.fetchval("SELECT m FROM t"),
+        ]
+
+    every = asyncio.gather(*(database.transaction(both) for _ in range(10)))
+    assert await every == [[1, 2]] * 10
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("ALTER TABLE t ALTER n TYPE bigint, ALTER m TYPE bigint")
+    await connection.close()
+    runs.clear()
+    assert await database.transaction(both) == [1, 2]
+    assert len(runs) == 2
+    assert await database.read(both) == [1, 2]
+
+
 async def test_a_unit_goes_on_when_its_caller_goes_away(
     database: Database, database_url: str
 ) -> None:

@@ -76,7 +76,7 @@ def is_lost(connection: Connection) -> bool:
 async def test_connections_that_are_cut_while_idle_refuse_nobody(
     database: Database, database_url: str
 ) -> None:
-    """A restart at night is nobody's trouble in the morning."""
+    """After the database was restarted, no call sees a closed connection."""
     opened: list[Connection] = []
     all_are = asyncio.Barrier(10)
 

@@ -42,7 +42,12 @@ async def test_a_misspelt_parameter_is_not_taken_for_null(database: Database) ->
 
 async def test_what_is_offered_is_taken_only_if_it_is_named(database: Database) -> None:
     assert await run(database, {"right": 2, "caller_id": 7}, left=1) == 3
-    assert await run(database, {"right": 2}, left=1, right=5) == 6
+
+
+async def test_what_is_offered_is_not_replaced(database: Database) -> None:
+    """Else a column that is named like a right of the caller would decide access."""
+    with pytest.raises(TypeError, match="right"):
+        await run(database, {"right": 2}, left=1, right=5)
 
 
 async def test_rows_and_run_are_as_strict(database: Database) -> None:

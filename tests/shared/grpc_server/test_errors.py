@@ -115,7 +115,9 @@ def test_every_client_can_take_the_longest_refusals(character: str) -> None:
     )
     fields = invalid_fields([Violation(name, character * 100, "TYPE")] * 50)
     preconditions = Refusal(Reason.CONFLICT, name * 9, preconditions=fields.fields)
-    for refusal in (taken, fields, preconditions):
+    known = {"task_ids": ",".join([name[:36]] * 25)}
+    many = Refusal(Reason.CONFLICT, name, known, preconditions=fields.fields)
+    for refusal in (taken, fields, preconditions, many):
         assert wire_bytes(refusal) <= 8192
 
 

@@ -88,18 +88,23 @@ async def test_a_stop_lets_the_calls_under_way_end(world: World) -> None:
     port = await server.start("127.0.0.1:0")
     alice = await world.user()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        client = Client(Channels(channel, channel), alice.token)
+        client, health = Client(Channels(channel, channel), alice.token), HealthStub(channel)
         async with under_way(world.url, "LOCK TABLE projects IN EXCLUSIVE MODE") as blocked:
             call = asyncio.ensure_future(client.project(slug="slow"))
             await blocked.wait()
             stopping = asyncio.create_task(server.stop())
-            await until(lambda: channel.get_state() is not grpc.ChannelConnectivity.READY)
+            await until(lambda: not_ready(health))
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await client.project(slug="late")
             assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
             assert not call.done()
         assert (await call).slug == "slow"
         await stopping
+
+
+async def not_ready(health: Any) -> bool:
+    found = await health.Check(HealthCheckRequest())
+    return bool(found.status == HealthCheckResponse.NOT_SERVING)
 
 
 async def test_a_message_too_large_is_refused(world: World) -> None:

@@ -10,18 +10,19 @@ import pytest
 
 from shared.host import embedded_postgres
 from shared.host.embedded_postgres import EmbeddedPostgresError, running_url
+from shared.host.private_files import keep_private
 from shared.service import database_url
 from shared.settings import Settings, SettingsError
 
 SLEEPER = (sys.executable, "-c", "import time; print(flush=True); time.sleep(60)")
-URL = "postgresql://tandem:hunter2@127.0.0.1:15999/tandem"
+URL = "postgresql://tandem_service:hunter2@127.0.0.1:15999/tandem"
 
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     """A data folder as the embedded PostgreSQL leaves it."""
     (tmp_path / "postgres").mkdir()
-    (tmp_path / "postgres.password").write_text("hunter2")
+    keep_private(tmp_path / "postgres.service.password", lambda: "hunter2")
     return tmp_path
 
 
@@ -47,8 +48,12 @@ def test_the_url_is_that_of_the_process_that_runs_on_the_cluster(data_dir: Path)
     with process("-D", data_dir / "postgres") as postmaster:
         record(data_dir, postmaster.pid)
         assert running_url(data_dir) == URL
-        assert database_url(Settings(data_dir=data_dir)) == URL
+        url = database_url(Settings(data_dir=data_dir))
+        assert callable(url)
+        assert url() == URL
     assert running_url(data_dir) is None
+    with pytest.raises(ConnectionError, match="no embedded PostgreSQL runs"):
+        url()
 
 
 def test_a_server_that_still_starts_is_none(data_dir: Path) -> None:
@@ -77,13 +82,13 @@ def test_no_server_is_a_sentence_that_names_the_variable(tmp_path: Path) -> None
 
 
 def test_a_password_that_cannot_be_read_is_a_sentence(data_dir: Path) -> None:
-    password = data_dir / "postgres.password"
+    password = data_dir / "postgres.service.password"
     password.unlink()
     with process("-D", data_dir / "postgres") as postmaster:
         record(data_dir, postmaster.pid)
         assert refusal(data_dir).endswith(f"{password}: No such file or directory.")
         password.mkdir()
-        assert refusal(data_dir).endswith(f"{password}: Is a directory.")
+        assert refusal(data_dir).endswith(f"{password} is not a file: remove it.")
 
 
 def test_a_copy_does_not_use_the_database_of_its_original(

@@ -3,14 +3,28 @@
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import Uuid, bindparam, false, literal, null, select
 
+from shared.auth.access import ACTIVE
 from shared.auth.caller import User
+from shared.database.pool import Connection
+from shared.database.statement import Statement
 from shared.errors import Reason, Refusal, invalid_field
-from shared.resources.project_scoped import PROJECTS
+from shared.resources.project_scoped import PROJECTS, require_inserted
 from shared.resources.validation import Parsed
 from tests.world import World
 
 WRONG: Parsed[None] = Parsed(None, invalid_field("x", "is wrong"))
+_id = bindparam("id", type_=Uuid)
+FINDS_NOTHING = Statement("Finds nothing.", select(_id).where(false()))
+INSERTS_NOTHING = Statement(
+    "What an insert answers that has found a project and not acted.",
+    select(
+        null().label("id"),
+        _id.label("found_owner_id"),
+        literal(ACTIVE).label("found_project_status"),
+    ),
+)
 
 
 def caller_of(user_id: UUID) -> User:
@@ -49,3 +63,26 @@ def test_a_column_that_the_table_has_not_cannot_be_written() -> None:
         PROJECTS.update_columns(frozenset({"nope"}))
     with pytest.raises(KeyError, match="nope"):
         PROJECTS.insert_columns(frozenset({"nope"}))
+
+
+async def test_a_row_that_is_reached_only_since_then_is_a_conflict(world: World) -> None:
+    """The statement did not find it, and the one that asks why does."""
+    alice = await world.user()
+    project = UUID((await alice.project()).id)
+
+    async def late(connection: Connection) -> None:
+        await PROJECTS.decide(connection, caller_of(alice.id), FINDS_NOTHING, project)
+
+    with pytest.raises(Refusal) as refused:
+        await world.database.read(late)
+    assert refused.value.reason is Reason.CONFLICT
+
+
+async def test_a_project_that_can_be_written_to_only_since_then_is_a_conflict(
+    world: World,
+) -> None:
+    alice = await world.user()
+    row = await world.database.read(lambda c: INSERTS_NOTHING.row(c, id=alice.id))
+    with pytest.raises(Refusal) as refused:
+        require_inserted(row, caller_of(alice.id), uuid4())
+    assert refused.value.reason is Reason.CONFLICT

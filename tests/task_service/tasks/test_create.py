@@ -134,9 +134,6 @@ async def test_every_bad_field_is_named(world: World) -> None:
         ({"result": {"text": "x" * 1024 * 1024}}, "task.result"),
         ({"result": {"text": "a\0"}}, "task.result"),
         ({"result": {"number": float("nan")}}, "task.result"),
-        ({"result": {"items": [{}] * 10_000}}, "task.result"),
-        ({"result": {f"{number}": None for number in range(10_001)}}, "task.result"),
-        ({"result": {"digits": [1.1234567890123456e-300] * 9_000}}, "task.result"),
         ({"due_date": {"seconds": 10**12}}, "task.due_date"),
         ({"assigned_to": str(uuid7())}, "task.assigned_to_type"),
         ({"assigned_to_type": ASSIGNEE_TYPE_AGENT}, "task.assigned_to"),
@@ -178,7 +175,7 @@ async def test_a_project_that_is_not_active_takes_no_tasks(world: World) -> None
     project = await alice.project()
     await world.execute("UPDATE projects SET status = 'archived'")
     found = await refused(alice.task(project), Reason.PROJECT_NOT_ACTIVE)
-    assert found.metadata == {"project_id": project.id, "status": "archived"}
+    assert found.metadata == {"project_id": project.id, "status": "PROJECT_STATUS_ARCHIVED"}
 
 
 @pytest.mark.parametrize("dependent", [False, True])

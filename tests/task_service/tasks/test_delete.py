@@ -36,6 +36,8 @@ async def test_dependents_are_named_and_keep_it(world: World) -> None:
     upon = [await alice.task(project, dependencies=[first.id]) for _ in range(3)]
     found = await refused(delete(alice, first), Reason.TASK_HAS_DEPENDENTS)
     assert found.preconditions == {task.id: "TASK_HAS_DEPENDENTS" for task in upon}
+    assert found.metadata["task_ids"].split(",") == sorted(task.id for task in upon)
+    assert found.metadata["total"] == "3"
     assert await alice.tasks.GetTask(GetTaskRequest(task_id=first.id)) == first
 
 
@@ -74,6 +76,10 @@ async def test_a_bounded_number_of_dependents_is_named(world: World) -> None:
         first.id,
     )
     found = await refused(delete(alice, first), Reason.TASK_HAS_DEPENDENTS)
+    named = sorted(map(str, names))[:100]
+    assert found.metadata["task_ids"].split(",") == named
+    assert found.metadata["total"] == "150"
+    assert list(found.preconditions) == named[: len(found.preconditions)]
     assert len(found.preconditions) + int(found.metadata["omitted"]) == 100
 
 

@@ -49,6 +49,21 @@ ALLOWED = {
 THEN = datetime.fromisoformat("2020-02-02T02:02:02.020202Z")
 
 
+def name(status: str) -> str:
+    """The name of a status in the protos."""
+    return f"TASK_STATUS_{status.upper()}"
+
+
+async def test_a_revision_has_to_match(world: World) -> None:
+    """It is checked first: what the caller knows of the status is old."""
+    alice = await world.user()
+    task = await alice.task(await alice.project())
+    for status in (TASK_STATUS_IN_PROGRESS, TASK_STATUS_COMPLETED):
+        found = await refused(move(alice, task, status, revision=2), Reason.REVISION_MISMATCH)
+        assert found.metadata == {"revision": "1"}
+    assert (await move(alice, task, TASK_STATUS_IN_PROGRESS, revision=1)).revision == 2
+
+
 async def test_every_pair_of_statuses(world: World) -> None:
     alice = await world.user()
     project = await alice.project()
@@ -56,12 +71,17 @@ async def test_every_pair_of_statuses(world: World) -> None:
         task = await alice.task(project)
         await world.execute("UPDATE tasks SET status = $2 WHERE id = $1", task.id, source)
         call = move(alice, task, STATUSES[target])
-        if target in ALLOWED[source].split(", "):
+        allowed = ALLOWED[source].split(", ")
+        if target in allowed:
             moved = await call
             assert (moved.status, moved.revision) == (STATUSES[target], 2)
         else:
             found = await refused(call, Reason.INVALID_STATUS_TRANSITION)
-            assert found.metadata == {"from": source, "to": target, "allowed": ALLOWED[source]}
+            assert found.metadata == {
+                "from": name(source),
+                "to": name(target),
+                "allowed": ",".join(map(name, allowed)),
+            }
             assert found.preconditions == {"status": "INVALID_STATUS_TRANSITION"}
             assert await world.value("SELECT status FROM tasks WHERE id = $1", task.id) == source
 

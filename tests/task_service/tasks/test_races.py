@@ -1,4 +1,4 @@
-"""Calls that meet: what the outcome may be, whoever comes first."""
+"""Calls that meet: what the outcome may be, whichever comes first."""
 
 import asyncio
 from collections import Counter
@@ -92,7 +92,11 @@ async def test_a_move_is_decided_by_the_status_that_the_one_before_has_left(
         call = move(alice, task, TASK_STATUS_IN_PROGRESS)
         waits = asyncio.ensure_future(refused(call, Reason.INVALID_STATUS_TRANSITION))
         await waiting(world)
-    assert (await waits).metadata == {"from": "failed", "to": "in_progress", "allowed": "pending"}
+    assert (await waits).metadata == {
+        "from": "TASK_STATUS_FAILED",
+        "to": "TASK_STATUS_IN_PROGRESS",
+        "allowed": "TASK_STATUS_PENDING",
+    }
 
 
 async def test_an_update_is_decided_by_the_revision_that_the_one_before_has_left(
@@ -223,7 +227,7 @@ async def test_a_dependency_that_is_being_reopened_is_waited_for(world: World) -
 async def test_a_dependency_is_not_reopened_before_the_task_upon_it_is_there(
     world: World,
 ) -> None:
-    # Whoever reopens it waits for the creation; what is seen when it is open is the whole task.
+    # The call that reopens it waits for the creation; then the whole task is visible.
     alice = await world.user()
     project = await alice.project()
     for _ in range(10):

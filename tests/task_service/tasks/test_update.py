@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from shared.errors import Reason
 from tandem.task.v1.task_service_pb2 import (
+    ASSIGNEE_TYPE_AGENT,
     TASK_PRIORITY_CRITICAL,
     TASK_PRIORITY_LOW,
     GetTaskRequest,
@@ -109,7 +110,7 @@ async def test_only_what_may_be_changed_is_taken(world: World, path: str) -> Non
     alice = await world.user()
     task = await alice.task(await alice.project())
     found = await refused(update(alice, [path], id=task.id), Reason.INVALID_UPDATE_MASK)
-    assert list(found.fields) == [f"task.{path}"]
+    assert path in found.fields["update_mask"]
 
 
 async def test_bad_values_are_named_and_others_are_not_looked_at(world: World) -> None:
@@ -127,6 +128,30 @@ async def test_bad_values_are_named_and_others_are_not_looked_at(world: World) -
         call = update(alice, [name], id=task.id, **unlooked)
         found = await refused(call, Reason.INVALID_FIELD)
         assert list(found.fields) == [f"task.{name}"]
+
+
+async def test_without_a_mask_what_no_update_changes_has_to_be_as_it_is(world: World) -> None:
+    """A client may send back all that it has read, but is not told that it has assigned a task."""
+    alice = await world.user()
+    project, other = await alice.project(), await alice.project()
+    agent, task = await alice.agent(project), await alice.task(project)
+    assigned = {"assigned_to": agent.id, "assigned_to_type": ASSIGNEE_TYPE_AGENT}
+    for path, fields in (
+        ("assigned_to", assigned),
+        ("assigned_to", {"assigned_to": "x"}),
+        ("assigned_to_type", {"assigned_to_type": ASSIGNEE_TYPE_AGENT}),
+        ("project_id", {"project_id": other.id}),
+    ):
+        call = update(alice, [], id=task.id, title="New", **fields)
+        found = await refused(call, Reason.INVALID_FIELD)
+        assert list(found.fields) == [f"task.{path}"]
+    assert await alice.tasks.GetTask(GetTaskRequest(task_id=task.id)) == task
+    read = await alice.task(project, **assigned)
+    read.title = "New"
+    now = await alice.tasks.UpdateTask(UpdateTaskRequest(task=read))
+    assert (now.title, now.assigned_to, now.revision) == ("New", agent.id, 2)
+    named = await update(alice, ["title"], id=task.id, title="Named", **assigned)
+    assert (named.title, named.assigned_to) == ("Named", "")
 
 
 async def test_the_revision_has_to_match_where_it_is_given(world: World) -> None:

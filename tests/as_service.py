@@ -1,0 +1,30 @@
+"""The role of the services on the PostgreSQL of the tests."""
+
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from shared.database import roles
+
+NAME = "tandem_test_service"
+PASSWORD = "of tests only"  # pragma: allowlist secret
+
+
+def url_for(url: str) -> str:
+    """The URL of the same database for the role of the services."""
+    parts = urlsplit(url)
+    hosts = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{NAME}:{PASSWORD.replace(' ', '%20')}@{hosts}").geturl()
+
+
+async def divide(url: str) -> None:
+    """Make the role, and give it the rows of a database at whose newest revision the owner is."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with connection.transaction():
+            owner = await connection.fetchval("SELECT current_user")
+            await roles.make_role(connection, NAME, PASSWORD)
+            await roles.divide(connection, owner, NAME)
+            await roles.give_rows(connection, owner, NAME)
+    finally:
+        await connection.close()
