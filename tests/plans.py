@@ -10,6 +10,7 @@ from shared.database.transaction import Database
 
 Node = dict[str, Any]
 EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON)"
+KINDS = ("Hit", "Read")
 READS = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
 
 
@@ -49,13 +50,13 @@ class Cost:
     @property
     def buffers(self) -> int:
         """Pages of 8 KiB that are looked at."""
-        return sum(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] for plan in self.plans)
+        return sum(int(plan[f"Shared {kind} Blocks"]) for plan in self.plans for kind in KINDS)
 
     @property
     def rows(self) -> int:
         """Rows that are read from tables and indexes, whether they are kept or not."""
         scans = [node for node in self.nodes if "Relation Name" in node]
-        return round(sum(node["Actual Loops"] * _read(node) for node in scans))
+        return round(sum(float(node["Actual Loops"]) * _read(node) for node in scans))
 
     @property
     def sorted(self) -> int:
@@ -111,5 +112,5 @@ def _read(node: Node) -> float:
 
 def _kept(sort: Node) -> int:
     # A top-N heapsort keeps what it answers, whatever it is given; its answer is of one run.
-    given = sort["Plans"][0]["Actual Rows"]
-    return round(sort["Actual Rows"] if sort.get("Sort Method") == "top-N heapsort" else given)
+    is_top = sort.get("Sort Method") == "top-N heapsort"
+    return round(float((sort if is_top else sort["Plans"][0])["Actual Rows"]))

@@ -9,7 +9,7 @@ from shared.resources.listing import Lister
 from shared.resources.ordering import by
 from shared.resources.pagination import MAXIMUM_PAGE_SIZE
 from shared.resources.project_scoped import ProjectScopedTable
-from shared.schema import chat_participants, chat_rooms, tasks, users
+from shared.schema import chat_participants, chat_rooms, projects, tasks, users
 
 # Of rows with up to 64 KiB each.
 BATCH_SIZE = 251

@@ -193,7 +193,7 @@ class Lister:
 
         Nothing is joined, since a plan could then begin with the projects, and sort.
         """
-        reached = self._reached.get(within, false())
+        reached: ColumnElement[bool] = self._reached.get(within, false())
         if within is Scope.ALL or self._is_by_project(filters, within):
             return true()
         if within is Scope.AGENT:
@@ -204,7 +204,8 @@ class Lister:
         if named := [self._project_of[name] for name in self._project_of if name in filters]:
             return exists().where(projects.c.id == named[0], reached)
         owner_id = select(projects.c.owner_id).where(projects.c.id == self.table.c.project_id)
-        return owner_id.scalar_subquery() == RIGHTS["caller_id"]
+        is_owner: ColumnElement[bool] = owner_id.scalar_subquery() == RIGHTS["caller_id"]
+        return is_owner
 
     def _streams(self, filters: frozenset[str], order: Order, within: Scope) -> list[Stream]:
         """What the columns of an index are before those of an order, if they have many values."""
@@ -213,7 +214,7 @@ class Lister:
             reached = select(projects.c.id).where(self._reached[within]).subquery("reached")
             streams.append(Stream(reached, self.table.c.project_id))
         if self._is_by_status(filters, order, within):
-            values = array(self._statuses)
+            values: ColumnElement[Any] = array(self._statuses)
             if "statuses" in filters:
                 values = bindparam("statuses", type_=ARRAY(String))
             wanted = select(func.unnest(values).label("status")).distinct().subquery("wanted")
@@ -257,7 +258,7 @@ def _fitted(rows: Select[Any], descending: bool) -> Select[Any]:
         .select_from(page)
         .subquery("measured")
     )
-    key = literal_column("page_key"), literal_column("id")
+    key: list[ColumnElement[Any]] = [literal_column("page_key"), literal_column("id")]
     return (
         select(literal_column("measured.*"))
         .select_from(measured)

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Uuid, bindparam, literal, true, tuple_
 
+EVERYTHING: ColumnElement[bool] = true()
+
 
 def _itself(value: Any) -> Any:
     return value
@@ -22,7 +24,7 @@ class Part:
 
     key: ColumnElement[Any]
     page_key: ColumnElement[Any]
-    where: ColumnElement[bool] = true()
+    where: ColumnElement[bool] = EVERYTHING
     bound: Callable[[Any], Any] = _itself
     only: int | None = None
 
@@ -34,7 +36,7 @@ Parts: TypeAlias = Sequence[Part]
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a page goes on: in a part of an order, behind a row with a page key and an id if any."""
+    """Where a page goes on: in a part of an order, behind the row with a page key and an id."""
 
     part: int
     after: tuple[Any, UUID] | None = None

@@ -12,6 +12,7 @@ from agent_service.agents.queries import LIST as AGENTS
 from agent_service.projects.queries import LIST as PROJECTS
 from agent_service.rooms.queries import LIST as ROOMS
 from shared.auth.caller import Agent, Caller, User
+from shared.database.pool import Record
 from shared.database.transaction import Database
 from shared.resources.listing import Lister
 from shared.resources.pagination import Order, Page, Query
@@ -29,8 +30,9 @@ SET session_replication_role = replica; -- every reference is right, and need no
 CREATE FUNCTION id(n bigint) RETURNS uuid LANGUAGE sql RETURN lpad(to_hex(n), 32, '0')::uuid;
 INSERT INTO users (id, username, email) SELECT id(n), n, n FROM generate_series(1, 2000) n;
 INSERT INTO projects (id, owner_id, slug, name)
-    SELECT id(n), id(CASE WHEN n = 1 THEN 1 WHEN n <= 11 THEN 2 WHEN n <= 1011 THEN 3 ELSE 4 + n % 1990 END),
-        n, md5(n::text) FROM generate_series(1, 5000) n;
+    SELECT id(n), id(CASE WHEN n = 1 THEN 1 WHEN n <= 11 THEN 2
+            WHEN n <= 1011 THEN 3 ELSE 4 + n % 1990 END), n, md5(n::text)
+    FROM generate_series(1, 5000) n;
 INSERT INTO agents (id, project_id, name) VALUES (id(1), id(1), 'Agent');
 INSERT INTO agents (id, project_id, name) SELECT id(10000 + n), id(1 + n % 5000), md5(n::text)
     FROM generate_series(1, 15000) n;
@@ -77,18 +79,23 @@ async def pages(
 ) -> list[Cost]:
     """What two pages cost, one behind the other."""
     database = await Database.connect(url, size=1)
-    query = Query(filters, Page("list", SIZE, order, None, include_total=False))
-    costs = []
+    page = Page("list", SIZE, order, None, include_total=False)
     try:
-        for _ in range(2):
-            costs.append(await cost_of(database, lambda c: lister.run(c, caller, query)))
-            found = await database.read(lambda c: lister.run(c, caller, query))
-            last = found.rows[:SIZE][-1]
-            page = replace(query.page, after=(last["page_key"], last["id"]))
-            query = replace(query, page=page)
+        first, found = await page_of(database, lister, caller, Query(filters, page))
+        last = found[:SIZE][-1]
+        page = replace(page, after=(last["page_key"], last["id"]))
+        second, _ = await page_of(database, lister, caller, Query(filters, page))
     finally:
         await database.close()
-    return costs
+    return [first, second]
+
+
+async def page_of(
+    database: Database, lister: Lister, caller: Caller, query: Query
+) -> tuple[Cost, list[Record]]:
+    cost = await cost_of(database, lambda c: lister.run(c, caller, query))
+    found = await database.read(lambda c: lister.run(c, caller, query))
+    return cost, found.rows
 
 
 def assert_bounded(cost: Cost, table: str, streams: int) -> None:
