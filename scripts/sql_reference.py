@@ -112,8 +112,10 @@ def _of_list(name: str, lister: Lister) -> Iterator[Named]:
     yield Named(f"{name}, every filter", by_filter)
     for key in (first, *others):
         order = Order(key.partition(" ")[0], descending=" " in key)
-        statement = lister.page_statement(frozenset(), order, continued=True, within=Scope.PROJECTS)
-        yield Named(f"{name}, by {key}, continued", statement)
+        for part, _ in enumerate(lister.parts(order)):
+            within, end = Scope.PROJECTS, ", those that come last" if part else ""
+            statement = lister.page_statement(frozenset(), order, True, within, part)
+            yield Named(f"{name}, by {key}{end}, continued", statement)
     for within in (Scope.ALL, Scope.AGENT):
         statement = lister.page_statement(frozenset(), newest, continued=False, within=within)
         yield Named(f"{name}, for {'superusers' if within is Scope.ALL else 'agents'}", statement)

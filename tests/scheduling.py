@@ -2,12 +2,13 @@
 
 from xdist.scheduler import LoadScopeScheduling
 
-# Their files share services that run as processes, which take seconds to start.
+# Their files share services that run as processes, or many rows, which take seconds to have.
 GROUPS = {
     "tests/access/test_revocation.py": "four services",
     "tests/e2e/test_flows.py": "tandem up",
     "tests/e2e/test_readme.py": "tandem up",
     "tests/e2e/test_supervision.py": "tandem up",
+    "tests/shared/resources/test_plans.py": "many rows",
 }
 
 

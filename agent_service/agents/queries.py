@@ -22,9 +22,10 @@ from agent_service.queries import change_tasks, detach_tasks
 from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.listing import Lister
+from shared.resources.ordering import by
 from shared.resources.pagination import PAGE_BYTES
 from shared.resources.project_scoped import ProjectScopedTable, new_values
-from shared.schema import agents, projects, tasks, users
+from shared.schema import AGENT_STATUSES, agents, projects, tasks, users
 
 # Of rows with up to 64 KiB each.
 BATCH_SIZE = 251
@@ -96,8 +97,8 @@ USER_ASSIGNEE = Statement(
 )
 
 LIST = Lister(
-    select(*agents.c).select_from(AGENTS.with_project),
-    agents.c.id,
+    agents,
+    agents.c,
     filters={
         "project_id": agents.c.project_id == bindparam("project_id"),
         "statuses": agents.c.status == any_(bindparam("statuses", type_=ARRAY(String))),
@@ -107,9 +108,11 @@ LIST = Lister(
         "name_prefix": func.starts_with(agents.c.name, bindparam("name_prefix", type_=String)),
     },
     orders={
-        "created_at": agents.c.created_at,
-        "updated_at": agents.c.updated_at,
-        "name": agents.c.name,
+        "created_at": by(agents.c.created_at),
+        "updated_at": by(agents.c.updated_at),
+        "name": by(agents.c.name),
     },
     batch_size=BATCH_SIZE,
+    project_of={"project_id": bindparam("project_id", type_=Uuid)},
+    statuses=AGENT_STATUSES,
 )

@@ -19,6 +19,7 @@ from shared.auth.access import usable, visible
 from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.listing import Lister
+from shared.resources.ordering import by
 from shared.resources.project_scoped import ProjectScopedTable
 from shared.schema import agent_api_keys, agents, projects
 
@@ -139,8 +140,8 @@ _project_of_agent = (
     .scalar_subquery()
 )
 LIST = Lister(
-    select(*SHOWN).select_from(KEYS.with_project),
-    _keys.id,
+    agent_api_keys,
+    SHOWN,
     filters={
         # The project is said for the index, which begins with it.
         "agent_id": and_(
@@ -148,6 +149,7 @@ LIST = Lister(
             _keys.project_id == _project_of_agent,
         )
     },
-    orders={"created_at": _keys.created_at},
+    orders={"created_at": by(_keys.created_at)},
     batch_size=BATCH_SIZE,
+    project_of={"agent_id": _project_of_agent},
 )

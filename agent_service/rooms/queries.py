@@ -6,6 +6,7 @@ from agent_service.queries import detach_tasks
 from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.listing import Lister
+from shared.resources.ordering import by
 from shared.resources.pagination import MAXIMUM_PAGE_SIZE
 from shared.resources.project_scoped import ProjectScopedTable
 from shared.schema import chat_participants, chat_rooms, projects, tasks, users
@@ -48,26 +49,28 @@ REMOVE_PARTICIPANT = Statement(
 )
 
 LIST = Lister(
-    select(*chat_rooms.c).select_from(ROOMS.with_project),
-    chat_rooms.c.id,
+    chat_rooms,
+    chat_rooms.c,
     filters={
         "project_id": chat_rooms.c.project_id == bindparam("project_id"),
         "name_prefix": func.starts_with(chat_rooms.c.name, bindparam("name_prefix", type_=String)),
     },
     orders={
-        "created_at": chat_rooms.c.created_at,
-        "updated_at": chat_rooms.c.updated_at,
-        "name": chat_rooms.c.name,
+        "created_at": by(chat_rooms.c.created_at),
+        "updated_at": by(chat_rooms.c.updated_at),
+        "name": by(chat_rooms.c.name),
     },
     batch_size=BATCH_SIZE,
+    project_of={"project_id": bindparam("project_id", type_=Uuid)},
 )
 
+_room_id = bindparam("room_id", type_=Uuid)
+_project_of_room = select(chat_rooms.c.project_id).where(chat_rooms.c.id == _room_id)
 LIST_PARTICIPANTS = Lister(
-    select(*_participants).select_from(
-        chat_participants.join(projects, projects.c.id == _participants.project_id)
-    ),
-    _participants.id,
-    filters={"room_id": _participants.room_id == bindparam("room_id")},
-    orders={"joined_at": _participants.joined_at},
+    chat_participants,
+    _participants,
+    filters={"room_id": _participants.room_id == _room_id},
+    orders={"joined_at": by(_participants.joined_at)},
     batch_size=MAXIMUM_PAGE_SIZE + 1,
+    project_of={"room_id": _project_of_room.scalar_subquery()},
 )

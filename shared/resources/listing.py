@@ -1,48 +1,52 @@
 """Lists: filters, an order and a page become one statement, compiled once per shape."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
-from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     FromClause,
-    Integer,
     Select,
+    String,
+    Table,
     Text,
-    Uuid,
     and_,
     bindparam,
+    exists,
     false,
     func,
     literal_column,
     select,
     true,
-    tuple_,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, array
 
 from shared.auth.access import RIGHTS, Scope, reached_by, scope
 from shared.auth.caller import Caller
 from shared.database.pool import Connection, Record
 from shared.database.statement import Statement
+from shared.resources.merging import ROW_LIMIT, Stream, merged
+from shared.resources.ordering import Parts, Position, behind, in_order, parameters, position_of
 from shared.resources.pagination import PAGE_BYTES, Listing, Order, Page, Query
 from shared.resources.project_scoped import ProjectScopedTable
 from shared.resources.validation import Parsed
 from shared.schema import projects
 
-# Answers the rows behind a key and an id, up to a limit.
-Batch: TypeAlias = Callable[[tuple[Any, UUID] | None, int], Awaitable[list[Record]]]
+# Answers the rows at a position, up to a limit.
+Batch: TypeAlias = Callable[[Position, int], Awaitable[list[Record]]]
 
 
 class Lister:
-    """The lists of one table: `rows` joins it with its projects, each filter is a condition.
+    """The lists of one table: the columns that they show, and a condition for each filter.
 
     A filter's parameter has the filter's name. Orders map the name of a field to what it orders by,
-    and "<name> desc" if the other direction orders by something else. `agent_id` is the column
-    with the agent whose row it is (None: an agent has no such list), and `agent_index` repeats
-    that condition in the words of an index.
+    and "<name> desc" if the other direction orders by something else. `project_of` has, by filter,
+    the one project in which its rows are. `agent_id` is the column with the agent whose row it is
+    (None: an agent has no such list). An index begins with `assignee`, which has the value of the
+    filter `assigned_to`, and also that of `agent_id` if it is an agent's. `statuses` are all values
+    of the column `status`, if indexes have it before the time of creation.
 
     Rows are fetched in batches of `batch_size`. PostgreSQL measures them, and sends those up to the
     first with which they are more than a page holds: that bounds the memory of a list.
@@ -50,20 +54,25 @@ class Lister:
 
     def __init__(
         self,
-        rows: Select[Any],
-        row_id: ColumnElement[Any],
+        table: Table,
+        shown: Iterable[ColumnElement[Any]],
         filters: Mapping[str, ColumnElement[bool]],
-        orders: Mapping[str, ColumnElement[Any]],
+        orders: Mapping[str, Parts],
         batch_size: int,
+        project_of: Mapping[str, Any] | None = None,
         agent_id: ColumnElement[Any] | None = None,
-        agent_index: ColumnElement[bool] | None = None,
+        assignee: ColumnElement[Any] | None = None,
+        statuses: Sequence[str] = (),
     ) -> None:
-        self._rows = rows
+        self.table = table
+        self._rows = select(*shown).select_from(table)
         self._batch_size = batch_size
-        self._row_id = row_id
+        self._project_of = project_of or {}
+        self._assignee = assignee
+        self._statuses = statuses
         self.filters = filters
         self.orders = orders
-        self._scopes = _scopes(agent_id, agent_index)
+        self._reached = reached_by(RIGHTS, projects.c.owner_id, agent_id)
         self.page_statement = lru_cache(maxsize=512)(self._page_statement)
         self.count_statement = lru_cache(maxsize=128)(self._count_statement)
 
@@ -90,7 +99,7 @@ class Lister:
     async def run(self, connection: Connection, caller: Caller, query: Query) -> Listing:
         """The rows that the filters let through and the caller reaches."""
         given = {name: value for name, value in query.filters.items() if value is not None}
-        names, within = frozenset(given), scope(caller)
+        names, within, parts = frozenset(given), scope(caller), self.parts(query.page.order)
         total = None
         if query.page.include_total:
             counted = await self.count_statement(names, within).row(
@@ -98,93 +107,147 @@ class Lister:
             )
             total = counted[0] if counted else 0
 
-        async def batch(after: tuple[Any, UUID] | None, limit: int) -> list[Record]:
-            statement = self.page_statement(names, query.page.order, after is not None, within)
-            behind = {"after_key": after[0], "after_id": after[1]} if after else {}
+        async def batch(at: Position, limit: int) -> list[Record]:
+            continued = at.after is not None
+            statement = self.page_statement(names, query.page.order, continued, within, at.part)
+            after = parameters(parts[at.part], at.after)
             return await statement.rows(
-                connection, caller.rights, **given, **behind, row_limit=limit
+                connection, caller.rights, **given, **after, row_limit=limit
             )
 
-        rows, truncated = await self._fetch(query.page, batch)
+        rows, truncated = await self._fetch(query.page, parts, batch)
         return Listing(query, rows, total, truncated)
 
-    async def _fetch(self, page: Page, batch: Batch) -> tuple[list[Record], bool]:
+    def parts(self, order: Order) -> Parts:
+        """What an order is made of, one part behind the other."""
+        parts = self.orders[order.field]
+        return self.orders.get(f"{order.field} desc", parts) if order.descending else parts
+
+    async def _fetch(self, page: Page, parts: Parts, batch: Batch) -> tuple[list[Record], bool]:
         """The rows of a page and one more, or fewer that are more than a page: truncated."""
         rows: list[Record] = []
-        after, size = page.after, 0
-        while size <= PAGE_BYTES:
-            limit = min(page.size + 1 - len(rows), self._batch_size)
-            found = await batch(after, limit)
+        at, size = position_of(parts, page.after), 0
+        while True:
+            # Rows that fill a page may be the last of their part: are there any behind it?
+            most = self._batch_size if size <= PAGE_BYTES else 1
+            limit = min(page.size + 1 - len(rows), most)
+            found = await batch(at, limit)
             rows += found
+            size += sum(map(_text_size, found))
             if found and len(found) < found[-1]["batch_rows"]:
                 return rows, True
-            if len(found) < limit or len(rows) > page.size:
+            if len(rows) > page.size:
                 return rows, False
-            after = rows[-1]["page_key"], rows[-1]["id"]
-            size += sum(map(_text_size, found))
-        return rows, True
+            if len(found) < limit:
+                if at.part + 1 == len(parts):
+                    return rows, False
+                at = Position(at.part + 1)
+            elif size > PAGE_BYTES:
+                return rows, True
+            else:
+                at = Position(at.part, (rows[-1]["page_key"], rows[-1]["id"]))
 
     def _page_statement(
-        self, filters: frozenset[str], order: Order, continued: bool, within: Scope
+        self,
+        filters: frozenset[str],
+        order: Order,
+        continued: bool,
+        within: Scope,
+        part: int = 0,
     ) -> Statement:
         purpose = (
             f"A page of rows by {order.field}{' desc' if order.descending else ''}"
-            f"{', continued' if continued else ''}."
+            f"{', those that come last' if part else ''}{', continued' if continued else ''}."
         )
-        page = _page_of(
-            self._rows.where(*self._conditions(filters, within)),
-            self._key(order),
-            self._row_id,
-            descending=order.descending,
-            continued=continued,
+        wanted, descending = self.parts(order)[part], order.descending
+        streams = self._streams(filters, order, within)
+        # A stream is of one status, and need not say so again.
+        is_by_status = self._is_by_status(filters, order, within)
+        conditions = filters - {"statuses"} if is_by_status else filters
+        rows = self._rows.add_columns(wanted.page_key.label("page_key")).where(
+            wanted.where, *self._named(conditions), self._within(filters, within)
         )
-        return Statement(purpose, page)
-
-    def _key(self, order: Order) -> ColumnElement[Any]:
-        key = self.orders[order.field]
-        return self.orders.get(f"{order.field} desc", key) if order.descending else key
+        if continued:
+            rows = rows.where(behind(wanted, self.table.c.id, descending=descending))
+        key = (wanted.key, self.table.c.id)
+        if streams:
+            page = merged(rows, key, streams, descending=descending)
+        else:
+            page = rows.order_by(*in_order(key, descending=descending)).limit(ROW_LIMIT)
+        return Statement(purpose, _fitted(page, descending))
 
     def _count_statement(self, filters: frozenset[str], within: Scope) -> Statement:
-        found = self._rows.where(*self._conditions(filters, within)).subquery()
-        return Statement("How many rows there are.", select(func.count()).select_from(found))
+        project_id = self.table.c.get("project_id")
+        rows = self._rows.where(*self._named(filters))
+        if project_id is not None:
+            rows = rows.join(projects, projects.c.id == project_id)
+        rows = rows.where(true() if within is Scope.ALL else self._reached.get(within, false()))
+        count = select(func.count()).select_from(rows.subquery())
+        return Statement("How many rows there are.", count)
 
-    def _conditions(self, filters: frozenset[str], within: Scope) -> list[ColumnElement[bool]]:
-        return [*(self.filters[name] for name in sorted(filters)), self._scopes[within]]
+    def _named(self, filters: Collection[str]) -> list[ColumnElement[bool]]:
+        return [self.filters[name] for name in sorted(filters)]
+
+    def _within(self, filters: frozenset[str], within: Scope) -> ColumnElement[bool]:
+        """The rows that the caller reaches, unless streams are only of projects that it reaches.
+
+        Nothing is joined, since a plan could then begin with the projects, and sort.
+        """
+        reached: ColumnElement[bool] = self._reached.get(within, false())
+        if within is Scope.ALL or self._is_by_project(filters, within):
+            return true()
+        if within is Scope.AGENT:
+            own = RIGHTS["caller_agent_id"]
+            return reached if self._assignee is None else and_(reached, self._assignee == own)
+        if self.table is projects:
+            return reached
+        if named := [self._project_of[name] for name in self._project_of if name in filters]:
+            return exists().where(projects.c.id == named[0], reached)
+        owner_id = select(projects.c.owner_id).where(projects.c.id == self.table.c.project_id)
+        is_owner: ColumnElement[bool] = owner_id.scalar_subquery() == RIGHTS["caller_id"]
+        return is_owner
+
+    def _streams(self, filters: frozenset[str], order: Order, within: Scope) -> list[Stream]:
+        """What the columns of an index are before those of an order, if they have many values."""
+        streams: list[Stream] = []
+        if self._is_by_project(filters, within):
+            reached = select(projects.c.id).where(self._reached[within]).subquery("reached")
+            streams.append(Stream(reached, self.table.c.project_id))
+        if self._is_by_status(filters, order, within):
+            values: ColumnElement[Any] = array(self._statuses)
+            if "statuses" in filters:
+                values = bindparam("statuses", type_=ARRAY(String))
+            wanted = select(func.unnest(values).label("status")).distinct().subquery("wanted")
+            streams.append(Stream(wanted, self.table.c.status))
+        return streams
+
+    def _is_by_project(self, filters: frozenset[str], within: Scope) -> bool:
+        if within is not Scope.PROJECTS or self.table is projects:
+            return False
+        return not self._is_of_assignee(filters, within) and filters.isdisjoint(self._project_of)
+
+    def _is_by_status(self, filters: frozenset[str], order: Order, within: Scope) -> bool:
+        if not self._statuses or order.field != "created_at":
+            return False
+        if "statuses" in filters:
+            return filters.isdisjoint(self._project_of.keys() - {"project_id"})
+        # The indexes for these have the status in any case.
+        is_of_all = within is Scope.ALL and filters.isdisjoint(self._project_of)
+        return is_of_all or self._is_of_assignee(filters, within)
+
+    def _is_of_assignee(self, filters: frozenset[str], within: Scope) -> bool:
+        if self._assignee is None:
+            return False
+        return within is Scope.AGENT or "assigned_to" in filters
 
 
-def _scopes(
-    agent_id: ColumnElement[Any] | None, agent_index: ColumnElement[bool] | None
-) -> Mapping[Scope, ColumnElement[bool]]:
-    """The condition of each scope: one by itself can be served by an index."""
-    reached = reached_by(RIGHTS, projects.c.owner_id, agent_id)
-    agents = reached.get(Scope.AGENT, false())
-    return {
-        Scope.ALL: true(),
-        Scope.PROJECTS: reached[Scope.PROJECTS],
-        Scope.AGENT: agents if agent_index is None else and_(agents, agent_index),
-    }
+def _fitted(rows: Select[Any], descending: bool) -> Select[Any]:
+    """A page of rows that are ordered by their column `page_key` and id, as far as it is sent.
 
-
-def _page_of(
-    rows: Select[Any],
-    key: ColumnElement[Any],
-    row_id: ColumnElement[Any],
-    *,
-    descending: bool,
-    continued: bool,
-) -> Select[Any]:
-    """A page of `rows`, ordered by `key` and id, with the key as the column `page_key`.
-
-    A continued page begins behind the parameters `after_key` and `after_id`. It has up to
-    `row_limit` rows, and `batch_rows` says how many; those behind PAGE_BYTES are left out.
+    `batch_rows` says how many rows it has; those behind PAGE_BYTES are left out.
     """
-    rows = rows.add_columns(key.label("page_key")).limit(bindparam("row_limit", type_=Integer))
-    if continued:
-        here = tuple_(key, row_id)
-        after = tuple_(bindparam("after_key", type_=key.type), bindparam("after_id", type_=Uuid))
-        rows = rows.where(here < after if descending else here > after)
-    page = rows.order_by(*_in_order(key, row_id, descending)).subquery("page")
-    order = _in_order(page.c.page_key, page.c.id, descending)
+    page = rows.subquery("page")
+    order = in_order((page.c.page_key, page.c.id), descending=descending)
     sizes = func.sum(_size(page)).over(order_by=order, rows=(None, -1))
     measured = (
         select(
@@ -195,18 +258,13 @@ def _page_of(
         .select_from(page)
         .subquery("measured")
     )
+    key: list[ColumnElement[Any]] = [literal_column("page_key"), literal_column("id")]
     return (
         select(literal_column("measured.*"))
         .select_from(measured)
         .where(literal_column("bytes_before") <= PAGE_BYTES)
-        .order_by(*_in_order(literal_column("page_key"), literal_column("id"), descending))
+        .order_by(*in_order(key, descending=descending))
     )
-
-
-def _in_order(
-    key: ColumnElement[Any], row_id: ColumnElement[Any], descending: bool
-) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    return (key.desc(), row_id.desc()) if descending else (key, row_id)
 
 
 def _size(rows: FromClause) -> ColumnElement[int]:

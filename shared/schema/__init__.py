@@ -55,10 +55,13 @@ from shared.schema.tasks import (
     FK_TASKS_PROJECT,
     FK_TASKS_ROOM,
     PK_TASK_DEPENDENCIES,
+    PRIORITIES_IN_ORDER,
     TASK_PRIORITIES,
     TASK_STATUSES,
+    WITHOUT_PRIORITY,
     task_dependencies,
     tasks,
+    urgency,
 )
 from shared.schema.users import (
     UQ_USERS_EMAIL,

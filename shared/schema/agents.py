@@ -62,6 +62,10 @@ agents = Table(
     Index("idx_agents_status", "project_id", "status", "created_at", "id"),
     Index("idx_agents_is_active", "project_id", "is_active", "created_at", "id"),
     Index("idx_agents_updated_at", "project_id", "updated_at", "id"),
+    # For superusers, whose lists are of all projects.
+    Index("idx_agents_all_created_at", "status", "created_at", "id"),
+    Index("idx_agents_all_updated_at", "updated_at", "id"),
+    Index("idx_agents_all_name", "name", "id"),
 )
 
 agent_api_keys = Table(

@@ -30,4 +30,11 @@ projects = Table(
     one_of("status", PROJECT_STATUSES),
     UniqueConstraint("slug", name=UQ_PROJECTS_SLUG),
     Index("idx_projects_owner_id", "owner_id", "created_at", "id"),
+    Index("idx_projects_status", "owner_id", "status", "created_at", "id"),
+    Index("idx_projects_updated_at", "owner_id", "updated_at", "id"),
+    Index("idx_projects_name", "owner_id", "name", "id"),
+    # For superusers, whose lists are of all projects.
+    Index("idx_projects_all_created_at", "status", "created_at", "id"),
+    Index("idx_projects_all_updated_at", "updated_at", "id"),
+    Index("idx_projects_all_name", "name", "id"),
 )

@@ -53,6 +53,10 @@ chat_rooms = Table(
     Index("idx_chat_rooms_updated_at", "project_id", "updated_at", "id"),
     Index("idx_chat_rooms_name", "project_id", "name", "id"),
     Index("idx_chat_rooms_created_by", "created_by"),
+    # For superusers, whose lists are of all projects.
+    Index("idx_chat_rooms_all_created_at", "created_at", "id"),
+    Index("idx_chat_rooms_all_updated_at", "updated_at", "id"),
+    Index("idx_chat_rooms_all_name", "name", "id"),
 )
 
 chat_participants = Table(

@@ -13,6 +13,8 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -37,6 +39,9 @@ TASK_STATUSES = (
     "cancelled",
 )
 TASK_PRIORITIES = ("low", "medium", "high", "critical")
+# What is found first in it is ordered first; a task without a priority comes behind.
+PRIORITIES_IN_ORDER = "critical high medium low"
+WITHOUT_PRIORITY = len(PRIORITIES_IN_ORDER) + 1
 
 FK_TASKS_PROJECT = "fk_tasks_project_id"
 FK_TASKS_ROOM = "fk_tasks_room_id"
@@ -48,6 +53,12 @@ FK_TASK_DEPENDENCIES_TASK = "fk_task_dependencies_task_id"
 # Deferred: checked at COMMIT, or at `SET CONSTRAINTS … IMMEDIATE` if a rule needs to know before.
 FK_TASK_DEPENDENCIES_DEPENDS_ON = "fk_task_dependencies_depends_on_id"
 CK_TASK_DEPENDENCIES_NOT_SELF = "ck_task_dependencies_not_self"
+
+
+def _if_set(name: str, column: str, *columns: str) -> Index:
+    """An index of the rows in which `column` is not NULL."""
+    return Index(name, *columns, postgresql_where=text(f"{column} IS NOT NULL"))
+
 
 tasks = Table(
     "tasks",
@@ -109,15 +120,25 @@ tasks = Table(
     ),
     UniqueConstraint("project_id", "id"),
     Index("idx_tasks_project_id", "project_id", "created_at", "id"),
-    Index("idx_tasks_room_id", "project_id", "room_id", "created_at", "id"),
     Index("idx_tasks_status", "project_id", "status", "created_at", "id"),
-    Index("idx_tasks_assigned_to", "assigned_to", "created_at", "id"),
-    Index("idx_tasks_assigned_agent_id", "project_id", "assigned_agent_id"),
-    Index("idx_tasks_assigned_user_id", "assigned_user_id"),
     Index("idx_tasks_created_by", "created_by"),
     Index("idx_tasks_updated_at", "project_id", "updated_at", "id"),
     Index("idx_tasks_due_date", "project_id", "due_date", "id"),
+    # Most tasks lack some of these, and such a task costs no entry in an index.
+    _if_set("idx_tasks_room_id", "room_id", "project_id", "room_id", "created_at", "id"),
+    _if_set("idx_tasks_assigned_to", "assigned_to", "assigned_to", "status", "created_at", "id"),
+    _if_set("idx_tasks_assigned_agent_id", "assigned_agent_id", "project_id", "assigned_agent_id"),
+    _if_set("idx_tasks_assigned_user_id", "assigned_user_id", "assigned_user_id"),
+    # For superusers, whose lists are of all projects.
+    Index("idx_tasks_all_created_at", "status", "created_at", "id"),
+    Index("idx_tasks_all_updated_at", "updated_at", "id"),
+    Index("idx_tasks_all_due_date", "due_date", "id"),
 )
+
+# What tasks are ordered by if that is their priority.
+urgency = func.coalesce(func.strpos(PRIORITIES_IN_ORDER, tasks.c.priority), WITHOUT_PRIORITY)
+Index("idx_tasks_priority", tasks.c.project_id, urgency, tasks.c.id)
+Index("idx_tasks_all_priority", urgency, tasks.c.id)
 
 task_dependencies = Table(
     "task_dependencies",

@@ -1,5 +1,6 @@
 """Every statement on tasks and the edges between them."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -28,16 +29,29 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.auth.access import RIGHTS, visible
+from shared.auth.access import visible
 from shared.database.statement import Statement
 from shared.errors import IDS_NAMED, Reason
 from shared.resources.listing import Lister
+from shared.resources.ordering import Part, Parts, by, last
 from shared.resources.pagination import DEFAULT_PAGE_SIZE
 from shared.resources.project_scoped import ProjectScopedTable, new_values
-from shared.schema import agents, projects, task_dependencies, tasks, users
+from shared.schema import (
+    PRIORITIES_IN_ORDER,
+    TASK_STATUSES,
+    WITHOUT_PRIORITY,
+    agents,
+    chat_rooms,
+    projects,
+    task_dependencies,
+    tasks,
+    urgency,
+    users,
+)
 from task_service.tasks.lifecycle import ENDED
 
 FOREVER = 9 * 10**18
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 TASKS = ProjectScopedTable(tasks, Reason.TASK_NOT_FOUND, tasks.c.assigned_agent_id)
 
@@ -166,18 +180,24 @@ DROP_EDGES_UPON = Statement(
 )
 
 
-def _due(without: int) -> ColumnElement[int]:
-    # In microseconds since 1970, exactly: extract answers a numeric. The first and the last time
-    # that the wire can say are kept as infinities.
-    microseconds = extract("epoch", tasks.c.due_date) * literal(1_000_000, Integer)
-    finite = func.least(func.greatest(microseconds, -FOREVER), FOREVER, type_=BigInteger)
-    is_due = tasks.c.due_date.is_not(None)
-    return case((is_due, cast(finite, BigInteger)), else_=literal(without, BigInteger))
+# In microseconds since 1970, exactly: extract answers a numeric. The first and the last time that
+# the wire can say are kept as infinities.
+_microseconds = extract("epoch", tasks.c.due_date) * literal(1_000_000, Integer)
+_due = cast(
+    func.least(func.greatest(_microseconds, -FOREVER), FOREVER, type_=BigInteger), BigInteger
+)
 
 
-def _urgency(without: int) -> ColumnElement[int]:
-    ranks = {"critical": 1, "high": 2, "medium": 3, "low": 4}
-    return case(ranks, value=tasks.c.priority, else_=literal(without, Integer))
+def _due_date(microseconds: int) -> datetime:
+    """The due date whose key is this."""
+    if abs(microseconds) == FOREVER:
+        return (datetime.max if microseconds > 0 else datetime.min).replace(tzinfo=UTC)
+    return EPOCH + timedelta(microseconds=microseconds)
+
+
+def _by_due_date(without: int) -> Parts:
+    dated = Part(tasks.c.due_date, _due, tasks.c.due_date.is_not(None), bound=_due_date)
+    return dated, last(tasks.c.due_date.is_(None), tasks.c.due_date, without)
 
 
 _overdue: ColumnElement[Any] = and_(tasks.c.due_date < func.now(), tasks.c.status.not_in(ENDED))
@@ -190,12 +210,34 @@ def _folded(text: ColumnElement[str]) -> ColumnElement[str]:
 
 _title_part = _folded(bindparam("title_contains", type_=Text))
 
+_project_of_room = (
+    select(chat_rooms.c.project_id)
+    .where(chat_rooms.c.id == bindparam("room_id", type_=Uuid))
+    .scalar_subquery()
+)
+
+
+def _rank(without: int) -> ColumnElement[int]:
+    ranks = {"critical": 1, "high": 2, "medium": 3, "low": 4}
+    return case(ranks, value=tasks.c.priority, else_=literal(without, Integer))
+
+
+def _urgency_of(rank: int) -> int:
+    """What an index has for the priority with this rank."""
+    found = PRIORITIES_IN_ORDER.split()[rank - 1 : rank]
+    return PRIORITIES_IN_ORDER.index(found[0]) + 1 if found else WITHOUT_PRIORITY
+
+
 LIST = Lister(
-    select(*tasks.c).select_from(TASKS.with_project),
-    tasks.c.id,
+    tasks,
+    tasks.c,
     filters={
         "project_id": tasks.c.project_id == _project_id,
-        "room_id": tasks.c.room_id == bindparam("room_id", type_=Uuid),
+        # The project is said for the index, which begins with it.
+        "room_id": and_(
+            tasks.c.room_id == bindparam("room_id", type_=Uuid),
+            tasks.c.project_id == _project_of_room,
+        ),
         "statuses": tasks.c.status == any_(bindparam("statuses", type_=ARRAY(String))),
         "priorities": func.coalesce(tasks.c.priority, "")
         == any_(bindparam("priorities", type_=ARRAY(String))),
@@ -209,15 +251,19 @@ LIST = Lister(
     },
     # Those without a due date or a priority come last in both directions.
     orders={
-        "created_at": tasks.c.created_at,
-        "updated_at": tasks.c.updated_at,
-        "due_date": _due(without=2**63 - 1),
-        "due_date desc": _due(without=-(2**63)),
-        "priority": _urgency(without=5),
-        "priority desc": _urgency(without=0),
+        "created_at": by(tasks.c.created_at),
+        "updated_at": by(tasks.c.updated_at),
+        "due_date": _by_due_date(without=2**63 - 1),
+        "due_date desc": _by_due_date(without=-(2**63)),
+        "priority": (Part(urgency, _rank(without=5), bound=_urgency_of),),
+        "priority desc": (
+            Part(urgency, _rank(without=0), urgency < WITHOUT_PRIORITY, bound=_urgency_of),
+            last(urgency == WITHOUT_PRIORITY, urgency, only=0),
+        ),
     },
     batch_size=DEFAULT_PAGE_SIZE + 1,
+    project_of={"project_id": _project_id, "room_id": _project_of_room},
     agent_id=tasks.c.assigned_agent_id,
-    # It follows from the condition above, and is what an index in the order of lists begins with.
-    agent_index=tasks.c.assigned_to == RIGHTS["caller_agent_id"],
+    assignee=tasks.c.assigned_to,
+    statuses=TASK_STATUSES,
 )

@@ -1,10 +1,10 @@
 """Lists are fetched in batches, and no further than the size of a page."""
 
 import pytest
-from sqlalchemy import select
 
 from shared.auth.caller import User
 from shared.resources.listing import Lister
+from shared.resources.ordering import by
 from shared.resources.pagination import PAGE_BYTES, Order, Page, Query
 from shared.schema import projects
 from tests.world import World
@@ -19,10 +19,10 @@ DIGITS = f"{FILL} jsonb_build_object('n', array_fill(1e-300, ARRAY[$1::int / 304
 async def fetched(world: World, size: int, descending: bool = False) -> tuple[list[str], bool]:
     """The rows that a list fetches of 25 in batches of 10, and whether it says that it was cut."""
     lister = Lister(
-        select(*projects.c),
-        projects.c.id,
+        projects,
+        projects.c,
         filters={},
-        orders={"slug": projects.c.slug},
+        orders={"slug": by(projects.c.slug)},
         batch_size=10,
     )
     root = await world.user(superuser=True)

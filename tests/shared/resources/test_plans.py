@@ -1,0 +1,163 @@
+"""What the pages of lists cost: no more with 100,000 rows than they show."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from agent_service.agents.queries import LIST as AGENTS
+from agent_service.projects.queries import LIST as PROJECTS
+from agent_service.rooms.queries import LIST as ROOMS
+from shared.auth.caller import Agent, Caller, User
+from shared.database.pool import Record
+from shared.database.transaction import Database
+from shared.resources.listing import Lister
+from shared.resources.pagination import Order, Page, Query
+from task_service.tasks.queries import LIST as TASKS
+from tests.conftest import TEMPLATE
+from tests.databases import execute, fresh
+from tests.plans import Cost, cost_of
+
+SIZE = 50
+SHOWN = SIZE + 1
+BIG, MANY = 1, 1000
+# One user has a project with most of the rows, one has ten projects, and one a thousand.
+FILL = """
+SET session_replication_role = replica; -- every reference is right, and need not be looked up
+CREATE FUNCTION id(n bigint) RETURNS uuid LANGUAGE sql RETURN lpad(to_hex(n), 32, '0')::uuid;
+INSERT INTO users (id, username, email) SELECT id(n), n, n FROM generate_series(1, 2000) n;
+INSERT INTO projects (id, owner_id, slug, name)
+    SELECT id(n), id(CASE WHEN n = 1 THEN 1 WHEN n <= 11 THEN 2
+            WHEN n <= 1011 THEN 3 ELSE 4 + n % 1990 END), n, md5(n::text)
+    FROM generate_series(1, 5000) n;
+INSERT INTO agents (id, project_id, name) VALUES (id(1), id(1), 'Agent');
+INSERT INTO agents (id, project_id, name) SELECT id(10000 + n), id(1 + n % 5000), md5(n::text)
+    FROM generate_series(1, 15000) n;
+INSERT INTO chat_rooms (id, project_id, name) SELECT id(n), id(1 + n % 5000), md5(n::text)
+    FROM generate_series(1, 15000) n;
+INSERT INTO tasks (id, project_id, title, status, priority, due_date, created_at, updated_at,
+        assigned_agent_id)
+    SELECT id(n), id(CASE WHEN n <= 60000 THEN 1 WHEN n <= 70000 THEN 2 + n % 10
+            WHEN n <= 95000 THEN 12 + n % 1000 ELSE 2000 + n % 3000 END), 'Task',
+        CASE n % 500 WHEN 0 THEN 'review' WHEN 1 THEN 'pending' ELSE 'completed' END,
+        (ARRAY['low', 'medium', 'high', 'critical'])[1 + n % 5],
+        CASE WHEN n % 3 > 0 THEN now() + (n % 7919) * interval '1 minute' END,
+        now() - (n / 3) * interval '1 second', now() - (n % 9973) * interval '1 second',
+        CASE WHEN n <= 60000 AND n % 3 = 0 THEN id(1) END
+    FROM generate_series(1, 100000) n;
+ANALYZE;
+"""
+
+
+def number(n: int) -> UUID:
+    return UUID(int=n)
+
+
+def user(n: int, *, superuser: bool = False) -> User:
+    return User(number(n), "name", "email", None, superuser)
+
+
+ONE, TEN, THOUSAND = user(1), user(2), user(3)
+ROOT = user(9, superuser=True)
+AGENT = Agent(number(1), "Agent", number(BIG), [])
+IN_ONE = {"project_id": number(BIG)}
+RARE = {"statuses": ["pending", "review"]}
+
+
+@pytest.fixture(scope="module")
+def filled_url(postgres_url: str) -> Iterator[str]:
+    with fresh(postgres_url, TEMPLATE) as url:
+        asyncio.run(execute(url, FILL))
+        yield url
+
+
+async def pages(
+    url: str, lister: Lister, caller: Caller, order: Order, filters: dict[str, Any]
+) -> list[Cost]:
+    """What two pages cost, one behind the other."""
+    database = await Database.connect(url, size=1)
+    page = Page("list", SIZE, order, None, include_total=False)
+    try:
+        first, found = await page_of(database, lister, caller, Query(filters, page))
+        last = found[:SIZE][-1]
+        page = replace(page, after=(last["page_key"], last["id"]))
+        second, _ = await page_of(database, lister, caller, Query(filters, page))
+    finally:
+        await database.close()
+    return [first, second]
+
+
+async def page_of(
+    database: Database, lister: Lister, caller: Caller, query: Query
+) -> tuple[Cost, list[Record]]:
+    cost = await cost_of(database, lambda c: lister.run(c, caller, query))
+    found = await database.read(lambda c: lister.run(c, caller, query))
+    return cost, found.rows
+
+
+def assert_bounded(cost: Cost, table: str, streams: int) -> None:
+    """A stream is looked at once; and from those that begin first a page is read at most."""
+    read = streams + sum(range(SHOWN, SHOWN - min(streams, SHOWN), -1))
+    assert table not in cost.sequential, cost.plans
+    # A sort that keeps the first of many begins to forget when it has twice as many.
+    assert cost.sorted <= 2 * SHOWN, cost.plans
+    assert cost.rows <= 2 * read + streams, cost.plans
+    assert cost.buffers <= 2 * read + 8 * (streams + SHOWN), cost.plans
+
+
+def orders_of(lister: Lister) -> list[Order]:
+    names = dict.fromkeys(name.partition(" ")[0] for name in lister.orders)
+    return [Order(name, descending) for name in names for descending in (False, True)]
+
+
+CASES = [
+    ("tasks of a project", TASKS, ONE, IN_ONE, 1),
+    ("tasks of one project's owner", TASKS, ONE, {}, 1),
+    ("tasks of ten projects", TASKS, TEN, {}, 10),
+    ("tasks of a thousand projects", TASKS, THOUSAND, {}, MANY),
+    ("all tasks", TASKS, ROOT, {}, 7),
+    ("agents of a thousand projects", AGENTS, THOUSAND, {}, MANY),
+    ("all agents", AGENTS, ROOT, {}, 4),
+    ("rooms of a thousand projects", ROOMS, THOUSAND, {}, MANY),
+    ("all rooms", ROOMS, ROOT, {}, 1),
+    ("projects", PROJECTS, THOUSAND, {}, 1),
+    ("all projects", PROJECTS, ROOT, {}, 3),
+]
+
+
+@pytest.mark.parametrize(
+    ("lister", "caller", "filters", "streams"),
+    [case[1:] for case in CASES],
+    ids=[case[0] for case in CASES],
+)
+async def test_every_order_is_served_by_an_index(
+    filled_url: str, lister: Lister, caller: Caller, filters: dict[str, Any], streams: int
+) -> None:
+    for order in orders_of(lister):
+        for cost in await pages(filled_url, lister, caller, order, filters):
+            assert_bounded(cost, lister.table.name, streams)
+
+
+@pytest.mark.parametrize(
+    ("caller", "filters", "streams"),
+    [
+        (ONE, {**IN_ONE, **RARE}, 2),
+        (ONE, RARE, 2),
+        (ROOT, RARE, 2),
+        (ROOT, {**IN_ONE, **RARE}, 2),
+        (THOUSAND, RARE, 2 * MANY),
+        (AGENT, {"statuses": ["completed"]}, 1),
+        (AGENT, {}, 7),
+        (ONE, {"assigned_to": number(1)}, 7),
+    ],
+)
+async def test_rare_statuses_are_found_by_an_index(
+    filled_url: str, caller: Caller, filters: dict[str, Any], streams: int
+) -> None:
+    for descending in (False, True):
+        order = Order("created_at", descending)
+        first, _ = await pages(filled_url, TASKS, caller, order, filters)
+        assert_bounded(first, "tasks", streams)
