@@ -58,7 +58,8 @@ def build(database: Database, settings: Settings) -> Server:
         Service("tandem.agent.v1.AuthService", auth, add_AuthServiceServicer_to_server),
     ]
     authenticator = Authenticator(database, Verifier(settings, keys))
-    return Server(services, authenticator, ACCESS, closers=[last_used.close, keys.close])
+    closers = [last_used.close, keys.close]
+    return Server(services, authenticator, ACCESS, settings.pool_size, closers)
 
 
 if __name__ == "__main__":

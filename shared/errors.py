@@ -25,6 +25,7 @@ class Code(IntEnum):
     RESOURCE_EXHAUSTED = 8
     FAILED_PRECONDITION = 9
     ABORTED = 10
+    UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
     UNAUTHENTICATED = 16
@@ -81,6 +82,7 @@ class Reason(Enum):
     ISSUER_UNAVAILABLE = Code.UNAVAILABLE
     LIMIT_EXCEEDED = Code.RESOURCE_EXHAUSTED
     DEADLINE_TOO_SHORT = Code.DEADLINE_EXCEEDED
+    METHOD_NOT_AVAILABLE = Code.UNIMPLEMENTED
     INTERNAL = Code.INTERNAL
 
 
@@ -110,10 +112,6 @@ class Refusal(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason.name}: {self.message}"
-
-
-class Unimplemented(Exception):
-    """A method that is not implemented, or not available in this configuration; one sentence."""
 
 
 def invalid_field(path: str, description: str) -> Refusal:

@@ -24,7 +24,8 @@ def build(database: Database, settings: Settings) -> Server:
     tasks = TaskServicer(TaskRules(database, assignees), Pager(page_key(settings)))
     services = [Service("tandem.task.v1.TaskService", tasks, add_TaskServiceServicer_to_server)]
     authenticator = Authenticator(database, Verifier(settings, keys))
-    return Server(services, authenticator, ACCESS, closers=[assignees.close, keys.close])
+    closers = [assignees.close, keys.close]
+    return Server(services, authenticator, ACCESS, settings.pool_size, closers)
 
 
 if __name__ == "__main__":

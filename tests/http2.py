@@ -6,10 +6,24 @@ from contextlib import asynccontextmanager
 
 from tests.world import TIMEOUT_SECONDS
 
-DATA, HEADERS, SETTINGS = 0, 1, 4
-END_STREAM, END_HEADERS = 1, 4
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
+ACK, END_STREAM, END_HEADERS = 1, 1, 4
+CANCEL = 8
 # SETTINGS_INITIAL_WINDOW_SIZE = 0: nothing that the server writes on a stream may be sent.
 READS_NOTHING = (4).to_bytes(2, "big") + (0).to_bytes(4, "big")
+
+
+@asynccontextmanager
+async def connected(
+    port: int, settings: bytes = b""
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(SETTINGS, 0, 0, settings))
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
 
 
 @asynccontextmanager
@@ -21,6 +35,13 @@ async def posted(
     settings: bytes = b"",
 ) -> AsyncIterator[asyncio.StreamReader]:
     """A gRPC call on a connection of its own: what comes back on it."""
+    async with connected(port, settings) as (reader, writer):
+        writer.write(call(path, headers, message))
+        yield reader
+
+
+def call(path: str, headers: Mapping[str, bytes], message: bytes = b"", stream: int = 1) -> bytes:
+    """The frames of a gRPC call; `stream` is odd, and greater than that of the call before."""
     head = {
         ":method": b"POST",
         ":scheme": b"http",
@@ -31,13 +52,31 @@ async def posted(
     }
     block = b"".join(_text(n.encode(), v) for n, v in {**head, **headers}.items())
     body = b"\0" + len(message).to_bytes(4, "big") + message
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(SETTINGS, 0, 0, settings))
-    writer.write(_frame(HEADERS, END_HEADERS, 1, block) + _frame(DATA, END_STREAM, 1, body))
-    try:
-        yield reader
-    finally:
-        writer.close()
+    return _frame(HEADERS, END_HEADERS, stream, block) + _frame(DATA, END_STREAM, stream, body)
+
+
+def cancel(stream: int) -> bytes:
+    """The frame with which a client gives up a call."""
+    return _frame(RST_STREAM, 0, stream, CANCEL.to_bytes(4, "big"))
+
+
+async def settled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Agree to the settings of the server; until then, it takes few streams of a connection."""
+    while (await frame(reader))[:2] != (SETTINGS, 0):
+        pass
+    writer.write(_frame(SETTINGS, ACK, 0, b""))
+
+
+def ping() -> bytes:
+    """A ping, which the server has to return."""
+    return _frame(PING, 0, 0, b"12345678")
+
+
+async def frame(reader: asyncio.StreamReader) -> tuple[int, int, int, bytes]:
+    """The next frame that comes back: its kind, flags, stream and payload."""
+    head = await asyncio.wait_for(reader.readexactly(9), TIMEOUT_SECONDS)
+    payload = await reader.readexactly(int.from_bytes(head[:3], "big"))
+    return head[3], head[4], int.from_bytes(head[5:], "big"), payload
 
 
 async def read_until(reader: asyncio.StreamReader, part: bytes) -> bytes:

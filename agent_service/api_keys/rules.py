@@ -23,7 +23,6 @@ from shared.database.transaction import Database, translate_violations
 from shared.errors import (
     Reason,
     Refusal,
-    Unimplemented,
     Violation,
     caller_inactive,
     enum_name,
@@ -125,7 +124,7 @@ class ApiKeyRules:
 
     def _require_issue(self) -> Issue:
         if self._issue is None:
-            raise Unimplemented(NO_PRIVATE_KEY)
+            raise Refusal(Reason.METHOD_NOT_AVAILABLE, NO_PRIVATE_KEY)
         return self._issue
 
 

@@ -1,11 +1,15 @@
 """What happens to every call before and after its servicer method, in this order.
 
 1. request id: the log line and every response have it, so it comes first;
-2. access rule of the method, then the token: a request is not read for an unknown caller;
-3. the message: bytes that are not protobuf, or are too many fields, never reach a method;
-4. the method, which limits each of its own waits;
-5. errors → statuses, then the log line, which shows the status.
+2. access rule of the method, then the token: a message is not awaited for an unknown caller;
+3. the message, for which a call waits only so long, then a place to work (`admission`);
+4. the caller's row, then the message is parsed: bytes that are not protobuf, or
+   have too many fields, never reach a method;
+5. the method, which limits each of its own waits;
+6. errors → statuses, then the log line, which shows the status; a client has to take its answer.
 
+To gRPC every method takes a stream of messages, of which one is read: a handler of a single message
+would be called when that has come, and nothing could limit the calls for which it never comes.
 Each handler is wrapped once, when its method is first called. A grpc.aio.ServerInterceptor would be
 asked on every call.
 """
@@ -13,11 +17,12 @@ asked on every call.
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from random import getrandbits
+from time import monotonic
 from typing import Any, NoReturn, TypeAlias, TypeGuard
 
 import grpc
@@ -26,7 +31,25 @@ from google.protobuf.message import DecodeError
 
 from shared.auth.authenticator import Authenticator
 from shared.auth.caller import Call, User, current_call
-from shared.errors import Reason, Refusal, Unimplemented, not_allowed_for_agent
+from shared.errors import Reason, Refusal, not_allowed_for_agent
+from shared.grpc_server.admission import (
+    ANSWER_SECONDS,
+    CALLS_PER_CONNECTION,
+    CALLS_PER_CONNECTION_CROWDED,
+    FEW_WAITING,
+    MAXIMUM_WAITING,
+    MAXIMUM_WAITING_STRANGERS,
+    MESSAGE_SECONDS,
+    Holder,
+    Shares,
+    Streams,
+    Wait,
+    Waiting,
+    answers_not_taken,
+    host,
+    message_missing,
+    too_many_calls,
+)
 from shared.grpc_server.fields import UNCOUNTED_BYTES, require_few_fields
 from shared.grpc_server.status import DETAILS_KEY, GRPC_CODES, to_status
 
@@ -34,12 +57,13 @@ log = structlog.get_logger()
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 REQUEST_ID_CHARACTERS = 128
-# Calls whose message has arrived. The server limits those that never send one.
-MAXIMUM_CALLS = 1000
-CALL_RETRY_SECONDS = 1.0
-# Streams need no authentication and stay open: they must leave room for calls.
-MAXIMUM_STREAMS = 100
-STREAM_RETRY_SECONDS = 10.0
+MESSAGE_BYTES = 4 * 1024 * 1024
+METADATA_BYTES = 16 * 1024
+# HTTP/2 counts so much for each header beside its name and value (RFC 9113, 6.5.2).
+HEADER_BYTES = 32
+HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+# What the log calls every method that does not exist.
+UNKNOWN_METHOD = "unknown"
 GOODBYE_SECONDS = 0.1
 TRACE_CONTEXT = ("traceparent", "tracestate")
 
@@ -47,21 +71,39 @@ TRACE_CONTEXT = ("traceparent", "tracestate")
 class Access(Enum):
     """Which callers a method accepts. The rules decide which rows a caller reaches."""
 
+    PROBE = auto()  # open, and answered without the database: health and reflection
     OPEN = auto()
     USER = auto()
     USER_OR_AGENT = auto()
 
 
+OPEN = (Access.PROBE, Access.OPEN)
+
+
 class Interceptor:
     """Wraps the handlers of a server, as the module describes."""
 
-    def __init__(self, authenticator: Authenticator, access: Mapping[str, Access]) -> None:
+    def __init__(
+        self, authenticator: Authenticator, access: Mapping[str, Access], connections: int
+    ) -> None:
+        """`connections` to the database decide how many calls are taken at a time."""
         self._authenticator = authenticator
-        self._access = access
-        self._calls = 0
-        self._streams: set[asyncio.Task[Any]] = set()
+        self._access = {**access, UNKNOWN_METHOD: Access.PROBE}
+        self._places = Shares(
+            connections * CALLS_PER_CONNECTION, connections * CALLS_PER_CONNECTION_CROWDED
+        )
+        self.crowd = self._places.crowd
+        self._callers = Waiting(MAXIMUM_WAITING)
+        self._strangers = Waiting(MAXIMUM_WAITING_STRANGERS)
+        self._probes = Shares(MAXIMUM_WAITING_STRANGERS)
+        self._streams = Streams()
         self._ending = False
         self._last_ended = asyncio.Event()
+
+    def watch(self) -> None:
+        """End calls whose clients let them wait for too long, from now on until `drain`."""
+        self._callers.watch()
+        self._strangers.watch()
 
     async def drain(self, seconds: float) -> None:
         """Refuse new calls; return when those under way have ended, or after `seconds`.
@@ -70,75 +112,90 @@ class Interceptor:
         """
         self._ending = True
         await asyncio.sleep(GOODBYE_SECONDS)  # clients that watch the health are notified
-        for task in tuple(self._streams):
-            task.cancel()
-        if self._calls:
+        self._streams.end()
+        if self._places.held:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._last_ended.wait(), seconds)
+        self._callers.end_watch()
+        self._strangers.end_watch()
 
     def wrap(self, method: str, handler: Any) -> "grpc.RpcMethodHandler[Any, Any]":
         """The wrapped handler of `method` ("/package.Service/Method")."""
         parse = handler.request_deserializer or bytes
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                self._unary(method, handler.unary_unary, parse),
-                response_serializer=handler.response_serializer,
+            serialize = handler.response_serializer or bytes
+            return grpc.stream_unary_rpc_method_handler(
+                self._unary(method, handler.unary_unary, parse, serialize)
             )
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(
-                self._stream(method, handler.unary_stream, parse),
-                response_serializer=handler.response_serializer,
+            serve = self._stream(method, handler.unary_stream, lambda message, _: parse(message))
+        else:
+            serve = self._stream(
+                method, handler.stream_stream, lambda first, rest: _each(first, rest, parse)
             )
         return grpc.stream_stream_rpc_method_handler(
-            self._stream(method, handler.stream_stream, lambda requests: _each(requests, parse)),
-            response_serializer=handler.response_serializer,
+            serve, response_serializer=handler.response_serializer
         )
 
-    def _unary(
-        self, method: str, behavior: Callable[[Any, Context], Awaitable[Any]], parse: Any
-    ) -> Callable[[bytes, Context], Awaitable[Any]]:
+    def _unary(  # noqa: C901 - the steps of a call, in their order
+        self,
+        method: str,
+        behavior: Callable[[Any, Context], Awaitable[Any]],
+        parse: Any,
+        serialize: Any,
+    ) -> Callable[[Any, Context], Awaitable[bytes]]:
         if not inspect.iscoroutinefunction(behavior):
             behavior = _unimplemented  # the servicer does not override this method yet
+        places = self._probes if self._access.get(method) is Access.PROBE else self._places
+        held = places.held
 
-        async def serve(request: bytes, context: Context) -> Any:
-            with _Served(method, context) as served:
-                if self._ending and self._access[method] is not Access.OPEN:
-                    await served.turn_away()  # health goes on saying that the process is not ready
-                self._calls += 1
+        async def serve(_requests: Any, context: Context) -> bytes:
+            with _Served(method, context, self._strangers) as served:
                 try:
-                    if self._calls > MAXIMUM_CALLS:
-                        raise _too_many_calls()
-                    await self._admit(served)
-                    if len(request) > UNCOUNTED_BYTES:
-                        await require_few_fields(request, parse)
-                    return await behavior(parse(request), context)
+                    request = await self._admit(served, places)
+                    holder, waiting = served.holder, served.waiting
+                    if len(waiting) > FEW_WAITING and waiting.reads_too_little(holder):
+                        raise answers_not_taken()
+                    # Shares.take and release, without two more functions for every call.
+                    if (before := held.get(holder, 0)) >= places.free:
+                        raise too_many_calls()
+                    held[holder], places.free = before + 1, places.free - 1
+                    try:
+                        if len(request) > UNCOUNTED_BYTES:
+                            await require_few_fields(request, parse)
+                        answer: bytes = serialize(await behavior(parse(request), context))
+                    finally:
+                        held[holder], places.free = held[holder] - 1, places.free + 1
+                        if not held[holder]:
+                            del held[holder]
+                            if self._ending and places is self._places and not held:
+                                self._last_ended.set()
+                    waiting[served.task] = Wait(holder, monotonic() + ANSWER_SECONDS, len(answer))
+                    served.task.add_done_callback(waiting.pop)
+                    return answer
                 except Exception as error:
                     await served.refuse(error)
-                finally:
-                    self._calls -= 1
-                    if self._ending and not self._calls:
-                        self._last_ended.set()
 
         return serve
 
     def _stream(
-        self, method: str, behavior: Callable[..., Any], parse: Callable[[Any], Any]
+        self, method: str, behavior: Callable[..., Any], parse: Callable[[Any, Context], Any]
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
-        async def serve(request: Any, context: Context) -> AsyncIterator[Any]:
-            with _Served(method, context) as served:
+        async def serve(_requests: Any, context: Context) -> AsyncIterator[Any]:
+            with _Served(method, context, self._strangers) as served:
                 if self._ending:
                     await served.turn_away()
                 try:
-                    await self._admit(served)
-                    with self._open_stream():
-                        answers = behavior(parse(request), context)
+                    request = await self._admit(served, self._probes)
+                    with self._streams.open(served.task, context.peer()):
+                        answers = behavior(parse(request, context), context)
                         if inspect.isawaitable(answers):  # it writes to the context by itself
                             await answers
                             return
                         async for answer in answers:
                             yield answer
                 except asyncio.CancelledError:
-                    if not self._ending:
+                    if not self._streams.ending:
                         raise
                     # If the handler were only cancelled, its client would wait for a status.
                     await served.turn_away()
@@ -147,38 +204,48 @@ class Interceptor:
 
         return serve
 
-    @contextmanager
-    def _open_stream(self) -> Iterator[None]:
-        if len(self._streams) >= MAXIMUM_STREAMS:
-            message = f"{MAXIMUM_STREAMS} streams are open already; close some."
-            raise Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=STREAM_RETRY_SECONDS)
-        task = asyncio.current_task()
-        assert task is not None
-        self._streams.add(task)
-        try:
-            yield
-        finally:
-            self._streams.discard(task)
+    async def _admit(self, served: "_Served", places: Shares) -> Any:
+        """Learn who calls, then wait for the (first) message, which is returned.
 
-    async def _admit(self, served: "_Served") -> None:
-        access = self._access[served.method]
-        if access is Access.OPEN:
-            return
-        proof = await self._authenticator.authenticate(served.authorization)
-        served.caller = proof.caller.name
-        if access is Access.USER and not isinstance(proof.caller, User):
-            raise not_allowed_for_agent()
-        current_call.set(
-            Call(
-                served.method,
-                served.request_id,
-                proof.caller,
-                proof.token,
-                proof.expires_at,
-                tuple(served.trace),
-                served.context.time_remaining,
-            )
-        )
+        Without a token it is a connection or, if the call works on the database, a host. A message
+        for which there will be no place is not waited for.
+        """
+        access, context = self._access[served.method], served.context
+        if self._ending or served.metadata_bytes > METADATA_BYTES:
+            await self._turn_down(served, access)
+        if access in OPEN:
+            peer = context.peer()
+            served.holder = peer if access is Access.PROBE else host(peer)
+        else:
+            proof = await self._authenticator.authenticate(served.authorization)
+            caller, trace = proof.caller, tuple(served.trace)
+            served.caller, served.holder, served.waiting = caller.name, caller.id, self._callers
+            if access is Access.USER and not isinstance(caller, User):
+                raise not_allowed_for_agent()
+            end, left = proof.expires_at, context.time_remaining
+            call = Call(served.method, served.request_id, caller, proof.token, end, trace, left)
+            current_call.set(call)
+        if places.held.get(served.holder, 0) >= places.free - places.withheld:
+            raise too_many_calls()
+        waiting, task = served.waiting, served.task
+        if len(waiting) >= waiting.limit:
+            waiting.make_room()
+        waiting[task] = Wait(served.holder, monotonic() + MESSAGE_SECONDS, None)
+        try:
+            message = await context.read()
+        except asyncio.CancelledError as error:
+            raise (error if task in waiting else message_missing()) from None
+        finally:
+            waiting.pop(task, None)
+        if message is grpc.aio.EOF or len(message) > MESSAGE_BYTES:
+            raise _wrong_size(message)
+        return message
+
+    async def _turn_down(self, served: "_Served", access: Access) -> None:
+        if served.metadata_bytes > METADATA_BYTES:
+            raise Refusal(Reason.LIMIT_EXCEEDED, "The metadata of a call can have 16 KiB.")
+        if access is not Access.PROBE:
+            await served.turn_away()  # health goes on saying that the process is not ready
 
 
 class Handlers(grpc.GenericRpcHandler):
@@ -199,6 +266,18 @@ class Handlers(grpc.GenericRpcHandler):
         return self._wrapped[method]
 
 
+class UnknownMethods(grpc.GenericRpcHandler):
+    """Refuses every call; gRPC's own refusal of a method that does not exist has no details."""
+
+    def __init__(self, interceptor: Interceptor) -> None:
+        self._handler = interceptor.wrap(
+            UNKNOWN_METHOD, grpc.unary_unary_rpc_method_handler(_unimplemented)
+        )
+
+    def service(self, _handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return self._handler
+
+
 class Registrar:
     """Adds the handlers that generated code registers to the server, wrapped."""
 
@@ -211,8 +290,19 @@ class Registrar:
             tuple(Handlers(handler, self._interceptor) for handler in handlers)
         )
 
-    def add_registered_method_handlers(self, _service: str, _handlers: Mapping[str, Any]) -> None:
-        """Ignored: the server looks registered methods up more slowly than generic handlers."""
+    def add_unknown_methods(self) -> None:
+        """Refuse the methods that no handler has that was added before."""
+        self._server.add_generic_rpc_handlers((UnknownMethods(self._interceptor),))
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Ignored but for the health check, which so has a queue of its own in gRPC.
+
+        The server looks registered methods up more slowly than generic handlers.
+        """
+        own = {f"/{service}/{name}": name for name in handlers}.get(HEALTH_CHECK)
+        if own:
+            wrapped = self._interceptor.wrap(HEALTH_CHECK, handlers[own])
+            self._server.add_registered_method_handlers(service, {own: wrapped})
 
 
 @dataclass(slots=True)
@@ -221,16 +311,21 @@ class _Served:
 
     method: str
     context: Context
+    waiting: Waiting
     caller: str = "-"
+    holder: Holder = ""
     code: str = "OK"
     reason: str | None = None
     authorization: list[str] = field(default_factory=list)
     trace: list[tuple[str, str]] = field(default_factory=list)
     request_id: str = ""
+    metadata_bytes: int = 0
     started: float = field(default_factory=time.perf_counter)
+    task: "asyncio.Task[Any]" = field(default_factory=asyncio.current_task)  # type: ignore[arg-type]
 
     def __enter__(self) -> "_Served":
         for key, value in self.context.invocation_metadata() or ():
+            self.metadata_bytes += len(key) + len(value) + HEADER_BYTES
             if key == "authorization":
                 self.authorization.append(value)  # type: ignore[arg-type]
             elif key == "x-request-id":
@@ -262,9 +357,9 @@ class _Served:
 
     async def refuse(self, error: Exception) -> NoReturn:
         """End the call with the status of an error."""
-        if isinstance(error, Unimplemented):
-            self.code = "UNIMPLEMENTED"
-            await self.context.abort(grpc.StatusCode.UNIMPLEMENTED, str(error))
+        holder = self.holder or self.context.peer()
+        self.waiting[self.task] = Wait(holder, monotonic() + ANSWER_SECONDS, 0)
+        self.task.add_done_callback(self.waiting.pop)
         if isinstance(error, grpc.aio.AbortError):  # from a method of health or reflection
             self.code = grpc.StatusCode(self.context.code()).name
             raise error
@@ -293,13 +388,14 @@ class _Served:
         )
 
 
-def _too_many_calls() -> Refusal:
-    message = f"{MAXIMUM_CALLS} calls are under way already; try again."
-    return Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=CALL_RETRY_SECONDS)
+def _wrong_size(message: Any) -> Refusal:
+    if message is grpc.aio.EOF:
+        return Refusal(Reason.INVALID_FIELD, "The call has no message.")
+    return Refusal(Reason.LIMIT_EXCEEDED, "A request can have 4 MiB.")
 
 
 async def _unimplemented(_request: Any, _context: Context) -> NoReturn:
-    raise Unimplemented("The method is not implemented.")
+    raise Refusal(Reason.METHOD_NOT_AVAILABLE, "The method is not implemented.")
 
 
 def _sound_request_id(value: str | bytes) -> str:
@@ -312,7 +408,9 @@ def _can_be_sent(value: str | bytes) -> TypeGuard[str]:
 
 
 async def _each(
-    requests: AsyncIterator[bytes], parse: Callable[[bytes], Any]
+    first: bytes, context: Context, parse: Callable[[bytes], Any]
 ) -> AsyncIterator[Any]:
-    async for request in requests:
-        yield parse(request)
+    message: Any = first
+    while message is not grpc.aio.EOF:
+        yield parse(message)
+        message = await context.read()

@@ -20,8 +20,15 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from shared.auth.authenticator import Authenticator
+from shared.grpc_server import accepting
 from shared.grpc_server.health import LIVENESS, Health
-from shared.grpc_server.interceptor import Access, Interceptor, Registrar
+from shared.grpc_server.interceptor import (
+    MESSAGE_BYTES,
+    METADATA_BYTES,
+    Access,
+    Interceptor,
+    Registrar,
+)
 
 log = structlog.get_logger()
 
@@ -29,30 +36,36 @@ MIB = 1024 * 1024
 SECOND = 1000
 DRAIN_SECONDS = 10.0
 FLUSH_SECONDS = 0.2  # the last answers leave the process
-# Includes calls that have not sent a message. Only gRPC sees those, and they cost little: a client
-# must not be able to keep others out with a few connections of them.
-MAXIMUM_OPEN_CALLS = 10_000
 OPTIONS = (
     ("grpc.so_reuseport", 0),  # a second server on the same port must fail, not share it
-    ("grpc.max_receive_message_length", 4 * MIB),
-    ("grpc.max_metadata_size", 16 * 1024),
-    ("grpc.absolute_max_metadata_size", 32 * 1024),
+    # gRPC would cancel calls without a word before the interceptor sees them.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 40_000),
+    # Above what the interceptor allows, so that it can say so; gRPC's own refusals have no details.
+    ("grpc.max_receive_message_length", MESSAGE_BYTES + MIB),
+    ("grpc.max_metadata_size", 2 * METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", 2 * METADATA_BYTES),
     ("grpc.max_concurrent_streams", 200),
+    # Calls that a client has cancelled would count until the interceptor has seen them, and gRPC
+    # would refuse other calls of the connection meanwhile.
+    ("grpc.http.overload_protection", 0),
     ("grpc.max_connection_idle_ms", 300 * SECOND),
     ("grpc.max_connection_age_ms", 1800 * SECOND),
     ("grpc.max_connection_age_grace_ms", 60 * SECOND),
     ("grpc.server_handshake_timeout_ms", 10 * SECOND),
     ("grpc.keepalive_time_ms", 60 * SECOND),
     ("grpc.keepalive_timeout_ms", 20 * SECOND),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10 * SECOND),
+    # Clients may ping every 10 s, also without a call; this allows for pings that are early.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5 * SECOND),
+    ("grpc.keepalive_permit_without_calls", 1),
 )
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 OPEN_TO_ALL = {
-    "/grpc.health.v1.Health/Check": Access.OPEN,
-    "/grpc.health.v1.Health/List": Access.OPEN,
-    "/grpc.health.v1.Health/Watch": Access.OPEN,
-    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Access.OPEN,
-    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Access.OPEN,
+    "/grpc.health.v1.Health/Check": Access.PROBE,
+    "/grpc.health.v1.Health/List": Access.PROBE,
+    "/grpc.health.v1.Health/Watch": Access.PROBE,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Access.PROBE,
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Access.PROBE,
 }
 
 
@@ -77,25 +90,27 @@ class Server:
         services: list[Service],
         authenticator: Authenticator,
         access: Mapping[str, Access],
+        connections: int,
         closers: Iterable[Callable[[], Awaitable[None]]] = (),
     ) -> None:
-        """`closers` are called after the server has stopped.
+        """`connections` are those to the database; `closers` are called after the server stopped.
 
         Raises StartError if a method of the services has no access rule.
         """
         self._closers = tuple(closers)
         access = {**OPEN_TO_ALL, **access}
         _require_a_rule_for_each_method([service.name for service in services], access)
-        self._server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MAXIMUM_OPEN_CALLS)
         self._health = Health()
         self._ending = False
         self._names = [service.name for service in services]
-        self._interceptor = Interceptor(authenticator, access)
+        self._interceptor = Interceptor(authenticator, access, connections)
+        self._server = accepting.server(OPTIONS, self._interceptor.crowd)
         registrar: Any = Registrar(self._server, self._interceptor)
         for service in services:
             service.register(service.servicer, registrar)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, registrar)
         _add_reflection([*self._names, HEALTH, reflection.SERVICE_NAME], registrar)
+        registrar.add_unknown_methods()
 
     async def start(self, address: str) -> int:
         """Listen on `address` ("host:port"; port 0: any free port) and return the port.
@@ -107,6 +122,7 @@ class Server:
         except RuntimeError:
             raise StartError(f"Cannot listen on {address}; is it already in use?") from None
         await self._server.start()
+        self._interceptor.watch()
         await self._health.set([LIVENESS], health_pb2.HealthCheckResponse.SERVING)
         await self.set_ready(ready=True)
         log.info("listening", address=address, port=port)

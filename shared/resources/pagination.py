@@ -25,6 +25,7 @@ MAXIMUM_PAGE_SIZE = 1000
 PAGE_BYTES = 3 * 1024 * 1024
 # What a value in a Struct counts for at least: many small ones take longer than their bytes.
 VALUE_BYTES = 16
+SMALL_BYTES = 256  # their values are not counted: so few make no page long to build
 # After so long it is the turn of other calls, for as long: each takes several steps.
 TURN_SECONDS = 0.005
 DIGEST_BYTES = 16
@@ -167,8 +168,9 @@ async def build_all(
     """The messages of rows, and what each counts for. Other calls go on between large ones."""
     began = time.monotonic()
     for row in rows:
-        built = await build(row, message)
-        yield built, max(built.ByteSize(), VALUE_BYTES * _most_values(row))
+        values = _most_values(row)
+        built = message(row) if values <= LARGE_VALUES else await asyncio.to_thread(message, row)
+        yield built, max(built.ByteSize(), VALUE_BYTES * values)
         if time.monotonic() - began > TURN_SECONDS:
             await asyncio.sleep(TURN_SECONDS)
             began = time.monotonic()
@@ -182,7 +184,12 @@ async def build(row: Record, message: Callable[[Record], M]) -> M:
 
 
 def _most_values(row: Record) -> int:
-    return sum(most_values(value) for value in row.values() if isinstance(value, bytes))
+    """At least the values in the Structs of a row that are not small."""
+    values = 0
+    for value in row.values():
+        if type(value) is bytes and len(value) > SMALL_BYTES:
+            values += most_values(value)
+    return values
 
 
 def parse_order(order_by: str, orders: Sequence[str]) -> Order:

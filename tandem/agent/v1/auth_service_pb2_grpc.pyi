@@ -36,7 +36,7 @@ class AuthServiceStub:
     managed by the owner of the agent's project and by superusers; an agent cannot access keys, not
     even its own.
 
-    CreateApiKey, RotateApiKey and ExchangeApiKey return UNIMPLEMENTED if the service has no key to
+    CreateApiKey, RotateApiKey and ExchangeApiKey return METHOD_NOT_AVAILABLE if the service has no key to
     sign tokens with, that is, if it verifies tokens by an issuer's public key and
     TANDEM_JWT_PRIVATE_KEY is not set.
     """
@@ -115,7 +115,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     managed by the owner of the agent's project and by superusers; an agent cannot access keys, not
     even its own.
 
-    CreateApiKey, RotateApiKey and ExchangeApiKey return UNIMPLEMENTED if the service has no key to
+    CreateApiKey, RotateApiKey and ExchangeApiKey return METHOD_NOT_AVAILABLE if the service has no key to
     sign tokens with, that is, if it verifies tokens by an issuer's public key and
     TANDEM_JWT_PRIVATE_KEY is not set.
     """
@@ -190,7 +190,7 @@ class AuthServiceServicer:
     managed by the owner of the agent's project and by superusers; an agent cannot access keys, not
     even its own.
 
-    CreateApiKey, RotateApiKey and ExchangeApiKey return UNIMPLEMENTED if the service has no key to
+    CreateApiKey, RotateApiKey and ExchangeApiKey return METHOD_NOT_AVAILABLE if the service has no key to
     sign tokens with, that is, if it verifies tokens by an issuer's public key and
     TANDEM_JWT_PRIVATE_KEY is not set.
     """

@@ -153,6 +153,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED. Reserved: not sent at present. If the deadline of a call passes, gRPC itself
     ends it with this status code and without details.
     """
+    ERROR_REASON_METHOD_NOT_AVAILABLE: _ErrorReason.ValueType  # 41
+    """UNIMPLEMENTED. There is no such method, or the service is not configured for it."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 39
     """INTERNAL. An unexpected fault of the service. Metadata: `request_id`, which finds the cause in
     the log.
@@ -300,6 +302,8 @@ ERROR_REASON_DEADLINE_TOO_SHORT: ErrorReason.ValueType  # 38
 """DEADLINE_EXCEEDED. Reserved: not sent at present. If the deadline of a call passes, gRPC itself
 ends it with this status code and without details.
 """
+ERROR_REASON_METHOD_NOT_AVAILABLE: ErrorReason.ValueType  # 41
+"""UNIMPLEMENTED. There is no such method, or the service is not configured for it."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 39
 """INTERNAL. An unexpected fault of the service. Metadata: `request_id`, which finds the cause in
 the log.

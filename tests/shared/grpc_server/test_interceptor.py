@@ -200,7 +200,7 @@ async def streaming(servicer: Streams) -> tuple[Any, Callable[[], Awaitable[obje
     """A server with one stream behind the interceptor, and a stub for it."""
     server = grpc.aio.server()
     access = {"/grpc.health.v1.Health/Watch": Access.OPEN}
-    registrar: Any = Registrar(server, Interceptor(None, access))  # type: ignore[arg-type]
+    registrar: Any = Registrar(server, Interceptor(None, access, 1))  # type: ignore[arg-type]
     add_HealthServicer_to_server(servicer, registrar)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -216,4 +216,4 @@ async def streaming(servicer: Streams) -> tuple[Any, Callable[[], Awaitable[obje
 def test_a_method_without_a_rule_keeps_a_server_from_starting() -> None:
     service = Service("tandem.agent.v1.AuthService", None, lambda *_: None)
     with pytest.raises(StartError, match="AuthService/WhoAmI has no access rule"):
-        Server([service], None, {})  # type: ignore[arg-type]
+        Server([service], None, {}, 1)  # type: ignore[arg-type]

@@ -1,7 +1,6 @@
 """Health, reflection, addresses, and the end of a server."""
 
 import asyncio
-from contextlib import AsyncExitStack
 from typing import Any
 
 import grpc
@@ -14,16 +13,31 @@ from grpc_reflection.v1alpha.reflection_pb2 import (
 )
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 
+import shared.grpc_server.server
 from agent_service.__main__ import build
 from shared.errors import Reason
-from shared.grpc_server.interceptor import MAXIMUM_CALLS, MAXIMUM_STREAMS
 from shared.grpc_server.server import StartError
+from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
 from tests.access.stage import DECLARED
+from tests.http2 import (
+    ACK,
+    DATA,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    call,
+    cancel,
+    connected,
+    frame,
+    ping,
+    settled,
+)
 from tests.locks import under_way
 from tests.log_lines import logged
 from tests.refusals import outcome, refused
 from tests.waiting import SECONDS, until
-from tests.world import Channels, Client, World
+from tests.world import Channels, Client, World, running
 
 # Every service in the protos, by the process that serves it.
 SERVICES = {
@@ -31,6 +45,9 @@ SERVICES = {
     for process, package in (("agents", "agent"), ("tasks", "task"))
 }
 SERVING = HealthCheckResponse.SERVING
+MIB = 1024 * 1024
+PING_INTERVAL = "grpc.http2.min_ping_interval_without_data_ms"
+WHO_AM_I = "/tandem.agent.v1.AuthService/WhoAmI"
 
 
 @pytest.mark.parametrize("which", ["agents", "tasks"])
@@ -68,11 +85,13 @@ async def test_reflection_is_open_and_lists_the_services(world: World, which: st
     assert missing.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
-async def test_an_unknown_method_is_unimplemented(world: World) -> None:
-    call: Any = world.channels.agents.unary_unary("/tandem.agent.v1.AgentService/Nonsense")
-    with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await call(b"")
-    assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+@pytest.mark.parametrize("method", ["/tandem.agent.v1.AgentService/Nonsense", "/no.Service/None"])
+async def test_an_unknown_method_is_refused_in_our_words(world: World, method: str) -> None:
+    call: Any = world.channels.agents.unary_unary(method)
+    async with logged(1) as lines:
+        found = await refused(call(b""), Reason.METHOD_NOT_AVAILABLE)
+    assert found.trailers["x-request-id"]
+    assert [(line["method"], line["code"]) for line in lines] == [("unknown", "UNIMPLEMENTED")]
 
 
 async def test_an_occupied_address_is_refused(world: World) -> None:
@@ -110,9 +129,51 @@ async def not_ready(health: Any) -> bool:
 async def test_a_message_too_large_is_refused(world: World) -> None:
     alice = await world.user()
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await alice.project(description="x" * 5 * 1024 * 1024)
+        await alice.project(description="x" * 5 * MIB)
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    await refused(alice.project(description="x" * 3 * 1024 * 1024), Reason.INVALID_FIELD)
+    await refused(alice.project(description="x" * 4 * MIB), Reason.LIMIT_EXCEEDED)
+    await refused(alice.project(description="x" * 3 * MIB), Reason.INVALID_FIELD)
+
+
+async def test_metadata_too_large_is_refused(world: World) -> None:
+    alice = await world.user()
+    for size, reason in (("x" * 15 * 1024, "OK"), ("x" * 20 * 1024, "LIMIT_EXCEEDED")):
+        metadata = (("authorization", f"Bearer {alice.token}"), ("x-more", size))
+        assert await outcome(alice.auth.WhoAmI(WhoAmIRequest(), metadata=metadata)) == reason
+
+
+async def test_a_client_may_ping_without_a_call(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = dict(shared.grpc_server.server.OPTIONS)
+    assert options[PING_INTERVAL] < 10_000
+    quick = {**options, PING_INTERVAL: 1}
+    monkeypatch.setattr("shared.grpc_server.server.OPTIONS", tuple(quick.items()))
+    server = build(world.database, world.settings)
+    async with running(server) as (_, address), connected(port_of(address)) as (reader, writer):
+        for _ in range(5):  # gRPC ends a connection at the third ping that it does not allow
+            await asyncio.sleep(0.01)
+            writer.write(ping())
+            while (came := await frame(reader))[:2] != (PING, ACK):
+                assert came[0] != GOAWAY
+
+
+async def test_a_storm_of_cancelled_calls_refuses_no_other_of_the_connection(world: World) -> None:
+    alice, bob = [
+        {"authorization": f"Bearer {(await world.user()).token}".encode()} for _ in range(2)
+    ]
+    storm = [call(WHO_AM_I, alice, stream=n) + cancel(n) for n in range(1, 999, 2)]
+    server = build(world.database, world.settings)
+    async with running(server) as (_, address), connected(port_of(address)) as (reader, writer):
+        await settled(reader, writer)
+        writer.write(b"".join(storm) + call(WHO_AM_I, bob, stream=999))
+        while (came := await frame(reader))[2] != 999 or came[0] == HEADERS:
+            assert came[2] != 999 or not came[1] & END_STREAM, "refused, with a status"
+        assert came[0] == DATA, came
+
+
+def port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
 
 
 async def test_a_watch_of_its_health_does_not_hold_up_a_stop(
@@ -128,52 +189,6 @@ async def test_a_watch_of_its_health_does_not_hold_up_a_stop(
         async with asyncio.timeout(SECONDS):
             await server.stop()
         assert (await watch.read()).status == HealthCheckResponse.NOT_SERVING
-
-
-async def test_streams_are_limited_and_leave_room_for_calls(fresh_world: World) -> None:
-    alice = await fresh_world.user()
-    stub: Any = HealthStub(fresh_world.channels.agents)
-    watches = [stub.Watch(HealthCheckRequest()) for _ in range(MAXIMUM_STREAMS)]
-    for watch in watches:
-        assert (await watch.read()).status == SERVING
-    await refused(stub.Watch(HealthCheckRequest()).read(), Reason.LIMIT_EXCEEDED)
-    assert await alice.project()
-    for watch in watches:
-        watch.cancel()
-
-
-async def test_calls_without_a_message_leave_room_for_others(
-    world: World,
-) -> None:
-    alice = await world.user()
-    server = build(world.database, world.settings)
-    address = f"127.0.0.1:{await server.start('127.0.0.1:0')}"
-    # A connection of its own for each channel, and more calls on all than may be under way.
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    async with AsyncExitStack() as stack:
-        calls: list[Any] = []
-        for _ in range(8):
-            channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, options))
-            open_call: Any = channel.stream_unary("/tandem.agent.v1.AgentService/GetAgent")
-            calls += [open_call() for _ in range(MAXIMUM_CALLS // 7)]
-        await asyncio.gather(*(call.wait_for_connection() for call in calls))
-        async with grpc.aio.insecure_channel(address, options) as channel:
-            assert await Client(Channels(channel, channel), alice.token).project()
-        for call in calls:
-            call.cancel()
-    await server.stop()
-
-
-async def test_calls_under_way_are_limited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.grpc_server.interceptor.MAXIMUM_CALLS", 1)
-    alice = await world.user()
-    async with under_way(world.url, "LOCK TABLE projects IN EXCLUSIVE MODE") as blocked:
-        call = asyncio.ensure_future(alice.project())
-        await blocked.wait()
-        found = await refused(alice.project(), Reason.LIMIT_EXCEEDED)
-        assert found.details["RetryInfo"].retry_delay.seconds == 1
-    assert await call
-    assert await alice.project()
 
 
 async def test_reflection_speaks_version_1_too(world: World) -> None:

@@ -1,0 +1,305 @@
+"""Which calls are taken, and which give way: floods, silent clients, clients that never read."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from agent_service.__main__ import build
+from shared.errors import Reason
+from shared.grpc_server.admission import (
+    CALL_OWNER,
+    CALLS_PER_CONNECTION,
+    MAXIMUM_STREAMS,
+    STREAMS_PER_CONNECTION,
+    Shares,
+)
+from tandem.agent.v1.auth_service_pb2 import ExchangeApiKeyRequest, WhoAmIRequest
+from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
+from tests.http2 import (
+    DATA,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    READS_NOTHING,
+    RST_STREAM,
+    call,
+    connected,
+    frame,
+    posted,
+    read_until,
+    settled,
+)
+from tests.locks import under_way
+from tests.refusals import outcome, outcomes, refused
+from tests.waiting import until
+from tests.world import TIMEOUT_SECONDS, Channels, Client, User, World, running
+
+CHECK = "/grpc.health.v1.Health/Check"
+CREATE = "/tandem.agent.v1.ProjectService/CreateProject"
+WHO_AM_I = "/tandem.agent.v1.AuthService/WhoAmI"
+# So that each channel has a connection of its own.
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+
+
+class Door:
+    """A server with a small pool, and clients on connections of their own."""
+
+    def __init__(self, address: str, stack: AsyncExitStack) -> None:
+        self.address = address
+        self.port = int(address.rpartition(":")[2])
+        self._stack = stack
+
+    async def channel(self) -> grpc.aio.Channel:
+        channel = grpc.aio.insecure_channel(self.address, OWN_CONNECTION)
+        return await self._stack.enter_async_context(channel)
+
+    async def client(self, user: User) -> Client:
+        channel = await self.channel()
+        return Client(Channels(channel, channel), user.token)
+
+    async def silent(self, method: str, user: User | None = None) -> Any:
+        """A call on a connection of its own that has not sent its message."""
+        metadata = (("authorization", f"Bearer {user.token}"),) if user else ()
+        open_call: Any = (await self.channel()).stream_unary(method)
+        call = open_call(metadata=metadata, timeout=TIMEOUT_SECONDS)
+        await call.wait_for_connection()
+        return call
+
+    def unread(self, user: User) -> Any:
+        """A call whose answer is not read, on a connection of its own."""
+        bearer = {"authorization": f"Bearer {user.token}".encode()}
+        return posted(self.port, WHO_AM_I, bearer, settings=READS_NOTHING)
+
+
+@asynccontextmanager
+async def opened(world: World) -> AsyncIterator[Door]:
+    server = build(world.database, replace(world.settings, pool_size=1))
+    async with running(server) as (_, address), AsyncExitStack() as stack:
+        yield Door(address, stack)
+
+
+def who_am_i(client: Client) -> Any:
+    return client.auth.WhoAmI(WhoAmIRequest())
+
+
+async def first_outcome(calls: "list[asyncio.Task[str]]") -> str:
+    """How the call ended that ends first, and is then left out."""
+    done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    call = done.pop()
+    calls.remove(call)
+    return call.result()
+
+
+@pytest.mark.parametrize(("holders", "each"), [(1, 50), (2, 33), (3, 25), (9, 10), (99, 1)])
+def test_equal_shares_leave_one_for_the_next(holders: int, each: int) -> None:
+    shares = Shares(each * (holders + 1))
+    for _ in range(100):
+        for holder in range(holders):
+            shares.take(str(holder))
+    assert Counter(shares.held.values()) == {each: holders}
+    assert shares.take("the next")
+
+
+def test_what_is_released_is_free_again() -> None:
+    shares = Shares(2)
+    assert shares.take("a")
+    assert not shares.take("a")
+    shares.release("a")
+    assert (shares.free, shares.held) == (2, {})
+
+
+async def test_less_is_granted_for_as_long_as_calls_come_too_fast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.grpc_server.admission.CROWDED_SECONDS", 0.01)
+    shares = Shares(160, crowded=10)
+    shares.crowd()
+    shares.crowd()  # one timer: the first is replaced
+    assert shares.free - shares.withheld == 10
+    await until(lambda: not shares.withheld)
+
+
+async def test_a_flood_of_one_caller_is_refused_and_leaves_places_for_others(world: World) -> None:
+    async with opened(world) as door:
+        flood = await door.client(await world.user())
+        other = await door.client(await world.user())
+        share = CALLS_PER_CONNECTION // 2
+        async with under_way(world.url, "LOCK TABLE projects IN EXCLUSIVE MODE") as blocked:
+            calls = [asyncio.ensure_future(outcome(flood.project())) for _ in range(share + 1)]
+            await blocked.wait()
+            done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+            assert [call.result() for call in done] == ["LIMIT_EXCEEDED"]
+            found = await refused(who_am_i(flood), Reason.LIMIT_EXCEEDED)
+            assert found.details["RetryInfo"].retry_delay.seconds == 1
+            assert await outcome(who_am_i(other)) == "OK"
+        assert Counter(await asyncio.gather(*calls)) == {"OK": share, "LIMIT_EXCEEDED": 1}
+        assert await outcome(who_am_i(flood)) == "OK"
+
+
+async def test_a_burst_is_taken_faster_than_it_is_served(world: World) -> None:
+    alice = await world.user()
+    bearer = {"authorization": f"Bearer {alice.token}".encode()}
+    async with opened(world) as door, AsyncExitStack() as stack:
+        connections = []
+        for _ in range(4):
+            connection = await stack.enter_async_context(connected(door.port))
+            await settled(*connection)
+            connections.append(connection)
+        for n, (_, writer) in enumerate(connections):  # all at once: nothing here waits
+            slugs = (f"burst-{n}-{i}" for i in range(150))
+            writer.write(
+                b"".join(call(CREATE, bearer, new(slug), 2 * i + 1) for i, slug in enumerate(slugs))
+            )
+        answered = sum([await answers(reader, 150) for reader, _ in connections])
+    assert CALLS_PER_CONNECTION // 2 <= answered < 150  # 250 if they are taken one by one
+
+
+def new(slug: str) -> bytes:
+    return CreateProjectRequest(project=Project(slug=slug, name="Burst")).SerializeToString()
+
+
+async def answers(reader: asyncio.StreamReader, calls: int) -> int:
+    """How many of the calls on a connection get an answer; the others have to get a status."""
+    answered: set[int] = set()
+    ended: set[int] = set()
+    while len(ended) < calls:
+        kind, flags, stream, payload = await frame(reader)
+        assert kind not in (RST_STREAM, GOAWAY), payload
+        if kind == DATA:
+            answered.add(stream)
+        elif kind == HEADERS and flags & END_STREAM:
+            ended.add(stream)
+    return len(answered)
+
+
+async def test_a_call_that_fails_leaves_its_place(world: World) -> None:
+    async with opened(world) as door:
+        stub = Client((await door.client(await world.user())).channels, None)
+        for _ in range(2 * CALLS_PER_CONNECTION):
+            call = stub.auth.ExchangeApiKey(ExchangeApiKeyRequest(api_key="x"))
+            assert await outcome(call) == "API_KEY_INVALID"
+
+
+async def test_every_call_of_a_burst_is_answered_in_our_words(world: World) -> None:
+    async with opened(world) as door:
+        clients = [Client(Channels(c, c), None) for c in [await door.channel() for _ in range(20)]]
+        found = Counter(await outcomes(*(who_am_i(clients[n % 20]) for n in range(4000))))
+    assert found == {"TOKEN_MISSING": 4000}
+
+
+async def test_a_message_is_not_awaited_for_a_stranger(world: World) -> None:
+    async with opened(world) as door:
+        await refused(await door.silent(WHO_AM_I), Reason.TOKEN_MISSING)
+
+
+async def test_strangers_that_send_no_message_give_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.grpc_server.interceptor.MAXIMUM_WAITING_STRANGERS", 3)
+    async with opened(world) as door:
+        calls = [asyncio.create_task(outcome(await door.silent(CHECK))) for _ in range(4)]
+        assert await first_outcome(calls) == "LIMIT_EXCEEDED"
+        stub: Any = HealthStub(await door.channel())
+        answer = await stub.Check(HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
+        assert answer.status == HealthCheckResponse.SERVING
+        assert await first_outcome(calls) == "LIMIT_EXCEEDED"
+        assert len(calls) == 2
+
+
+async def test_the_caller_with_most_silent_calls_gives_way(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.grpc_server.interceptor.MAXIMUM_WAITING", 3)
+    alice, bob = [await world.user() for _ in range(2)]
+    async with opened(world) as door:
+        slow = await door.silent(WHO_AM_I, bob)
+        flood = [asyncio.create_task(outcome(await door.silent(WHO_AM_I, alice))) for _ in range(4)]
+        assert [await first_outcome(flood) for _ in range(2)] == ["LIMIT_EXCEEDED"] * 2
+        await slow.write(b"")
+        await slow.done_writing()
+        assert await slow
+
+
+async def test_a_message_that_never_comes_is_not_awaited_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.grpc_server.interceptor.MESSAGE_SECONDS", 0)
+    monkeypatch.setattr("shared.grpc_server.admission.SWEEP_SECONDS", 0.05)
+    async with opened(world) as door:
+        await refused(await door.silent(WHO_AM_I, await world.user()), Reason.LIMIT_EXCEEDED)
+
+
+async def test_a_call_without_a_message_is_refused(world: World) -> None:
+    async with opened(world) as door:
+        call = await door.silent(WHO_AM_I, await world.user())
+        await call.done_writing()
+        await refused(call, Reason.INVALID_FIELD)
+
+
+async def test_a_client_that_does_not_take_its_answer_is_cut_off(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.grpc_server.interceptor.ANSWER_SECONDS", 0)
+    monkeypatch.setattr("shared.grpc_server.admission.SWEEP_SECONDS", 0.05)
+    async with opened(world) as door, door.unread(await world.user()) as reader:
+        await read_until(reader, b"application/grpc")  # the head of its answer
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while any(_owns_a_call(task) for task in asyncio.all_tasks()):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert not reader.at_eof()
+
+
+def _owns_a_call(task: "asyncio.Task[Any]") -> bool:
+    """Whether a task of gRPC keeps a call and its answer, which goes with it."""
+    return getattr(task.get_coro(), "__name__", "") == CALL_OWNER
+
+
+async def test_a_caller_that_does_not_take_its_answers_gets_no_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.grpc_server.admission.UNSENT_BYTES", 1)
+    monkeypatch.setattr("shared.grpc_server.interceptor.FEW_WAITING", 0)
+    alice, bob = [await world.user() for _ in range(2)]
+    async with opened(world) as door:
+        reading, other = await door.client(alice), await door.client(bob)
+        async with door.unread(alice) as reader:
+            await read_until(reader, b"application/grpc")  # the head of its answer
+            await refused(who_am_i(reading), Reason.LIMIT_EXCEEDED)
+            assert await outcome(who_am_i(other)) == "OK"
+
+
+async def test_the_streams_of_a_connection_are_limited(world: World) -> None:
+    async with opened(world) as door:
+        stub: Any = HealthStub(await door.channel())
+        watches = [stub.Watch(HealthCheckRequest()) for _ in range(STREAMS_PER_CONNECTION)]
+        for watch in watches:
+            assert (await watch.read()).status == HealthCheckResponse.SERVING
+        await refused(stub.Watch(HealthCheckRequest()).read(), Reason.LIMIT_EXCEEDED)
+        assert (await stub.Check(HealthCheckRequest())).status == HealthCheckResponse.SERVING
+        another: Any = HealthStub(await door.channel())
+        watches.append(another.Watch(HealthCheckRequest()))
+        assert (await watches[-1].read()).status == HealthCheckResponse.SERVING
+        for watch in watches:
+            watch.cancel()
+
+
+async def test_the_streams_of_a_host_are_limited(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MAXIMUM_STREAMS > 2 * STREAMS_PER_CONNECTION
+    monkeypatch.setattr("shared.grpc_server.admission.MAXIMUM_STREAMS", 2)
+    async with opened(world) as door:
+        first: Any = HealthStub(await door.channel())
+        second: Any = HealthStub(await door.channel())
+        watch = first.Watch(HealthCheckRequest())
+        assert (await watch.read()).status == HealthCheckResponse.SERVING
+        await refused(second.Watch(HealthCheckRequest()).read(), Reason.LIMIT_EXCEEDED)
+        watch.cancel()
