@@ -31,6 +31,7 @@ from sqlalchemy.dialects.postgresql import insert
 from shared.auth.access import RIGHTS, visible
 from shared.database.statement import Statement
 from shared.errors import IDS_NAMED, Reason
+from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
 from shared.resources.pagination import DEFAULT_PAGE_SIZE
 from shared.resources.project_scoped import ProjectScopedTable, new_values
@@ -40,6 +41,8 @@ from task_service.tasks.lifecycle import ENDED
 FOREVER = 9 * 10**18
 
 TASKS = ProjectScopedTable(tasks, Reason.TASK_NOT_FOUND, tasks.c.assigned_agent_id)
+
+GET_MANY = BatchGet(TASKS)
 
 _id = bindparam("id", type_=Uuid)
 _ids = any_(bindparam("ids", type_=ARRAY(Uuid)))
