@@ -12,6 +12,7 @@ from sqlalchemy import Table
 from scripts.protoc import ROOT
 from shared.auth.access import Scope
 from shared.database.statement import Statement
+from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
 from shared.resources.pagination import Order
 from shared.resources.project_scoped import ProjectScopedTable
@@ -41,6 +42,8 @@ def named_statements(module: ModuleType) -> Iterator[Named]:
     for name, value in vars(module).items():
         if isinstance(value, Statement):
             yield Named(name, value)
+        elif isinstance(value, BatchGet):
+            yield Named(name, value.statement)
         elif isinstance(value, ProjectScopedTable):
             yield from _of_table(name, value, _client_columns(module))
         elif isinstance(value, Lister):

@@ -4,8 +4,8 @@ Code raises a Refusal; only `shared.grpc_server.status` turns it into a google.r
 are those of ErrorReason in the protos, where each is documented.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 from uuid import UUID
 
@@ -133,6 +133,19 @@ def not_found(reason: Reason, resource_id: UUID | str) -> Refusal:
         f"There is no {kind.replace('_', ' ')} {resource_id}.",
         metadata={f"{kind}_id": str(resource_id)},
         resource=(kind, str(resource_id)),
+    )
+
+
+def all_not_found(reason: Reason, missing: Sequence[UUID]) -> Refusal:
+    """Rows of one call do not exist: as `not_found` of the first, and up to IDS_NAMED are named."""
+    first = not_found(reason, missing[0])
+    (name,) = first.metadata
+    named = ",".join(map(str, missing[:IDS_NAMED]))
+    others = f"There is no {name[:-3]} {missing[0]}, and {len(missing) - 1} others are missing too."
+    return replace(
+        first,
+        message=others if len(missing) > 1 else first.message,
+        metadata={**first.metadata, f"{name}s": named, "total": str(len(missing))},
     )
 
 

@@ -5,6 +5,7 @@ from shared.grpc_server.interceptor import Access
 ACCESS = {
     "/tandem.task.v1.TaskService/CreateTask": Access.USER,
     "/tandem.task.v1.TaskService/GetTask": Access.USER_OR_AGENT,
+    "/tandem.task.v1.TaskService/BatchGetTasks": Access.USER_OR_AGENT,
     "/tandem.task.v1.TaskService/ListTasks": Access.USER_OR_AGENT,
     "/tandem.task.v1.TaskService/UpdateTask": Access.USER,
     "/tandem.task.v1.TaskService/DeleteTask": Access.USER,

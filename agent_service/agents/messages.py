@@ -1,14 +1,14 @@
 """Agents between the wire and the rules."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 from shared.database.pool import Record
-from shared.errors import Reason, Refusal
-from shared.resources.pagination import PAGE_BYTES, Listing, Pager, Query, build_all, instant
+from shared.resources.batch import build_batch
+from shared.resources.pagination import Listing, Pager, Query, instant
 from shared.resources.struct_json import to_struct
 from shared.resources.validation import KIB, fixed_id, optional, read_new, struct, validate
 from tandem.agent.v1 import agent_service_pb2 as pb
@@ -48,26 +48,7 @@ def agent(row: Record) -> pb.Agent:
 
 async def batch(rows: Iterable[Record]) -> pb.BatchGetAgentsResponse:
     """Many rows. Raises Refusal(LIMIT_EXCEEDED) if they are more than clients take."""
-    agents: list[pb.Agent] = []
-    left = PAGE_BYTES
-    async for each, size in build_all(_complete(rows), agent):
-        left -= size
-        if left < 0:
-            raise _too_large()
-        agents.append(each)
-    return pb.BatchGetAgentsResponse(agents=agents)
-
-
-def _complete(rows: Iterable[Record]) -> Iterator[Record]:
-    for row in rows:
-        if row["is_too_large"]:
-            raise _too_large()
-        yield row
-
-
-def _too_large() -> Refusal:
-    message = f"The agents are larger than {PAGE_BYTES // KIB} KiB together; ask for fewer."
-    return Refusal(Reason.LIMIT_EXCEEDED, message, {"limit_bytes": str(PAGE_BYTES)})
+    return pb.BatchGetAgentsResponse(agents=await build_batch(rows, agent))
 
 
 async def listing(found: Listing, pager: Pager) -> pb.ListAgentsResponse:
@@ -87,12 +68,6 @@ def new_agent(request: pb.CreateAgentRequest) -> dict[str, Any]:
     """The columns of an agent that is to be created."""
     values = read_new(request, "agent", COLUMNS)
     return {"project_id": UUID(request.agent.project_id), **values}
-
-
-def agent_ids(request: pb.BatchGetAgentsRequest) -> list[UUID]:
-    """The many ids of a request."""
-    validate(request)
-    return list(map(UUID, request.agent_ids))
 
 
 def new_status(request: pb.SetAgentStatusRequest) -> str:

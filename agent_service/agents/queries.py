@@ -3,13 +3,10 @@
 from sqlalchemy import (
     ARRAY,
     String,
-    Text,
-    Uuid,
     and_,
     any_,
     bindparam,
     case,
-    cast,
     func,
     literal,
     null,
@@ -21,34 +18,18 @@ from sqlalchemy.dialects.postgresql import JSONB
 from agent_service.queries import change_tasks, detach_tasks
 from shared.database.statement import Statement
 from shared.errors import Reason
+from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
 from shared.resources.ordering import by
-from shared.resources.pagination import PAGE_BYTES
 from shared.resources.project_scoped import ProjectScopedTable, new_values
 from shared.schema import AGENT_STATUSES, agents, projects, tasks, users
 
 # Of rows with up to 64 KiB each.
 BATCH_SIZE = 251
-# As text, a config can be larger than in the message that PAGE_BYTES limits.
-MAXIMUM_BATCH_BYTES = 4 * PAGE_BYTES
 
 AGENTS = ProjectScopedTable(agents, Reason.AGENT_NOT_FOUND, agents.c.id)
 
-_are_too_large = (
-    func.sum(func.octet_length(cast(agents.c.config, Text))).over() > MAXIMUM_BATCH_BYTES
-)
-GET_MANY = Statement(
-    "The agents with these ids, and the owners of their projects; without their configs if those "
-    "are too large together.",
-    select(
-        *(column for column in agents.c if column is not agents.c.config),
-        case((~_are_too_large, agents.c.config)).label("config"),
-        _are_too_large.label("is_too_large"),
-        projects.c.owner_id,
-    )
-    .select_from(AGENTS.with_project)
-    .where(agents.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))),
-)
+GET_MANY = BatchGet(AGENTS)
 
 SET_STATUS = AGENTS.changing(
     "Moves the status of an agent from one of `sources`, or leaves it as it is.",

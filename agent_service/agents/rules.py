@@ -49,13 +49,7 @@ class AgentRules:
 
     async def get_many(self, caller: Caller, agent_ids: Sequence[UUID]) -> list[Record]:
         """Many agents in the order of their ids; all or nothing."""
-        rows = await self._database.read(lambda c: queries.GET_MANY.rows(c, ids=agent_ids))
-        found = {row["id"]: row for row in rows}
-        for agent_id in agent_ids:
-            if agent_id not in found:
-                raise not_found(Reason.AGENT_NOT_FOUND, agent_id)
-            require_reach(caller, found[agent_id]["owner_id"])
-        return [found[agent_id] for agent_id in agent_ids]
+        return await self._database.read(lambda c: queries.GET_MANY.get(c, caller, agent_ids))
 
     async def list(self, caller: Caller, project_id: str, query: Parsed[Query]) -> Listing:
         """A page of agents."""

@@ -8,7 +8,7 @@ from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
 from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager
-from shared.resources.validation import parse, read_changes, read_id, read_revision
+from shared.resources.validation import parse, read_changes, read_id, read_ids, read_revision
 from tandem.agent.v1 import agent_service_pb2 as pb
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceServicer
 
@@ -33,7 +33,7 @@ class AgentServicer(AgentServiceServicer):
     async def BatchGetAgents(
         self, request: pb.BatchGetAgentsRequest, context: Context
     ) -> pb.BatchGetAgentsResponse:
-        agent_ids = messages.agent_ids(request)
+        agent_ids = read_ids(request, "agent_ids")
         return await messages.batch(await self._rules.get_many(caller(), agent_ids))
 
     async def ListAgents(

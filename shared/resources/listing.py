@@ -248,7 +248,7 @@ def _fitted(rows: Select[Any], descending: bool) -> Select[Any]:
     """
     page = rows.subquery("page")
     order = in_order((page.c.page_key, page.c.id), descending=descending)
-    sizes = func.sum(_size(page)).over(order_by=order, rows=(None, -1))
+    sizes = func.sum(size_as_text(page)).over(order_by=order, rows=(None, -1))
     measured = (
         select(
             literal_column("page.*"),
@@ -267,11 +267,15 @@ def _fitted(rows: Select[Any], descending: bool) -> Select[Any]:
     )
 
 
-def _size(rows: FromClause) -> ColumnElement[int]:
+def size_as_text(rows: FromClause) -> ColumnElement[int]:
     """The bytes of a row as text, without the columns that are small: what is stored says little,
     because it is compressed, and numbers like 1e-300 are written out."""
-    large = (column for column in rows.c if isinstance(column.type, JSONB | Text))
-    return func.octet_length(func.concat(rows.c.id, *large))
+    return func.octet_length(func.concat(rows.c.id, *filter(is_large, rows.c)))
+
+
+def is_large(column: ColumnElement[Any]) -> bool:
+    """Whether a column can have more than some hundred bytes."""
+    return isinstance(column.type, JSONB | Text)
 
 
 def _text_size(row: Record) -> int:

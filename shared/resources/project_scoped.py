@@ -87,12 +87,14 @@ class ProjectScopedTable:
             table if self._is_root else table.join(projects, projects.c.id == table.c.project_id)
         )
         self._found = self._found_columns()
+        self.decisive = [column for column in self._found if column.name in DECISIVE]
+        self.reached = visible(projects.c.owner_id, agent_id)
         by_id = (
-            select(*table.c, *(c for c in self._found if c.name in DECISIVE))
+            select(*table.c, *self.decisive)
             .select_from(self.with_project)
             .where(table.c.id == bindparam("id", type_=Uuid))
         )
-        reached = by_id.where(visible(projects.c.owner_id, agent_id))
+        reached = by_id.where(self.reached)
         self._reached = reached.with_only_columns(*self._found)
         self.get_by_id = Statement(f"One {self.kind}, and what decides who reaches it.", by_id)
         self.lock_by_id = Statement(

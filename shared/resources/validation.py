@@ -149,6 +149,12 @@ def read_id(request: Any, name: str) -> UUID:
     return UUID(getattr(request, name))
 
 
+def read_ids(request: Any, name: str) -> list[UUID]:
+    """The ids of a request, in its field `name`. Raises Refusal(INVALID_FIELD)."""
+    validate(request)
+    return list(map(UUID, getattr(request, name)))
+
+
 def read_revision(request: Any) -> int:
     """The revision that a Delete request asks for, 0 for any. Raises Refusal(INVALID_FIELD)."""
     validate(request)

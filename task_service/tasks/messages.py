@@ -1,6 +1,6 @@
 """Tasks between the wire and the rules."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -8,6 +8,7 @@ from uuid import UUID
 
 from shared.database.pool import Record
 from shared.errors import invalid_field
+from shared.resources.batch import build_batch
 from shared.resources.pagination import Listing, Pager, Query, instant
 from shared.resources.struct_json import to_struct
 from shared.resources.validation import (
@@ -74,6 +75,11 @@ def task(row: Record) -> pb.Task:
         updated_at=row["updated_at"],
         revision=row["revision"],
     )
+
+
+async def batch(rows: Iterable[Record]) -> pb.BatchGetTasksResponse:
+    """Many rows. Raises Refusal(LIMIT_EXCEEDED) if they are more than clients take."""
+    return pb.BatchGetTasksResponse(tasks=await build_batch(rows, task))
 
 
 async def listing(found: Listing, pager: Pager) -> pb.ListTasksResponse:

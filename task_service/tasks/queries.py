@@ -32,6 +32,7 @@ from sqlalchemy.dialects.postgresql import insert
 from shared.auth.access import visible
 from shared.database.statement import Statement
 from shared.errors import IDS_NAMED, Reason
+from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
 from shared.resources.ordering import Part, Parts, by, last
 from shared.resources.pagination import DEFAULT_PAGE_SIZE
@@ -54,6 +55,8 @@ FOREVER = 9 * 10**18
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 TASKS = ProjectScopedTable(tasks, Reason.TASK_NOT_FOUND, tasks.c.assigned_agent_id)
+
+GET_MANY = BatchGet(TASKS)
 
 _id = bindparam("id", type_=Uuid)
 _ids = any_(bindparam("ids", type_=ARRAY(Uuid)))

@@ -80,6 +80,10 @@ class TaskRules:
         """One task."""
         return await self._database.read(lambda c: TASKS.get(c, caller, task_id))
 
+    async def get_many(self, caller: Caller, task_ids: Sequence[UUID]) -> list[Record]:
+        """Many tasks in the order of their ids; all or nothing."""
+        return await self._database.read(lambda c: queries.GET_MANY.get(c, caller, task_ids))
+
     async def list(self, caller: Caller, project_id: str, query: Parsed[Query]) -> Listing:
         """A page of tasks."""
         return await self._database.read(

@@ -6,7 +6,7 @@ from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
 from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager, build
-from shared.resources.validation import parse, read_changes, read_id, read_revision
+from shared.resources.validation import parse, read_changes, read_id, read_ids, read_revision
 from tandem.task.v1 import task_service_pb2 as pb
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceServicer
 from task_service.tasks import messages
@@ -30,6 +30,12 @@ class TaskServicer(TaskServiceServicer):
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.Task:
         task = await self._rules.get(caller(), read_id(request, "task_id"))
         return await build(task, messages.task)
+
+    async def BatchGetTasks(
+        self, request: pb.BatchGetTasksRequest, context: Context
+    ) -> pb.BatchGetTasksResponse:
+        task_ids = read_ids(request, "task_ids")
+        return await messages.batch(await self._rules.get_many(caller(), task_ids))
 
     async def ListTasks(
         self, request: pb.ListTasksRequest, context: Context

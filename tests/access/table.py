@@ -224,6 +224,7 @@ TASKS = {
         t.CreateTaskRequest(task={"description": "\0"}),
     ),
     "GetTask": own_or_self(lambda its: t.GetTaskRequest(task_id=its.task.id)),
+    "BatchGetTasks": own_or_self(lambda its: t.BatchGetTasksRequest(task_ids=[its.task.id])),
     "ListTasks": Row(
         OWN_OR_ITS_PART,
         lambda its: t.ListTasksRequest(project_id=its.project.id),

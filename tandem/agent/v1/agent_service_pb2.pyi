@@ -11,9 +11,9 @@ These rules apply to every method of every service in tandem.agent.v1 and tandem
 * The token names a user or an agent, which must be active; a token that was issued for an API
   key also needs that key to be valid. If one of them ceases to be, calls fail with
   UNAUTHENTICATED (CALLER_INACTIVE) within 5 seconds.
-* An agent may call WhoAmI; GetAgent and SetAgentStatus on itself; ListTasks; and GetTask and
-  UpdateTaskStatus on tasks assigned to it. Everything else is PERMISSION_DENIED
-  (NOT_ALLOWED_FOR_AGENT).
+* An agent may call WhoAmI; GetAgent and SetAgentStatus on itself; ListTasks; and GetTask,
+  BatchGetTasks and UpdateTaskStatus on tasks assigned to it. Everything else is
+  PERMISSION_DENIED (NOT_ALLOWED_FOR_AGENT).
 * Ids are UUIDs in the 36-character form.
 * Access is checked before the rest of the request. A row in a project of another user is
   PERMISSION_DENIED (NOT_PROJECT_OWNER); an id that does not exist is NOT_FOUND.

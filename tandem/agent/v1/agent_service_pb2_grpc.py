@@ -110,8 +110,9 @@ class AgentServiceServicer:
 
     def BatchGetAgents(self, request, context):
         """Returns up to 1,000 agents in the order of the ids in the request. An id that is given twice is
-        returned twice. The call fails as a whole if any agent does not exist (the error names the
-        first such id) or belongs to a project of another user.
+        returned twice. The call fails as a whole if any agent does not exist or belongs to a project
+        of another user: the first such id decides which error it is. AGENT_NOT_FOUND names all agents
+        that do not exist.
 
         Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, LIMIT_EXCEEDED if the response would
         be larger than 3 MiB (ask for fewer agents).

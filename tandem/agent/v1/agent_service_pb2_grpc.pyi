@@ -11,9 +11,9 @@ These rules apply to every method of every service in tandem.agent.v1 and tandem
 * The token names a user or an agent, which must be active; a token that was issued for an API
   key also needs that key to be valid. If one of them ceases to be, calls fail with
   UNAUTHENTICATED (CALLER_INACTIVE) within 5 seconds.
-* An agent may call WhoAmI; GetAgent and SetAgentStatus on itself; ListTasks; and GetTask and
-  UpdateTaskStatus on tasks assigned to it. Everything else is PERMISSION_DENIED
-  (NOT_ALLOWED_FOR_AGENT).
+* An agent may call WhoAmI; GetAgent and SetAgentStatus on itself; ListTasks; and GetTask,
+  BatchGetTasks and UpdateTaskStatus on tasks assigned to it. Everything else is
+  PERMISSION_DENIED (NOT_ALLOWED_FOR_AGENT).
 * Ids are UUIDs in the 36-character form.
 * Access is checked before the rest of the request. A row in a project of another user is
   PERMISSION_DENIED (NOT_PROJECT_OWNER); an id that does not exist is NOT_FOUND.
@@ -68,8 +68,9 @@ class AgentServiceStub:
     """
     BatchGetAgents: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.BatchGetAgentsRequest, _agent_service_pb2.BatchGetAgentsResponse]
     """Returns up to 1,000 agents in the order of the ids in the request. An id that is given twice is
-    returned twice. The call fails as a whole if any agent does not exist (the error names the
-    first such id) or belongs to a project of another user.
+    returned twice. The call fails as a whole if any agent does not exist or belongs to a project
+    of another user: the first such id decides which error it is. AGENT_NOT_FOUND names all agents
+    that do not exist.
 
     Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, LIMIT_EXCEEDED if the response would
     be larger than 3 MiB (ask for fewer agents).
@@ -142,8 +143,9 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """
     BatchGetAgents: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.BatchGetAgentsRequest, _agent_service_pb2.BatchGetAgentsResponse]  # type: ignore[assignment]
     """Returns up to 1,000 agents in the order of the ids in the request. An id that is given twice is
-    returned twice. The call fails as a whole if any agent does not exist (the error names the
-    first such id) or belongs to a project of another user.
+    returned twice. The call fails as a whole if any agent does not exist or belongs to a project
+    of another user: the first such id decides which error it is. AGENT_NOT_FOUND names all agents
+    that do not exist.
 
     Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, LIMIT_EXCEEDED if the response would
     be larger than 3 MiB (ask for fewer agents).
@@ -228,8 +230,9 @@ class AgentServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.BatchGetAgentsResponse, _abc.Awaitable[_agent_service_pb2.BatchGetAgentsResponse]]:
         """Returns up to 1,000 agents in the order of the ids in the request. An id that is given twice is
-        returned twice. The call fails as a whole if any agent does not exist (the error names the
-        first such id) or belongs to a project of another user.
+        returned twice. The call fails as a whole if any agent does not exist or belongs to a project
+        of another user: the first such id decides which error it is. AGENT_NOT_FOUND names all agents
+        that do not exist.
 
         Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, LIMIT_EXCEEDED if the response would
         be larger than 3 MiB (ask for fewer agents).

@@ -64,9 +64,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     id too.
     """
     ERROR_REASON_AGENT_NOT_FOUND: _ErrorReason.ValueType  # 13
-    """NOT_FOUND. Metadata: `agent_id`."""
+    """NOT_FOUND. Metadata: `agent_id`. From BatchGetAgents, `agent_id` is the first that does not
+    exist, `agent_ids` are up to 100 of them, separated by commas, in the order of the request, and
+    `total` is how many there are; an id that was given twice counts once.
+    """
     ERROR_REASON_TASK_NOT_FOUND: _ErrorReason.ValueType  # 14
-    """NOT_FOUND. Metadata: `task_id`."""
+    """NOT_FOUND. Metadata: `task_id`. From BatchGetTasks, also `task_ids` and `total`, as from
+    BatchGetAgents.
+    """
     ERROR_REASON_ROOM_NOT_FOUND: _ErrorReason.ValueType  # 15
     """NOT_FOUND. Metadata: `room_id`."""
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 16
@@ -213,9 +218,14 @@ ERROR_REASON_PROJECT_NOT_FOUND: ErrorReason.ValueType  # 12
 id too.
 """
 ERROR_REASON_AGENT_NOT_FOUND: ErrorReason.ValueType  # 13
-"""NOT_FOUND. Metadata: `agent_id`."""
+"""NOT_FOUND. Metadata: `agent_id`. From BatchGetAgents, `agent_id` is the first that does not
+exist, `agent_ids` are up to 100 of them, separated by commas, in the order of the request, and
+`total` is how many there are; an id that was given twice counts once.
+"""
 ERROR_REASON_TASK_NOT_FOUND: ErrorReason.ValueType  # 14
-"""NOT_FOUND. Metadata: `task_id`."""
+"""NOT_FOUND. Metadata: `task_id`. From BatchGetTasks, also `task_ids` and `total`, as from
+BatchGetAgents.
+"""
 ERROR_REASON_ROOM_NOT_FOUND: ErrorReason.ValueType  # 15
 """NOT_FOUND. Metadata: `room_id`."""
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 16

@@ -28,7 +28,8 @@ if _version_not_supported:
 
 class TaskServiceStub:
     """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
-    assigned to may call GetTask, ListTasks and UpdateTaskStatus for it while it is assigned.
+    assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus for it while it is
+    assigned.
     """
 
     def __init__(self, channel):
@@ -46,6 +47,11 @@ class TaskServiceStub:
                 '/tandem.task.v1.TaskService/GetTask',
                 request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.GetTaskRequest.SerializeToString,
                 response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+                _registered_method=True)
+        self.BatchGetTasks = channel.unary_unary(
+                '/tandem.task.v1.TaskService/BatchGetTasks',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.BatchGetTasksRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.BatchGetTasksResponse.FromString,
                 _registered_method=True)
         self.ListTasks = channel.unary_unary(
                 '/tandem.task.v1.TaskService/ListTasks',
@@ -86,7 +92,8 @@ class TaskServiceStub:
 
 class TaskServiceServicer:
     """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
-    assigned to may call GetTask, ListTasks and UpdateTaskStatus for it while it is assigned.
+    assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus for it while it is
+    assigned.
     """
 
     def CreateTask(self, request, context):
@@ -105,6 +112,19 @@ class TaskServiceServicer:
         """Returns one task.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetTasks(self, request, context):
+        """Returns up to 1,000 tasks in the order of the ids in the request. An id that is given twice is
+        returned twice. The call fails as a whole if any task does not exist, belongs to a project of
+        another user or, for an agent, is not assigned to it: the first such id decides which error it
+        is. TASK_NOT_FOUND names all tasks that do not exist.
+
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT, LIMIT_EXCEEDED
+        if the response would be larger than 3 MiB (ask for fewer tasks).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,6 +241,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.GetTaskRequest.FromString,
                     response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.SerializeToString,
             ),
+            'BatchGetTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetTasks,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.BatchGetTasksRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.BatchGetTasksResponse.SerializeToString,
+            ),
             'ListTasks': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTasks,
                     request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.ListTasksRequest.FromString,
@@ -266,7 +291,8 @@ def add_TaskServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class TaskService:
     """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
-    assigned to may call GetTask, ListTasks and UpdateTaskStatus for it while it is assigned.
+    assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus for it while it is
+    assigned.
     """
 
     @staticmethod
@@ -313,6 +339,33 @@ class TaskService:
             '/tandem.task.v1.TaskService/GetTask',
             tandem_dot_task_dot_v1_dot_task__service__pb2.GetTaskRequest.SerializeToString,
             tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/BatchGetTasks',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.BatchGetTasksRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.BatchGetTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,7 +33,8 @@ GRPC_VERSION: str
 
 class TaskServiceStub:
     """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
-    assigned to may call GetTask, ListTasks and UpdateTaskStatus for it while it is assigned.
+    assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus for it while it is
+    assigned.
     """
 
     @_typing.overload
@@ -52,6 +53,15 @@ class TaskServiceStub:
     """Returns one task.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
+    """
+    BatchGetTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.BatchGetTasksRequest, _task_service_pb2.BatchGetTasksResponse]
+    """Returns up to 1,000 tasks in the order of the ids in the request. An id that is given twice is
+    returned twice. The call fails as a whole if any task does not exist, belongs to a project of
+    another user or, for an agent, is not assigned to it: the first such id decides which error it
+    is. TASK_NOT_FOUND names all tasks that do not exist.
+
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT, LIMIT_EXCEEDED
+    if the response would be larger than 3 MiB (ask for fewer tasks).
     """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]
     """Lists tasks page by page: those of one project, or of every project that the caller may see.
@@ -127,7 +137,8 @@ class TaskServiceStub:
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
     """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
-    assigned to may call GetTask, ListTasks and UpdateTaskStatus for it while it is assigned.
+    assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus for it while it is
+    assigned.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -143,6 +154,15 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Returns one task.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
+    """
+    BatchGetTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.BatchGetTasksRequest, _task_service_pb2.BatchGetTasksResponse]  # type: ignore[assignment]
+    """Returns up to 1,000 tasks in the order of the ids in the request. An id that is given twice is
+    returned twice. The call fails as a whole if any task does not exist, belongs to a project of
+    another user or, for an agent, is not assigned to it: the first such id decides which error it
+    is. TASK_NOT_FOUND names all tasks that do not exist.
+
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT, LIMIT_EXCEEDED
+    if the response would be larger than 3 MiB (ask for fewer tasks).
     """
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
     """Lists tasks page by page: those of one project, or of every project that the caller may see.
@@ -217,7 +237,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
 
 class TaskServiceServicer:
     """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
-    assigned to may call GetTask, ListTasks and UpdateTaskStatus for it while it is assigned.
+    assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus for it while it is
+    assigned.
     """
 
     def CreateTask(
@@ -241,6 +262,20 @@ class TaskServiceServicer:
         """Returns one task.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
+        """
+
+    def BatchGetTasks(
+        self,
+        request: _task_service_pb2.BatchGetTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.BatchGetTasksResponse, _abc.Awaitable[_task_service_pb2.BatchGetTasksResponse]]:
+        """Returns up to 1,000 tasks in the order of the ids in the request. An id that is given twice is
+        returned twice. The call fails as a whole if any task does not exist, belongs to a project of
+        another user or, for an agent, is not assigned to it: the first such id decides which error it
+        is. TASK_NOT_FOUND names all tasks that do not exist.
+
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT, LIMIT_EXCEEDED
+        if the response would be larger than 3 MiB (ask for fewer tasks).
         """
 
     def ListTasks(

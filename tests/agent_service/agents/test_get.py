@@ -3,6 +3,7 @@
 from uuid import UUID
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from agent_service.agents.messages import batch
 from agent_service.agents.queries import GET_MANY
@@ -42,12 +43,26 @@ async def test_many_are_answered_in_the_order_of_their_ids(world: World) -> None
     assert list(found.agents) == [c, a, c, b]
 
 
-async def test_one_that_is_missing_fails_the_batch_and_is_named(world: World) -> None:
+async def test_those_that_are_missing_fail_the_batch_and_are_named(world: World) -> None:
     alice = await world.user()
     agent = await alice.agent(await alice.project())
-    ids = [agent.id, str(alice.id)]
+    gone = [str(uuid7()) for _ in range(3)]
+    ids = [agent.id, gone[1], gone[0], gone[1].upper(), agent.id, gone[2]]
     call = alice.agents.BatchGetAgents(BatchGetAgentsRequest(agent_ids=ids))
-    assert (await refused(call, Reason.AGENT_NOT_FOUND)).metadata == {"agent_id": ids[1]}
+    found = await refused(call, Reason.AGENT_NOT_FOUND)
+    named = ",".join([gone[1], gone[0], gone[2]])
+    assert found.metadata == {"agent_id": gone[1], "agent_ids": named, "total": "3"}
+    assert found.details["ResourceInfo"].resource_name == gone[1]
+    assert found.message == f"There is no agent {gone[1]}, and 2 others are missing too."
+
+
+async def test_of_very_many_that_are_missing_a_hundred_are_named(world: World) -> None:
+    alice = await world.user()
+    gone = [str(uuid7()) for _ in range(1000)]
+    call = alice.agents.BatchGetAgents(BatchGetAgentsRequest(agent_ids=gone))
+    found = await refused(call, Reason.AGENT_NOT_FOUND)
+    assert found.metadata["agent_ids"].split(",") == gone[:100]
+    assert found.metadata["total"] == "1000"
 
 
 async def test_one_of_somebody_else_fails_the_batch(world: World) -> None:
@@ -59,6 +74,18 @@ async def test_one_of_somebody_else_fails_the_batch(world: World) -> None:
     for caller in (alice, bob):
         call = caller.agents.BatchGetAgents(BatchGetAgentsRequest(agent_ids=ids))
         await refused(call, Reason.NOT_PROJECT_OWNER)
+
+
+async def test_the_first_id_that_fails_decides_which_error_it_is(world: World) -> None:
+    alice, bob = await world.user(), await world.user()
+    mine, his = [(await user.agent(await user.project())).id for user in (alice, bob)]
+    gone = str(uuid7())
+    for ids, reason in (
+        ([mine, his, gone], Reason.NOT_PROJECT_OWNER),
+        ([mine, gone, his], Reason.AGENT_NOT_FOUND),
+    ):
+        call = alice.agents.BatchGetAgents(BatchGetAgentsRequest(agent_ids=ids))
+        await refused(call, reason)
 
 
 async def test_a_batch_has_limits(world: World) -> None:
@@ -88,11 +115,12 @@ async def test_no_more_of_a_batch_is_fetched_than_a_client_could_take(world: Wor
     project = await alice.project()
     ids = [UUID((await alice.agent(project)).id) for _ in range(3)]
     fill = "UPDATE agents SET config = jsonb_build_object('n', array_fill(1e-300, ARRAY[$1::int]))"
+    owner = {"superuser": False, "caller_id": alice.id, "caller_agent_id": None}
 
     async def configs(numbers: int) -> list[bool]:
         await world.execute(fill, numbers)
-        rows = await world.database.read(lambda c: GET_MANY.rows(c, ids=ids))
-        assert {row["is_too_large"] for row in rows} == {not row["config"] for row in rows}
+        rows = await world.database.read(lambda c: GET_MANY.statement.rows(c, owner, ids=ids))
+        assert {row["are_too_large"] for row in rows} == {not row["config"] for row in rows}
         return [bool(row["config"]) for row in rows]
 
     assert await configs(numbers=13_000) == [True] * 3
@@ -107,9 +135,7 @@ async def test_no_more_of_a_batch_is_fetched_than_a_client_could_take(world: Wor
 async def test_no_more_of_a_batch_is_built_than_a_client_could_take(world: World) -> None:
     alice = await world.user()
     await alice.agent(await alice.project(), config={"text": "x" * 60_000})
-    row = await world.database.read(
-        lambda c: c.fetchrow("SELECT *, false AS is_too_large FROM agents")
-    )
+    row = await world.database.read(lambda c: c.fetchrow("SELECT * FROM agents"))
     assert row is not None
     rows = iter([row] * 1000)
     with pytest.raises(Refusal, match="LIMIT_EXCEEDED"):

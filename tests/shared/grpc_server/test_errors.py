@@ -6,8 +6,9 @@ from urllib.parse import quote
 
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
+from uuid_utils.compat import uuid7
 
-from shared.errors import Code, Reason, Refusal, Violation, invalid_fields
+from shared.errors import Code, Reason, Refusal, Violation, all_not_found, invalid_fields
 from shared.grpc_server.status import error_info, to_refusal, to_status
 from tandem.agent.v1.agent_service_pb2 import (
     Agent,
@@ -118,7 +119,8 @@ def test_every_client_can_take_the_longest_refusals(character: str) -> None:
     preconditions = Refusal(Reason.CONFLICT, name * 9, preconditions=fields.fields)
     known = {"task_ids": ",".join([name[:36]] * 25)}
     many = Refusal(Reason.CONFLICT, name, known, preconditions=fields.fields)
-    for refusal in (taken, fields, preconditions, many):
+    missing = all_not_found(Reason.PARTICIPANT_NOT_FOUND, [uuid7()] * 1000)
+    for refusal in (taken, fields, preconditions, many, missing):
         assert wire_bytes(refusal) <= 8192
 
 
