@@ -3,6 +3,7 @@
 from sqlalchemy import (
     ARRAY,
     String,
+    Uuid,
     and_,
     any_,
     bindparam,
