@@ -34,6 +34,14 @@ ROLE = "SELECT * FROM pg_roles WHERE rolname = $1"
 # The roles that a role is a member of, and so has the privileges of.
 GROUPS = "SELECT roleid::regrole::text FROM pg_auth_members WHERE member = to_regrole($1)"
 
+# What a role has set for its own sessions, which it may do itself: a time limit of a millisecond or
+# read-only transactions would stop the services for good. The database is NULL for all of them.
+SESSION_SETTINGS = """
+SELECT datname, unnest(setconfig) AS setting
+FROM pg_db_role_setting LEFT JOIN pg_database ON pg_database.oid = setdatabase
+WHERE setrole = to_regrole($1) AND (setdatabase = 0 OR datname = current_database())
+"""
+
 # The tables in the schema: all of the owner's, or, whoever owns them, those with the names.
 TABLES = """
 SELECT relname, pg_get_userbyid(relowner) AS owner
@@ -78,7 +86,15 @@ async def confine(connection: Connection, name: str) -> list[str]:
     groups = [row[0] for row in await connection.fetch(GROUPS, quoted(name))]
     for group in groups:  # a regrole is quoted already
         await connection.execute(f"REVOKE {group} FROM {quoted(name)}")
-    return [*taken, *(f"no longer a member of {group}" for group in groups)]
+    settings = await connection.fetch(SESSION_SETTINGS, quoted(name))
+    for database in {row["datname"] for row in settings}:
+        where = f" IN DATABASE {quoted(database)}" if database else ""
+        await connection.execute(f"ALTER ROLE {quoted(name)}{where} RESET ALL")
+    return [
+        *taken,
+        *(f"no longer a member of {group}" for group in groups),
+        *(f"no longer with {row['setting']}" for row in settings),
+    ]
 
 
 async def tables(

@@ -45,10 +45,10 @@ OPTIONS = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES + MIB),
     ("grpc.max_metadata_size", 2 * METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", 2 * METADATA_BYTES),
-    ("grpc.max_concurrent_streams", 200),
-    # Calls that a client has cancelled would count until the interceptor has seen them, and gRPC
-    # would refuse other calls of the connection meanwhile.
-    ("grpc.http.overload_protection", 0),
+    # Calls that a client has cancelled count until the interceptor has seen them, so that a client
+    # which opens and resets streams as fast as it can has no more of them than others have. The
+    # number leaves room for the calls of others behind the same proxy.
+    ("grpc.max_concurrent_streams", 400),
     ("grpc.max_connection_idle_ms", 300 * SECOND),
     ("grpc.max_connection_age_ms", 1800 * SECOND),
     ("grpc.max_connection_age_grace_ms", 60 * SECOND),

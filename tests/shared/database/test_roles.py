@@ -95,6 +95,23 @@ async def test_what_made_it_more_is_taken(database_url: str) -> None:
     await owner.close()
 
 
+async def test_what_it_has_set_for_its_sessions_is_taken(database_url: str) -> None:
+    owner = await asyncpg.connect(database_url)
+    transaction = owner.transaction()
+    await transaction.start()
+    database = roles.quoted(await owner.fetchval("SELECT current_database()"))
+    role = f"ALTER ROLE {as_service.NAME}"
+    await owner.execute(f"{role} SET default_transaction_read_only = on")
+    await owner.execute(f"{role} IN DATABASE {database} SET statement_timeout = '1ms'")
+    assert sorted(await roles.confine(owner, as_service.NAME)) == [
+        "no longer with default_transaction_read_only=on",
+        "no longer with statement_timeout=1ms",
+    ]
+    assert await roles.confine(owner, as_service.NAME) == []
+    await transaction.rollback()
+    await owner.close()
+
+
 async def test_a_statement_that_sets_a_password_has_only_its_verifier() -> None:
     one, other = (roles.scram_verifier("hunter2") for _ in range(2))
     assert one != other

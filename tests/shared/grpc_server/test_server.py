@@ -26,6 +26,8 @@ from tests.http2 import (
     GOAWAY,
     HEADERS,
     PING,
+    REFUSED_STREAM,
+    RST_STREAM,
     call,
     cancel,
     connected,
@@ -163,14 +165,27 @@ async def test_a_storm_of_cancelled_calls_refuses_no_other_of_the_connection(wor
     alice, bob = [
         {"authorization": f"Bearer {(await world.user()).token}".encode()} for _ in range(2)
     ]
-    storm = [call(WHO_AM_I, alice, stream=n) + cancel(n) for n in range(1, 999, 2)]
+    storm = [call(WHO_AM_I, alice, stream=n) + cancel(n) for n in range(1, 699, 2)]
     server = build(world.database, world.settings)
     async with running(server) as (_, address), connected(port_of(address)) as (reader, writer):
         await settled(reader, writer)
-        writer.write(b"".join(storm) + call(WHO_AM_I, bob, stream=999))
-        while (came := await frame(reader))[2] != 999 or came[0] == HEADERS:
-            assert came[2] != 999 or not came[1] & END_STREAM, "refused, with a status"
+        writer.write(b"".join(storm) + call(WHO_AM_I, bob, stream=699))
+        while (came := await frame(reader))[2] != 699 or came[0] == HEADERS:
+            assert came[2] != 699 or not came[1] & END_STREAM, "refused, with a status"
         assert came[0] == DATA, came
+
+
+async def test_who_resets_streams_as_fast_as_it_can_is_refused_more_of_them(world: World) -> None:
+    """Or all of them wait inside of gRPC, before the calls of others and without a bound."""
+    stranger: dict[str, bytes] = {}
+    storm = [call(WHO_AM_I, stranger, stream=n) + cancel(n) for n in range(1, 7999, 2)]
+    server = build(world.database, world.settings)
+    async with running(server) as (_, address), connected(port_of(address)) as (reader, writer):
+        await settled(reader, writer)
+        writer.write(b"".join(storm) + call(WHO_AM_I, stranger, stream=7999))
+        while (came := await frame(reader))[0] != RST_STREAM and came[2] != 7999:
+            pass
+        assert (came[0], int.from_bytes(came[3])) == (RST_STREAM, REFUSED_STREAM)
 
 
 def port_of(address: str) -> int:
