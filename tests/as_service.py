@@ -18,12 +18,16 @@ def url_for(url: str) -> str:
 
 
 async def divide(url: str) -> None:
-    """Make the role, and give it the rows of a database at whose newest revision the owner is."""
+    """Make the role if it is missing, and give it the rows of a migrated database.
+
+    A role belongs to the whole server: two processes of tests cannot change one at once.
+    """
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction():
             owner = await connection.fetchval("SELECT current_user")
-            await roles.make_role(connection, NAME, PASSWORD)
+            if not await connection.fetchval("SELECT to_regrole($1)", NAME):
+                await roles.make_role(connection, NAME, PASSWORD)
             await roles.divide(connection, owner, NAME)
             await roles.give_rows(connection, owner, NAME)
     finally:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -37,6 +38,9 @@ FORBIDDEN = (
     "INSERT INTO alembic_version VALUES ('')",
     "DELETE FROM alembic_version",
 )
+
+
+ROLE = f"tandem_test_{uuid4().hex}"
 
 
 @pytest.fixture
@@ -79,37 +83,38 @@ async def test_tables_to_come_are_the_services_and_their_rows_only(
     await owner.close()
 
 
-async def test_what_made_it_more_is_taken(database_url: str) -> None:
-    owner = await asyncpg.connect(database_url)
-    transaction = owner.transaction()
-    await transaction.start()  # roles belong to the whole server: nothing is kept
-    await owner.execute(f"ALTER ROLE {as_service.NAME} SUPERUSER CREATEROLE")
-    await owner.execute(f"GRANT pg_execute_server_program TO {as_service.NAME}")
-    assert await roles.confine(owner, as_service.NAME) == [
+@pytest.fixture
+async def owner(database_url: str) -> AsyncIterator[Any]:
+    """A connection of the owner with the role ROLE, of which nothing is kept."""
+    connection = await asyncpg.connect(database_url)
+    transaction = connection.transaction()
+    await transaction.start()
+    await roles.make_role(connection, ROLE, "secret")
+    yield connection
+    await transaction.rollback()
+    await connection.close()
+
+
+async def test_what_made_it_more_is_taken(owner: Any) -> None:
+    await owner.execute(f"ALTER ROLE {ROLE} SUPERUSER CREATEROLE")
+    await owner.execute(f"GRANT pg_execute_server_program TO {ROLE}")
+    assert await roles.confine(owner, ROLE) == [
         "NOSUPERUSER",
         "NOCREATEROLE",
         "no longer a member of pg_execute_server_program",
     ]
-    assert await roles.confine(owner, as_service.NAME) == []
-    await transaction.rollback()
-    await owner.close()
+    assert await roles.confine(owner, ROLE) == []
 
 
-async def test_what_it_has_set_for_its_sessions_is_taken(database_url: str) -> None:
-    owner = await asyncpg.connect(database_url)
-    transaction = owner.transaction()
-    await transaction.start()
+async def test_what_it_has_set_for_its_sessions_is_taken(owner: Any) -> None:
     database = roles.quoted(await owner.fetchval("SELECT current_database()"))
-    role = f"ALTER ROLE {as_service.NAME}"
-    await owner.execute(f"{role} SET default_transaction_read_only = on")
-    await owner.execute(f"{role} IN DATABASE {database} SET statement_timeout = '1ms'")
-    assert sorted(await roles.confine(owner, as_service.NAME)) == [
+    await owner.execute(f"ALTER ROLE {ROLE} SET default_transaction_read_only = on")
+    await owner.execute(f"ALTER ROLE {ROLE} IN DATABASE {database} SET statement_timeout = '1ms'")
+    assert sorted(await roles.confine(owner, ROLE)) == [
         "no longer with default_transaction_read_only=on",
         "no longer with statement_timeout=1ms",
     ]
-    assert await roles.confine(owner, as_service.NAME) == []
-    await transaction.rollback()
-    await owner.close()
+    assert await roles.confine(owner, ROLE) == []
 
 
 async def test_a_statement_that_sets_a_password_has_only_its_verifier() -> None:
