@@ -221,7 +221,7 @@ _project_of_room = (
 
 
 def _rank(without: int) -> ColumnElement[int]:
-    ranks = {"critical": 1, "high": 2, "medium": 3, "low": 4}
+    ranks = {name: rank for rank, name in enumerate(PRIORITIES_IN_ORDER.split(), start=1)}
     return case(ranks, value=tasks.c.priority, else_=literal(without, Integer))
 
 
