@@ -113,6 +113,8 @@ def _of_list(name: str, lister: Lister) -> Iterator[Named]:
     newest = Order(first, descending=True)
     by_filter = lister.page_statement(filters, newest, continued=False, within=Scope.PROJECTS)
     yield Named(f"{name}, every filter", by_filter)
+    measured = lister.page_statement(filters, newest, False, Scope.PROJECTS, 0, True)
+    yield Named(f"{name}, every filter, of large rows", measured)
     for key in (first, *others):
         order = Order(key.partition(" ")[0], descending=" " in key)
         for part, _ in enumerate(lister.parts(order)):

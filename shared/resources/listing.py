@@ -14,10 +14,12 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     exists,
     false,
     func,
     literal_column,
+    or_,
     select,
     true,
 )
@@ -34,8 +36,11 @@ from shared.resources.project_scoped import ProjectScopedTable
 from shared.resources.validation import Parsed
 from shared.schema import projects
 
-# Answers the rows at a position, up to a limit.
-Batch: TypeAlias = Callable[[Position, int], Awaitable[list[Record]]]
+# Answers the rows at a position, up to a limit, and whether they are to be measured.
+Batch: TypeAlias = Callable[[Position, int, bool], Awaitable[list[Record]]]
+# How much larger JSON is as text than as it is stored: numbers like 1e-300 are 25 times as large,
+# and a batch of nothing else may be three times as large as a page.
+JSON_EXPANSION = 8
 
 
 class Lister:
@@ -48,8 +53,9 @@ class Lister:
     filter `assigned_to`, and also that of `agent_id` if it is an agent's. `statuses` are all values
     of the column `status`, if indexes have it before the time of creation.
 
-    Rows are fetched in batches of `batch_size`. PostgreSQL measures them, and sends those up to the
-    first with which they are more than a page holds: that bounds the memory of a list.
+    Rows are fetched in batches of `batch_size`. If one of them is so large that they may be more
+    than a page holds, PostgreSQL measures them, and sends those up to the first with which they
+    are: that bounds the memory of a list. To measure takes as long again as to find them.
     """
 
     def __init__(
@@ -107,9 +113,9 @@ class Lister:
             )
             total = counted[0] if counted else 0
 
-        async def batch(at: Position, limit: int) -> list[Record]:
-            continued = at.after is not None
-            statement = self.page_statement(names, query.page.order, continued, within, at.part)
+        async def batch(at: Position, limit: int, measured: bool) -> list[Record]:
+            continued, order = at.after is not None, query.page.order
+            statement = self.page_statement(names, order, continued, within, at.part, measured)
             after = parameters(parts[at.part], at.after)
             return await statement.rows(
                 connection, caller.rights, **given, **after, row_limit=limit
@@ -126,15 +132,18 @@ class Lister:
     async def _fetch(self, page: Page, parts: Parts, batch: Batch) -> tuple[list[Record], bool]:
         """The rows of a page and one more, or fewer that are more than a page: truncated."""
         rows: list[Record] = []
-        at, size = position_of(parts, page.after), 0
+        at, size, measured = position_of(parts, page.after), 0, False
         while True:
             # Rows that fill a page may be the last of their part: are there any behind it?
             most = self._batch_size if size <= PAGE_BYTES else 1
             limit = min(page.size + 1 - len(rows), most)
-            found = await batch(at, limit)
+            found = await batch(at, limit, measured)
+            if not measured and any(row["is_large"] for row in found):
+                measured = True
+                found = await batch(at, limit, measured)
             rows += found
             size += sum(map(_text_size, found))
-            if found and len(found) < found[-1]["batch_rows"]:
+            if measured and found and len(found) < found[-1]["batch_rows"]:
                 return rows, True
             if len(rows) > page.size:
                 return rows, False
@@ -154,10 +163,12 @@ class Lister:
         continued: bool,
         within: Scope,
         part: int = 0,
+        measured: bool = False,
     ) -> Statement:
         purpose = (
             f"A page of rows by {order.field}{' desc' if order.descending else ''}"
-            f"{', those that come last' if part else ''}{', continued' if continued else ''}."
+            f"{', those that come last' if part else ''}{', continued' if continued else ''}"
+            f"{', as far as a message takes large rows' if measured else ''}."
         )
         wanted, descending = self.parts(order)[part], order.descending
         streams = self._streams(filters, order, within)
@@ -174,7 +185,20 @@ class Lister:
             page = merged(rows, key, streams, descending=descending)
         else:
             page = rows.order_by(*in_order(key, descending=descending)).limit(ROW_LIMIT)
-        return Statement(purpose, _fitted(page, descending))
+        fitted = _fitted(page, descending) if measured else self._light(page, descending)
+        return Statement(purpose, fitted)
+
+    def _light(self, rows: Select[Any], descending: bool) -> Select[Any]:
+        """A page of rows, without the values that are large; `is_large` if a row has one."""
+        page, limit = rows.subquery("page"), PAGE_BYTES // self._batch_size
+        large = {column: _is_heavy(column, limit) for column in page.c if is_large(column)}
+        columns = (
+            case((~large[column], column)).label(column.name) if column in large else column
+            for column in page.c
+        )
+        return select(*columns, or_(false(), *large.values()).label("is_large")).order_by(
+            *in_order((page.c.page_key, page.c.id), descending=descending)
+        )
 
     def _count_statement(self, filters: frozenset[str], within: Scope) -> Statement:
         project_id = self.table.c.get("project_id")
@@ -239,6 +263,18 @@ class Lister:
         if self._assignee is None:
             return False
         return within is Scope.AGENT or "assigned_to" in filters
+
+
+def _is_heavy(column: ColumnElement[Any], limit: int) -> ColumnElement[bool]:
+    """Whether a value can have more than `limit` bytes as text; nothing of it is read for that.
+
+    JSON that is compressed can have any number.
+    """
+    if not isinstance(column.type, JSONB):
+        heavy: ColumnElement[bool] = func.octet_length(column) > limit
+        return heavy
+    is_compressed = func.pg_column_compression(column).is_not(None)
+    return is_compressed | (func.pg_column_size(column) > limit // JSON_EXPANSION)
 
 
 def _fitted(rows: Select[Any], descending: bool) -> Select[Any]:

@@ -1,16 +1,20 @@
 """Lists are fetched in batches, and no further than the size of a page."""
 
+from typing import Any
+
 import pytest
 
 from shared.auth.caller import User
-from shared.resources.listing import Lister
+from shared.resources.listing import JSON_EXPANSION, Lister
 from shared.resources.ordering import by
-from shared.resources.pagination import PAGE_BYTES, Order, Page, Query
+from shared.resources.pagination import PAGE_BYTES, Listing, Order, Page, Query
 from shared.schema import projects
+from tests.plans import Recorder
 from tests.world import World
 
 MIB = 1024 * 1024
-FILL = "UPDATE projects SET settings = "
+SET = "UPDATE projects SET"
+FILL = f"{SET} settings = "
 TEXT = f"{FILL} jsonb_build_object('text', repeat('x', $1::int))"
 # A number that takes 3 bytes of a message and few of the table, and hundreds as text.
 DIGITS = f"{FILL} jsonb_build_object('n', array_fill(1e-300, ARRAY[$1::int / 304]))"
@@ -18,6 +22,12 @@ DIGITS = f"{FILL} jsonb_build_object('n', array_fill(1e-300, ARRAY[$1::int / 304
 
 async def fetched(world: World, size: int, descending: bool = False) -> tuple[list[str], bool]:
     """The rows that a list fetches of 25 in batches of 10, and whether it says that it was cut."""
+    listing, _ = await ran(world, size, descending)
+    return [row["slug"] for row in listing.rows], listing.truncated
+
+
+async def ran(world: World, size: int, descending: bool = False) -> tuple[Listing, list[bool]]:
+    """What a list fetches in batches of 10, and of each statement whether it measures its rows."""
     lister = Lister(
         projects,
         projects.c,
@@ -28,8 +38,13 @@ async def fetched(world: World, size: int, descending: bool = False) -> tuple[li
     root = await world.user(superuser=True)
     caller = User(root.id, "root", "root@example.com", None, is_superuser=True)
     query = Query({}, Page("projects", size, Order("slug", descending), None, include_total=False))
-    listing = await world.database.read(lambda c: lister.run(c, caller, query))
-    return [row["slug"] for row in listing.rows], listing.truncated
+
+    async def recorded(connection: Any) -> tuple[Listing, list[bool]]:
+        recorder = Recorder(connection)
+        listing = await lister.run(recorder, caller, query)  # type: ignore[arg-type]
+        return listing, ["OVER" in sql for sql, _ in recorder.asked]
+
+    return await world.database.read(recorded)
 
 
 async def slugs(world: World, count: int = 25) -> list[str]:
@@ -79,3 +94,53 @@ async def test_no_batch_is_fetched_behind_one_that_fills_a_page(world: World) ->
     made = await slugs(world)
     await world.execute(TEXT, PAGE_BYTES // 12)
     assert await fetched(world, size=1000) == (made[:20], True)
+
+
+LIGHT = PAGE_BYTES // 10
+LIGHT_JSON = LIGHT // JSON_EXPANSION
+
+
+def incompressible(size: int) -> str:
+    """What makes a row's `settings` as large as that."""
+    digests = "SELECT encode(sha256((n || slug)::bytea), 'base64') FROM generate_series(1, 2000) n"
+    text = f"left(array_to_string(ARRAY({digests}), ''), {size})"
+    return f"settings = jsonb_build_object('text', {text})"
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        f"description = repeat('x', {LIGHT})",
+        incompressible(LIGHT_JSON - 50),
+        "description = NULL, settings = NULL",
+    ],
+    ids=["text", "json", "nothing"],
+)
+async def test_light_rows_are_not_measured(world: World, fill: str) -> None:
+    made = await slugs(world, count=12)
+    await world.execute(f"{SET} {fill} WHERE slug < 'p09'")
+    listing, measured = await ran(world, size=1000)
+    assert [row["slug"] for row in listing.rows] == made
+    assert measured == [False, False]
+    shown = [row[name] or "" for row in listing.rows for name in ("description", "settings")]
+    stored = "SELECT sum(octet_length(concat(description, settings))) FROM projects"
+    assert sum(map(len, shown)) == await world.value(stored)
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        f"description = repeat('x', {LIGHT} + 1)",
+        incompressible(LIGHT_JSON + 50),
+        "settings = jsonb_build_object('few bytes', repeat('x', 5000))",
+    ],
+    ids=["text", "json", "compressed"],
+)
+async def test_from_the_first_large_row_on_they_are_measured(world: World, fill: str) -> None:
+    made = await slugs(world)
+    await world.execute(f"{SET} {fill} WHERE slug = 'p15'")
+    listing, measured = await ran(world, size=1000)
+    assert [row["slug"] for row in listing.rows] == made
+    assert measured == [False, False, True, True]
+    large = listing.rows[15]
+    assert len(large["description"] or large["settings"]) >= 5000
