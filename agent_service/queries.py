@@ -4,10 +4,30 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Uuid, bindparam, func, null, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Uuid,
+    bindparam,
+    exists,
+    func,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from shared.database.statement import Statement
-from shared.schema import tasks
+from shared.schema import project_members, tasks
+
+
+def is_of_project(
+    user_id: ColumnElement[Any], project_id: ColumnElement[Any], owner_id: ColumnElement[Any]
+) -> ColumnElement[bool]:
+    """Whether a user is the owner or a member of a project."""
+    members = project_members.c
+    member = exists().where(members.project_id == project_id, members.user_id == user_id)
+    return or_(owner_id == user_id, member.correlate_except(project_members))
 
 
 def detach_tasks(

@@ -10,7 +10,7 @@ import sqlparse
 from sqlalchemy import Table
 
 from scripts.protoc import ROOT
-from shared.auth.access import Scope
+from shared.auth.access import Reach
 from shared.database.statement import Statement
 from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
@@ -94,7 +94,7 @@ def _of_table(
     name: str, table: ProjectScopedTable, columns: Mapping[str, object]
 ) -> Iterator[Named]:
     yield Named(f"{name}.get_by_id", table.get_by_id)
-    yield Named(f"{name}.lock_by_id", table.lock_by_id)
+    yield Named(f"{name}.lock_by_id", table.lock_by_id(table.write))
     if columns:
         yield Named(f"{name}.insert_columns", table.insert_columns(_inserted(table, columns)))
         yield Named(f"{name}.update_columns", table.update_columns(frozenset(columns)))
@@ -111,20 +111,20 @@ def _of_list(name: str, lister: Lister) -> Iterator[Named]:
     """One shape of each kind: all filters; each order, continued; each scope; a count."""
     filters, first, *others = frozenset(lister.filters), *lister.orders
     newest = Order(first, descending=True)
-    by_filter = lister.page_statement(filters, newest, continued=False, within=Scope.PROJECTS)
+    by_filter = lister.page_statement(filters, newest, continued=False, within=Reach.PROJECTS)
     yield Named(f"{name}, every filter", by_filter)
-    measured = lister.page_statement(filters, newest, False, Scope.PROJECTS, 0, True)
+    measured = lister.page_statement(filters, newest, False, Reach.PROJECTS, 0, True)
     yield Named(f"{name}, every filter, of large rows", measured)
     for key in (first, *others):
         order = Order(key.partition(" ")[0], descending=" " in key)
         for part, _ in enumerate(lister.parts(order)):
-            within, end = Scope.PROJECTS, ", those that come last" if part else ""
+            within, end = Reach.PROJECTS, ", those that come last" if part else ""
             statement = lister.page_statement(frozenset(), order, True, within, part)
             yield Named(f"{name}, by {key}{end}, continued", statement)
-    for within in (Scope.ALL, Scope.AGENT):
+    for within in (Reach.ALL, Reach.OWN):
         statement = lister.page_statement(frozenset(), newest, continued=False, within=within)
-        yield Named(f"{name}, for {'superusers' if within is Scope.ALL else 'agents'}", statement)
-    yield Named(f"{name}, count", lister.count_statement(filters, Scope.PROJECTS))
+        yield Named(f"{name}, for {'superusers' if within is Reach.ALL else 'agents'}", statement)
+    yield Named(f"{name}, count", lister.count_statement(filters, Reach.PROJECTS))
 
 
 def _name(statement: Statement, number: re.Match[str]) -> str:

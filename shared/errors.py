@@ -51,9 +51,12 @@ class Reason(Enum):
     TOKEN_INVALID = Code.UNAUTHENTICATED
     TOKEN_EXPIRED = Code.UNAUTHENTICATED
     CALLER_INACTIVE = Code.UNAUTHENTICATED
+    CALLER_UNKNOWN = Code.UNAUTHENTICATED
     API_KEY_INVALID = Code.UNAUTHENTICATED
     NOT_PROJECT_OWNER = Code.PERMISSION_DENIED
     NOT_ALLOWED_FOR_AGENT = Code.PERMISSION_DENIED
+    INSUFFICIENT_ROLE = Code.PERMISSION_DENIED
+    SCOPE_MISSING = Code.PERMISSION_DENIED
     PROJECT_NOT_FOUND = Code.NOT_FOUND
     AGENT_NOT_FOUND = Code.NOT_FOUND
     TASK_NOT_FOUND = Code.NOT_FOUND
@@ -62,9 +65,13 @@ class Reason(Enum):
     API_KEY_NOT_FOUND = Code.NOT_FOUND
     PARTICIPANT_NOT_FOUND = Code.NOT_FOUND
     ASSIGNEE_NOT_FOUND = Code.NOT_FOUND
+    MEMBER_NOT_FOUND = Code.NOT_FOUND
     AGENT_NAME_TAKEN = Code.ALREADY_EXISTS
     PROJECT_SLUG_TAKEN = Code.ALREADY_EXISTS
     ALREADY_PARTICIPANT = Code.ALREADY_EXISTS
+    USERNAME_TAKEN = Code.ALREADY_EXISTS
+    EMAIL_TAKEN = Code.ALREADY_EXISTS
+    ALREADY_MEMBER = Code.ALREADY_EXISTS
     REQUEST_ID_REUSED = Code.ALREADY_EXISTS
     DEPENDENCY_NOT_FOUND = Code.FAILED_PRECONDITION
     DEPENDENCY_NOT_COMPLETED = Code.FAILED_PRECONDITION
@@ -75,6 +82,8 @@ class Reason(Enum):
     ASSIGNEE_OUTSIDE_PROJECT = Code.FAILED_PRECONDITION
     TASK_HAS_DEPENDENTS = Code.FAILED_PRECONDITION
     PROJECT_NOT_ACTIVE = Code.FAILED_PRECONDITION
+    USER_OWNS_PROJECTS = Code.FAILED_PRECONDITION
+    LAST_SUPERUSER = Code.FAILED_PRECONDITION
     REVISION_MISMATCH = Code.ABORTED
     CONFLICT = Code.ABORTED
     DATABASE_UNAVAILABLE = Code.UNAVAILABLE
@@ -159,6 +168,32 @@ def not_allowed_for_agent() -> Refusal:
     """An agent calls a method for users, or on a row that is neither itself nor its own task."""
     message = "Agents can access only themselves and the tasks assigned to them."
     return Refusal(Reason.NOT_ALLOWED_FOR_AGENT, message)
+
+
+def insufficient_role(found: str, required: str) -> Refusal:
+    """A member of a project may not do it, but one with the role `required` or the owner may."""
+    needed = "OWNER" if required == "owner" else enum_name("MEMBER_ROLE", required)
+    return Refusal(
+        Reason.INSUFFICIENT_ROLE,
+        f"Your role in the project is {found}; this requires {required}.",
+        metadata={"role": enum_name("MEMBER_ROLE", found), "required": needed},
+    )
+
+
+def superuser_required() -> Refusal:
+    """A user calls a method for superusers."""
+    message = "Only superusers may call this method."
+    return Refusal(Reason.INSUFFICIENT_ROLE, message, metadata={"required": "SUPERUSER"})
+
+
+def scope_missing(required: Iterable[str]) -> Refusal:
+    """The API key of an agent has none of the scopes that permit it."""
+    names = sorted(enum_name("API_KEY_SCOPE", scope) for scope in required)
+    return Refusal(
+        Reason.SCOPE_MISSING,
+        f"The agent's API key needs the scope {' or '.join(names)}.",
+        metadata={"required": ",".join(names)},
+    )
 
 
 def revision_mismatch(given: int, found: int) -> Refusal:

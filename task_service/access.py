@@ -1,16 +1,19 @@
 """Who may call each method of the task service. A method without a rule keeps it from starting."""
 
-from shared.grpc_server.interceptor import Access
+from shared.auth.permissions import Permission, Rule
 
-ACCESS = {
-    "/tandem.task.v1.TaskService/CreateTask": Access.USER,
-    "/tandem.task.v1.TaskService/GetTask": Access.USER_OR_AGENT,
-    "/tandem.task.v1.TaskService/BatchGetTasks": Access.USER_OR_AGENT,
-    "/tandem.task.v1.TaskService/ListTasks": Access.USER_OR_AGENT,
-    "/tandem.task.v1.TaskService/UpdateTask": Access.USER,
-    "/tandem.task.v1.TaskService/DeleteTask": Access.USER,
-    "/tandem.task.v1.TaskService/AssignTask": Access.USER,
-    "/tandem.task.v1.TaskService/UnassignTask": Access.USER,
-    "/tandem.task.v1.TaskService/UpdateTaskStatus": Access.USER_OR_AGENT,
-    "/tandem.task.v1.TaskService/VerifyDependencies": Access.USER,
+ACCESS: dict[str, Rule] = {
+    "/tandem.task.v1.TaskService/CreateTask": Permission.CREATE_TASKS,
+    "/tandem.task.v1.TaskService/GetTask": Permission.READ_TASKS,
+    "/tandem.task.v1.TaskService/BatchGetTasks": Permission.READ_TASKS,
+    "/tandem.task.v1.TaskService/ListTasks": Permission.READ_TASKS,
+    "/tandem.task.v1.TaskService/UpdateTask": Permission.MANAGE_TASKS,
+    "/tandem.task.v1.TaskService/DeleteTask": Permission.MANAGE_TASKS,
+    "/tandem.task.v1.TaskService/AssignTask": Permission.MANAGE_TASKS,
+    "/tandem.task.v1.TaskService/UnassignTask": Permission.MANAGE_TASKS,
+    "/tandem.task.v1.TaskService/UpdateTaskStatus": Permission.MOVE_TASKS,
+    "/tandem.task.v1.TaskService/VerifyDependencies": Permission.CHECK_TASKS,
+    "/tandem.task.v1.TaskService/AddDependency": Permission.MANAGE_TASKS,
+    "/tandem.task.v1.TaskService/RemoveDependency": Permission.MANAGE_TASKS,
+    "/tandem.task.v1.TaskService/CountTasks": Permission.READ_TASKS,
 }

@@ -193,6 +193,16 @@ class World:
         )
         return User(user_id, self.channels, self.token(user_id))
 
+    async def member(self, project_id: UUID | str, user: User, role: str) -> None:
+        """Make a user a member of a project."""
+        await self.execute(
+            "INSERT INTO project_members (id, project_id, user_id, role) VALUES ($1, $2, $3, $4)",
+            uuid7(),
+            project_id,
+            user.id,
+            role,
+        )
+
     def nobody(self) -> Client:
         """A client without a token."""
         return Client(self.channels, None)

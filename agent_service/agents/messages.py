@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+from shared.auth.access import ACTIVE
 from shared.database.pool import Record
 from shared.resources.batch import build_batch
 from shared.resources.pagination import Listing, Pager, Query, instant
@@ -57,11 +58,10 @@ async def listing(found: Listing, pager: Pager) -> pb.ListAgentsResponse:
     return pb.ListAgentsResponse(agents=agents, next_page_token=token, total_size=found.total)
 
 
-def access(row: Record) -> pb.VerifyAgentAccessResponse:
+def access(row: Record, *, can_administer: bool) -> pb.VerifyAgentAccessResponse:
     """What a caller that may see the agent may do with it."""
-    return pb.VerifyAgentAccessResponse(
-        can_view=True, can_change=row["found_project_status"] == "active"
-    )
+    can_change = can_administer and row["found_project_status"] == ACTIVE
+    return pb.VerifyAgentAccessResponse(can_view=True, can_change=can_change)
 
 
 def new_agent(request: pb.CreateAgentRequest) -> dict[str, Any]:

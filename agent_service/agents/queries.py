@@ -16,19 +16,27 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from agent_service.queries import change_tasks, detach_tasks
+from agent_service.queries import change_tasks, detach_tasks, is_of_project
+from shared.auth.access import RIGHTS
+from shared.auth.permissions import Permission
 from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
 from shared.resources.ordering import by
-from shared.resources.project_scoped import ProjectScopedTable, new_values
+from shared.resources.project_scoped import PROJECTS, ProjectScopedTable, new_values
 from shared.schema import AGENT_STATUSES, agents, projects, tasks, users
 
 # Of rows with up to 64 KiB each.
 BATCH_SIZE = 251
 
-AGENTS = ProjectScopedTable(agents, Reason.AGENT_NOT_FOUND, agents.c.id)
+AGENTS = ProjectScopedTable(
+    agents,
+    Reason.AGENT_NOT_FOUND,
+    Permission.READ_AGENTS,
+    Permission.ADMINISTER,
+    own=agents.c.id == RIGHTS["caller_agent_id"],
+)
 
 GET_MANY = BatchGet(AGENTS)
 
@@ -39,6 +47,7 @@ SET_STATUS = AGENTS.changing(
         agents.c.status == any_(bindparam("sources", type_=ARRAY(String))),
         agents.c.status == bindparam("new_status"),
     ),
+    permission=Permission.SET_AGENT_STATUS,
 )
 
 _under_way = tasks.c.status == "in_progress"
@@ -60,19 +69,32 @@ STOP_TASKS = change_tasks(
 )
 
 AGENT_ASSIGNEE = Statement(
-    "The owner of a project, and whether the agent with this id can be assigned a task of it.",
-    select(projects.c.owner_id, agents.c.project_id, agents.c.is_active)
+    "A project, and whether the agent with this id can be assigned a task of it.",
+    select(
+        *PROJECTS.decisive,
+        projects.c.id,
+        agents.c.project_id.label("assignee_project_id"),
+        agents.c.is_active,
+    )
     .select_from(projects.outerjoin(agents, agents.c.id == bindparam("assignee_id")))
     .where(projects.c.id == bindparam("id")),
 )
 
 USER_ASSIGNEE = Statement(
-    "The same for a user: only the owner can be assigned, and no other user is said to exist.",
-    select(projects.c.owner_id, projects.c.id.label("project_id"), users.c.is_active)
+    "The same for a user: the owner and members can be assigned; no other user is said to exist.",
+    select(
+        *PROJECTS.decisive,
+        projects.c.id,
+        projects.c.id.label("assignee_project_id"),
+        users.c.is_active,
+    )
     .select_from(
         projects.outerjoin(
             users,
-            and_(users.c.id == bindparam("assignee_id"), users.c.id == projects.c.owner_id),
+            and_(
+                users.c.id == bindparam("assignee_id", type_=Uuid),
+                is_of_project(users.c.id, projects.c.id, projects.c.owner_id),
+            ),
         )
     )
     .where(projects.c.id == bindparam("id")),
@@ -96,5 +118,7 @@ LIST = Lister(
     },
     batch_size=BATCH_SIZE,
     project_of={"project_id": bindparam("project_id", type_=Uuid)},
+    permission=Permission.READ_AGENTS,
+    own=agents.c.id == RIGHTS["caller_agent_id"],
     statuses=AGENT_STATUSES,
 )

@@ -8,8 +8,8 @@ from uuid_utils.compat import uuid7
 from agent_service.agents import queries
 from agent_service.agents.lifecycle import MOVES, sources
 from agent_service.agents.queries import AGENTS
-from shared.auth.access import require_reach
 from shared.auth.caller import Caller
+from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
 from shared.errors import (
@@ -46,6 +46,11 @@ class AgentRules:
     async def get(self, caller: Caller, agent_id: UUID) -> Record:
         """One agent."""
         return await self._database.read(lambda c: AGENTS.get(c, caller, agent_id))
+
+    async def verify(self, caller: Caller, agent_id: UUID) -> tuple[Record, bool]:
+        """One agent, and whether the caller may administer its project."""
+        agent = await self.get(caller, agent_id)
+        return agent, AGENTS.is_permitted(caller, agent, Permission.ADMINISTER)
 
     async def get_many(self, caller: Caller, agent_ids: Sequence[UUID]) -> list[Record]:
         """Many agents in the order of their ids; all or nothing."""
@@ -99,12 +104,14 @@ class AgentRules:
         """Move an agent to another status, or leave it where it is already."""
 
         async def unit_of_work(connection: Connection) -> Record:
-            wanted = await AGENTS.content(connection, call.caller, agent_id, status)
+            needed = Permission.SET_AGENT_STATUS
+            wanted = await AGENTS.content(connection, call.caller, agent_id, status, needed)
             outcome = await AGENTS.decide(
                 connection,
                 call.caller,
                 queries.SET_STATUS,
                 UUID(agent_id),
+                needed,
                 revision=0,
                 new_status=wanted,
                 sources=sources(wanted),
@@ -122,13 +129,16 @@ class AgentRules:
         """Refuse an assignee that does not exist, is not of the project, or is not active."""
 
         async def unit_of_work(connection: Connection) -> None:
-            assignee_id, kind = await PROJECTS.content(connection, caller, project_id, assignee)
+            needed = Permission.CREATE_TASKS
+            assignee_id, kind = await PROJECTS.content(
+                connection, caller, project_id, assignee, needed
+            )
             known = UUID(project_id)
             statement = queries.AGENT_ASSIGNEE if kind == "agent" else queries.USER_ASSIGNEE
-            row = await statement.row(connection, id=known, assignee_id=assignee_id)
+            row = await statement.row(connection, caller.rights, id=known, assignee_id=assignee_id)
             if row is None:
                 raise not_found(Reason.PROJECT_NOT_FOUND, known)
-            require_reach(caller, row["owner_id"], project_id=known)
+            PROJECTS.require_permitted(caller, row, needed)
             _require_assignable(row, known, assignee_id, kind)
 
         await self._database.read(unit_of_work)
@@ -149,7 +159,7 @@ def _require_assignable(row: Record, project_id: UUID, assignee_id: UUID, kind: 
     if row["is_active"] is None:
         raise assignee_not_found(assignee_id, kind)
     metadata = of_assignee(assignee_id, kind)
-    if row["project_id"] != project_id:
+    if row["assignee_project_id"] != project_id:
         message = f"The agent {assignee_id} is of another project."
         raise Refusal(Reason.ASSIGNEE_OUTSIDE_PROJECT, message, metadata)
     if not row["is_active"]:

@@ -68,7 +68,8 @@ class AgentServicer(AgentServiceServicer):
     async def VerifyAgentAccess(
         self, request: pb.VerifyAgentAccessRequest, context: Context
     ) -> pb.VerifyAgentAccessResponse:
-        return messages.access(await self._rules.get(caller(), read_id(request, "agent_id")))
+        agent, can_administer = await self._rules.verify(caller(), read_id(request, "agent_id"))
+        return messages.access(agent, can_administer=can_administer)
 
     async def ValidateAssignee(
         self, request: pb.ValidateAssigneeRequest, context: Context

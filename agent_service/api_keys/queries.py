@@ -15,7 +15,8 @@ from sqlalchemy import (
     update,
 )
 
-from shared.auth.access import usable, visible
+from shared.auth.access import usable
+from shared.auth.permissions import Permission
 from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.listing import Lister
@@ -27,8 +28,12 @@ from shared.schema import agent_api_keys, agents, projects
 BATCH_SIZE = 251
 
 # No agent reaches API keys, not even its own.
-AGENTS = ProjectScopedTable(agents, Reason.AGENT_NOT_FOUND)
-KEYS = ProjectScopedTable(agent_api_keys, Reason.API_KEY_NOT_FOUND)
+AGENTS = ProjectScopedTable(
+    agents, Reason.AGENT_NOT_FOUND, Permission.ADMINISTER, Permission.ADMINISTER
+)
+KEYS = ProjectScopedTable(
+    agent_api_keys, Reason.API_KEY_NOT_FOUND, Permission.ADMINISTER, Permission.ADMINISTER
+)
 
 _keys = agent_api_keys.c
 _by_id = _keys.id == bindparam("id", type_=Uuid)
@@ -59,7 +64,7 @@ LOCK_PARENTS = Statement(
     "locks: a rotation needs them for the new key, and would have locked the old one by then.",
     select(_keys.id)
     .select_from(KEYS.with_project.join(agents, agents.c.id == _keys.agent_id))
-    .where(_by_id, visible(projects.c.owner_id))
+    .where(_by_id, KEYS.permits(Permission.ADMINISTER))
     .with_for_update(read=True, key_share=True, of=(projects, agents)),
 )
 
@@ -151,5 +156,6 @@ LIST = Lister(
     },
     orders={"created_at": by(_keys.created_at)},
     batch_size=BATCH_SIZE,
+    permission=Permission.ADMINISTER,
     project_of={"agent_id": _project_of_agent},
 )

@@ -2,6 +2,7 @@
 
 from sqlalchemy import ARRAY, String, any_, bindparam, func
 
+from shared.auth.permissions import Permission
 from shared.resources.listing import Lister
 from shared.resources.ordering import by
 from shared.schema import PROJECT_STATUSES, projects
@@ -22,5 +23,6 @@ LIST = Lister(
         "name": by(projects.c.name),
     },
     batch_size=BATCH_SIZE,
+    permission=Permission.READ_PROJECT,
     statuses=PROJECT_STATUSES,
 )

@@ -6,6 +6,7 @@ from uuid_utils.compat import uuid7
 
 from agent_service.projects import queries
 from shared.auth.caller import Caller
+from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
 from shared.errors import Reason, Refusal, caller_inactive
@@ -55,7 +56,9 @@ class ProjectRules:
         """Delete a project and everything in it."""
 
         async def unit_of_work(connection: Connection) -> None:
-            project = await PROJECTS.lock_to_delete(connection, call.caller, project_id, revision)
+            project = await PROJECTS.lock_to_delete(
+                connection, call.caller, project_id, revision, Permission.OWN
+            )
             await PROJECTS.delete_by_id.run(connection, id=project["id"])
 
         return await call.transaction(self._database, unit_of_work)

@@ -2,7 +2,9 @@
 
 from sqlalchemy import String, Uuid, bindparam, delete, exists, func, or_, select
 
-from agent_service.queries import detach_tasks
+from agent_service.queries import detach_tasks, is_of_project
+from shared.auth.access import RIGHTS
+from shared.auth.permissions import Permission
 from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.listing import Lister
@@ -14,24 +16,37 @@ from shared.schema import chat_participants, chat_rooms, projects, tasks, users
 # Of rows with up to 64 KiB each.
 BATCH_SIZE = 251
 
-ROOMS = ProjectScopedTable(chat_rooms, Reason.ROOM_NOT_FOUND)
-
 _participants = chat_participants.c
+
+ROOMS = ProjectScopedTable(
+    chat_rooms,
+    Reason.ROOM_NOT_FOUND,
+    Permission.READ_ROOMS,
+    Permission.MANAGE_ROOMS,
+    own=exists()
+    .where(_participants.room_id == chat_rooms.c.id, _participants.user_id == RIGHTS["caller_id"])
+    .correlate_except(chat_participants),
+)
+
 _new_user_id = bindparam("new_user_id", type_=Uuid)
 
 DETACH_TASKS = detach_tasks("Takes the tasks of a room out of it.", tasks.c.room_id)
 
 ADD_PARTICIPANT = ROOMS.creating_below(
-    "Adds an agent, or the owner of the project if active, to a room. No other user is said to "
-    "exist.",
+    "Adds an agent, or the owner or a member of the project if active, to a room. No other user is "
+    "said to exist.",
     _participants.room_id,
     ("id", "agent_id", "user_id"),
     _participants,
     or_(
         _new_user_id.is_(None),
         exists()
-        .select_from(ROOMS.with_project.join(users, users.c.id == projects.c.owner_id))
-        .where(chat_rooms.c.id == bindparam("id"), users.c.id == _new_user_id, users.c.is_active),
+        .select_from(ROOMS.with_project.join(users, users.c.id == _new_user_id))
+        .where(
+            chat_rooms.c.id == bindparam("id"),
+            users.c.is_active,
+            is_of_project(users.c.id, projects.c.id, projects.c.owner_id),
+        ),
     ),
 )
 
@@ -61,10 +76,13 @@ LIST = Lister(
         "name": by(chat_rooms.c.name),
     },
     batch_size=BATCH_SIZE,
+    permission=Permission.READ_ROOMS,
     project_of={"project_id": bindparam("project_id", type_=Uuid)},
 )
 
 _room_id = bindparam("room_id", type_=Uuid)
+# The caller's own seat in the room, if it has one.
+_seat = chat_participants.alias("seat")
 _project_of_room = select(chat_rooms.c.project_id).where(chat_rooms.c.id == _room_id)
 LIST_PARTICIPANTS = Lister(
     chat_participants,
@@ -72,5 +90,9 @@ LIST_PARTICIPANTS = Lister(
     filters={"room_id": _participants.room_id == _room_id},
     orders={"joined_at": by(_participants.joined_at)},
     batch_size=MAXIMUM_PAGE_SIZE + 1,
+    permission=Permission.READ_ROOMS,
+    own_named=exists()
+    .where(_seat.c.room_id == _room_id, _seat.c.user_id == RIGHTS["caller_id"])
+    .correlate(None),
     project_of={"room_id": _project_of_room.scalar_subquery()},
 )

@@ -7,18 +7,20 @@ from uuid_utils.compat import uuid7
 from agent_service.rooms import queries
 from agent_service.rooms.queries import ROOMS
 from shared.auth.caller import Caller
+from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
 from shared.errors import Reason, Refusal, caller_inactive, not_found
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.pagination import Listing, Query
-from shared.resources.project_scoped import PROJECTS, Refusals, Values, as_new
+from shared.resources.project_scoped import PROJECTS, Refusals, Values, as_new, created_by
 from shared.resources.validation import Parsed
 from shared.schema import (
     FK_CHAT_PARTICIPANTS_AGENT,
     FK_CHAT_PARTICIPANTS_ROOM,
     FK_CHAT_PARTICIPANTS_USER,
     FK_CHAT_ROOMS_CREATED_BY,
+    FK_CHAT_ROOMS_CREATED_BY_AGENT,
     FK_CHAT_ROOMS_PROJECT,
     UQ_CHAT_PARTICIPANTS_AGENT,
     UQ_CHAT_PARTICIPANTS_USER,
@@ -35,8 +37,9 @@ class RoomRules:
         """Create a room, without participants."""
 
         async def unit_of_work(connection: Connection) -> Record:
-            values = await PROJECTS.content(connection, call.caller, project_id, room)
-            values = {"id": uuid7(), "created_by": call.caller.id, **values}
+            needed = Permission.MANAGE_ROOMS
+            values = await PROJECTS.content(connection, call.caller, project_id, room, needed)
+            values = {"id": uuid7(), **created_by(call.caller), **values}
             return await ROOMS.insert(connection, call.caller, values, REFUSALS)
 
         return await call.single(self._database, unit_of_work)
@@ -130,6 +133,7 @@ def _taken(participant: Values) -> Refusal:
 REFUSALS: Refusals = {
     FK_CHAT_ROOMS_PROJECT: lambda room: not_found(Reason.PROJECT_NOT_FOUND, room["project_id"]),
     FK_CHAT_ROOMS_CREATED_BY: lambda _room: caller_inactive(),
+    FK_CHAT_ROOMS_CREATED_BY_AGENT: lambda _room: caller_inactive(),
 }
 # An agent of another project violates the key of agents: for this project there is no such agent.
 PARTICIPANT_REFUSALS: Refusals = {

@@ -1,23 +1,44 @@
-"""What a caller may reach, said once: the same rules decide in SQL and in Python.
+"""Whether a caller may do something with a row: the same rule decides in SQL and in Python.
 
-A user reaches the projects that the user owns, a superuser all of them; an agent reaches in its
-project what is its own, and nothing else. A statement decides by these rules; Python says by the
-same ones why a statement has refused.
+A statement decides by it; Python says by the same one why a statement has refused. What counts is
+the caller's role in the row's project, whether the row is the caller's own, and, for an agent, its
+scopes in its project.
 """
 
 from collections.abc import Mapping
 from enum import Enum, auto
-from functools import reduce
-from operator import or_
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Boolean, ColumnElement, Uuid, and_, bindparam, func
-from sqlalchemy import or_ as sql_or
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Select,
+    String,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 
 from shared.auth.caller import Agent, Caller, User
-from shared.errors import Reason, Refusal, enum_name, not_allowed_for_agent
-from shared.schema import agent_api_keys
+from shared.auth.permissions import ROLES, SCOPED, Access, Permission, Role, Rule
+from shared.errors import (
+    Reason,
+    Refusal,
+    enum_name,
+    insufficient_role,
+    not_allowed_for_agent,
+    scope_missing,
+    superuser_required,
+)
+from shared.schema import agent_api_keys, project_members, projects
 
 ACTIVE = "active"
 # The parameters that a caller's rights offer to every statement; see Caller.rights.
@@ -25,79 +46,147 @@ RIGHTS: Mapping[str, Any] = {
     "superuser": bindparam("superuser", type_=Boolean),
     "caller_id": bindparam("caller_id", type_=Uuid),
     "caller_agent_id": bindparam("caller_agent_id", type_=Uuid),
+    **{each.parameter: bindparam(each.parameter, type_=Uuid) for each in SCOPED},
 }
 
 
-class Scope(Enum):
-    """Which rows a caller reaches: all, those of the caller's projects, or the agent's own."""
+class Reach(Enum):
+    """Which rows a list shows a caller: all, those of some projects, or the caller's own."""
 
     ALL = auto()
     PROJECTS = auto()
-    AGENT = auto()
+    OWN = auto()
 
 
-def scope(caller: Caller) -> Scope:
-    """The one scope through which a caller reaches rows."""
+class Standing(NamedTuple):
+    """What a caller is to a row: the role in its project, if any, and whether it is its own."""
+
+    project_id: UUID
+    role: str | None
+    is_own: bool
+
+
+def reach(caller: Caller, permission: Permission) -> Reach:
+    """Which rows a list shows a caller who reads with this permission."""
     if isinstance(caller, User):
-        return Scope.ALL if caller.is_superuser else Scope.PROJECTS
-    return Scope.AGENT
+        return Reach.ALL if caller.is_superuser else Reach.PROJECTS
+    return Reach.PROJECTS if permits(caller, permission) else Reach.OWN
 
 
-def reached_by(rights: Mapping[str, Any], owner_id: Any, agent_id: Any) -> dict[Scope, Any]:
-    """Whether a row is reached, by scope: the rule itself.
-
-    Takes columns and the parameters RIGHTS, and answers conditions; or takes values and a caller's
-    rights, and answers booleans. `owner_id` is the owner of the row's project; `agent_id` is the
-    agent that the row is, or is assigned to: None if it is of no agent.
-    """
-    reached = {Scope.ALL: rights["superuser"], Scope.PROJECTS: owner_id == rights["caller_id"]}
-    if agent_id is not None:
-        reached[Scope.AGENT] = agent_id == rights["caller_agent_id"]
-    return reached
+def permits(caller: Caller, permission: Permission) -> bool:
+    """Whether the scopes of an agent permit it in its project."""
+    return isinstance(caller, Agent) and bool(permission.scopes & caller.scopes)
 
 
-def visible(
-    owner_id: ColumnElement[Any], agent_id: ColumnElement[Any] | None = None
+def role_in(project_id: ColumnElement[Any], owner_id: ColumnElement[Any]) -> ColumnElement[str]:
+    """The role of the caller in a project; NULL without one. Members are looked up for others
+    than the owner only."""
+    caller_id = RIGHTS["caller_id"]
+    members = project_members.c
+    member = (
+        select(members.role)
+        .where(members.project_id == project_id, members.user_id == caller_id)
+        .correlate_except(project_members)
+        .scalar_subquery()
+    )
+    owner = cast(literal(Role.OWNER.name.lower()), String)
+    return case((owner_id == caller_id, owner), else_=member)
+
+
+def allowed(
+    permission: Permission,
+    project_id: ColumnElement[Any],
+    role: ColumnElement[str],
+    own: ColumnElement[bool] | None = None,
 ) -> ColumnElement[bool]:
-    """Whether the caller reaches a row, as a condition of a statement."""
-    return sql_or(*reached_by(RIGHTS, owner_id, agent_id).values())
+    """Whether the caller may do it with a row, as a condition of a statement.
+
+    `role` is what `role_in` says of the row's project, `own` whether the row is the caller's own.
+    """
+    enough = [name for name, each in ROLES.items() if each >= permission.role]
+    conditions = [RIGHTS["superuser"], role.in_(enough)]
+    if permission.own_suffices and own is not None:
+        conditions.append(own)
+    if permission.scopes:
+        conditions.append(project_id == RIGHTS[permission.parameter])
+    return or_(*conditions)
 
 
-def reaches(caller: Caller, owner_id: UUID, agent_id: UUID | None = None) -> bool:
-    """Whether the caller reaches a row with these values."""
-    return bool(reduce(or_, reached_by(caller.rights, owner_id, agent_id).values()))
+def reached_projects(permission: Permission) -> Select[Any]:
+    """The ids of the projects in which a caller that is no superuser may do it, as a column id."""
+    enough = [name for name, each in ROLES.items() if each >= permission.role]
+    members = project_members.c
+    owner_id, caller_id = projects.c.owner_id, RIGHTS["caller_id"]
+    as_member = projects.join(project_members, members.project_id == projects.c.id)
+    sources = [
+        select(projects.c.id).where(owner_id == caller_id),
+        # An owner is no member; if one were, the project would be reached twice.
+        select(projects.c.id)
+        .select_from(as_member)
+        .where(members.user_id == caller_id, members.role.in_(enough), owner_id != caller_id),
+    ]
+    if permission.scopes:
+        sources.append(select(projects.c.id).where(projects.c.id == RIGHTS[permission.parameter]))
+    return select(union_all(*sources).subquery("reached").c.id)
 
 
-def is_in_project(caller: Caller, project_id: UUID) -> bool:
-    """Whether the caller is an agent of the project: it may look in it for what is its own."""
-    return isinstance(caller, Agent) and caller.project_id == project_id
+def may(caller: Caller, permission: Permission, standing: Standing) -> bool:
+    """Whether the caller may do it with a row to which it has this standing."""
+    if permission.own_suffices and standing.is_own:
+        return True
+    if isinstance(caller, User):
+        role = ROLES.get(standing.role or "")
+        return caller.is_superuser or (role is not None and role >= permission.role)
+    assert isinstance(caller, Agent)
+    return (
+        caller.rights[permission.parameter] == standing.project_id if permission.scopes else False
+    )
+
+
+def require(
+    caller: Caller, permission: Permission, standing: Standing, *, named: bool = False
+) -> None:
+    """Raise a Refusal unless the caller may do it with a row.
+
+    It is NOT_PROJECT_OWNER or INSUFFICIENT_ROLE for a user, NOT_ALLOWED_FOR_AGENT or SCOPE_MISSING
+    for an agent. The project is repeated to the caller if the caller has named it.
+    """
+    if may(caller, permission, standing):
+        return
+    if isinstance(caller, Agent):
+        is_its_project = standing.project_id == caller.project_id
+        raise _not_permitted(permission) if is_its_project else not_allowed_for_agent()
+    if standing.role is not None:
+        raise insufficient_role(standing.role, permission.role.name.lower())
+    metadata = {"project_id": str(standing.project_id)} if named else {}
+    message = "It belongs to a project that is not yours."
+    raise Refusal(Reason.NOT_PROJECT_OWNER, message, metadata)
+
+
+def require_open_to(caller: Caller, rule: Rule) -> None:
+    """Raise a Refusal if the rule of a method lets the caller call it for no row at all."""
+    if isinstance(caller, User):
+        if rule is Access.SUPERUSER and not caller.is_superuser:
+            raise superuser_required()
+    elif isinstance(rule, Permission):
+        if not (rule.own_suffices or permits(caller, rule)):
+            raise _not_permitted(rule)
+    elif rule is not Access.USER_OR_AGENT:
+        raise not_allowed_for_agent()
+
+
+def _not_permitted(permission: Permission) -> Refusal:
+    """The refusal of an agent in its own project."""
+    if not permission.scopes:
+        return not_allowed_for_agent()
+    return scope_missing(scope.value for scope in permission.scopes)
 
 
 def usable(at: ColumnElement[Any] | None = None) -> ColumnElement[bool]:
     """Whether an API key can prove who an agent is, when the transaction began or `at` a time."""
     keys = agent_api_keys.c
     ends_later = keys.expires_at > (func.now() if at is None else at)
-    return and_(keys.status == "active", sql_or(keys.expires_at.is_(None), ends_later))
-
-
-def require_reach(
-    caller: Caller,
-    owner_id: UUID,
-    agent_id: UUID | None = None,
-    *,
-    project_id: UUID | None = None,
-) -> None:
-    """Raise Refusal(NOT_PROJECT_OWNER or NOT_ALLOWED_FOR_AGENT) unless the caller reaches a row.
-
-    `project_id` is repeated to the caller: give it only if the caller has named it.
-    """
-    if reaches(caller, owner_id, agent_id):
-        return
-    if isinstance(caller, Agent):
-        raise not_allowed_for_agent()
-    metadata = {"project_id": str(project_id)} if project_id else {}
-    message = "It belongs to a project that is not yours."
-    raise Refusal(Reason.NOT_PROJECT_OWNER, message, metadata)
+    return and_(keys.status == "active", or_(keys.expires_at.is_(None), ends_later))
 
 
 def require_active(project_id: UUID, status: str) -> None:

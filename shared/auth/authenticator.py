@@ -9,6 +9,7 @@ from sqlalchemy import Uuid, and_, bindparam, or_, select
 from shared.auth.access import usable
 from shared.auth.cache import Cache
 from shared.auth.caller import Agent, Caller, User
+from shared.auth.permissions import Scope
 from shared.auth.verifier import Claims, Verifier
 from shared.database.pool import Connection
 from shared.database.statement import Statement
@@ -31,9 +32,9 @@ USER = Statement(
 
 _key = bindparam("api_key_id", type_=Uuid)
 AGENT = Statement(
-    "The active agent that a token names, with the capabilities of the API key, if there is one, "
+    "The active agent that a token names, with the capabilities and scopes of the API key, if any, "
     "that the token was given for.",
-    select(agents.c.project_id, agent_api_keys.c.capabilities)
+    select(agents.c.project_id, agent_api_keys.c.capabilities, agent_api_keys.c.scopes)
     .select_from(
         agents.outerjoin(
             agent_api_keys,
@@ -98,7 +99,8 @@ async def _agent(connection: Connection, claims: Claims) -> Caller | None:
     if row is None:
         return None
     name = f"agent {claims.subject}"
-    return Agent(claims.subject, name, row["project_id"], row["capabilities"] or [])
+    scopes = frozenset(map(Scope, row["scopes"] or ()))
+    return Agent(claims.subject, name, row["project_id"], row["capabilities"] or [], scopes)
 
 
 def _bearer(authorization: Sequence[str]) -> str:

@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
+from shared.auth.permissions import Scope, permitted_in
+
 
 @dataclass(frozen=True)
 class Caller(ABC):
@@ -24,7 +26,7 @@ class Caller(ABC):
 
 @dataclass(frozen=True)
 class User(Caller):
-    """A user, who reaches what is in the user's projects; a superuser reaches everything."""
+    """A user, who may what the user's role in a project permits; a superuser may everything."""
 
     email: str
     full_name: str | None
@@ -32,20 +34,34 @@ class User(Caller):
 
     @cached_property
     def rights(self) -> Mapping[str, Any]:
-        return {"caller_id": self.id, "caller_agent_id": None, "superuser": self.is_superuser}
+        return {
+            "caller_id": self.id,
+            "caller_agent_id": None,
+            "superuser": self.is_superuser,
+            **permitted_in(None, frozenset()),
+        }
 
 
 @dataclass(frozen=True)
 class Agent(Caller):
-    """An agent of a project, which reaches itself and its tasks, and what its API key is for."""
+    """An agent of a project: itself, its tasks, and what the scopes of its API key permit.
+
+    `capabilities` say what the key is meant for; they are not evaluated.
+    """
 
     project_id: UUID
     capabilities: list[str]
+    scopes: frozenset[Scope] = frozenset()
 
     @cached_property
     def rights(self) -> Mapping[str, Any]:
         # The id of an agent may also be that of a user, if both came from an older system.
-        return {"caller_id": None, "caller_agent_id": self.id, "superuser": False}
+        return {
+            "caller_id": None,
+            "caller_agent_id": self.id,
+            "superuser": False,
+            **permitted_in(self.project_id, self.scopes),
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from random import getrandbits
 from time import monotonic
 from typing import Any, NoReturn, TypeAlias, TypeGuard
@@ -28,9 +27,11 @@ import grpc
 import structlog
 from google.protobuf.message import DecodeError
 
+from shared.auth.access import require_open_to
 from shared.auth.authenticator import Authenticator
-from shared.auth.caller import Call, User, current_call
-from shared.errors import Reason, Refusal, not_allowed_for_agent
+from shared.auth.caller import Call, current_call
+from shared.auth.permissions import Access, Rule
+from shared.errors import Reason, Refusal
 from shared.grpc_server.admission import (
     ANSWER_SECONDS,
     CALLS_PER_CONNECTION,
@@ -67,15 +68,6 @@ GOODBYE_SECONDS = 0.1
 TRACE_CONTEXT = ("traceparent", "tracestate")
 
 
-class Access(Enum):
-    """Which callers a method accepts. The rules decide which rows a caller reaches."""
-
-    PROBE = auto()  # open, and answered without the database: health and reflection
-    OPEN = auto()
-    USER = auto()
-    USER_OR_AGENT = auto()
-
-
 OPEN = (Access.PROBE, Access.OPEN)
 
 
@@ -83,7 +75,7 @@ class Interceptor:
     """Wraps the handlers of a server, as the module describes."""
 
     def __init__(
-        self, authenticator: Authenticator, access: Mapping[str, Access], connections: int
+        self, authenticator: Authenticator, access: Mapping[str, Rule], connections: int
     ) -> None:
         """`connections` to the database decide how many calls are taken at a time."""
         self._authenticator = authenticator
@@ -219,8 +211,7 @@ class Interceptor:
             proof = await self._authenticator.authenticate(served.authorization)
             caller, trace = proof.caller, tuple(served.trace)
             served.caller, served.holder, served.waiting = caller.name, caller.id, self._callers
-            if access is Access.USER and not isinstance(caller, User):
-                raise not_allowed_for_agent()
+            require_open_to(caller, access)
             end, left = proof.expires_at, context.time_remaining
             call = Call(served.method, served.request_id, caller, proof.token, end, trace, left)
             current_call.set(call)
@@ -240,7 +231,7 @@ class Interceptor:
             raise _wrong_size(message)
         return message
 
-    async def _turn_down(self, served: "_Served", access: Access) -> None:
+    async def _turn_down(self, served: "_Served", access: Rule) -> None:
         if served.metadata_bytes > METADATA_BYTES:
             raise Refusal(Reason.LIMIT_EXCEEDED, "The metadata of a call can have 16 KiB.")
         if access is not Access.PROBE:

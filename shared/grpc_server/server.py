@@ -20,12 +20,12 @@ from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServicer_to_server
 
 from shared.auth.authenticator import Authenticator
+from shared.auth.permissions import Access, Rule
 from shared.grpc_server import accepting
 from shared.grpc_server.health import LIVENESS, Health
 from shared.grpc_server.interceptor import (
     MESSAGE_BYTES,
     METADATA_BYTES,
-    Access,
     Interceptor,
     Registrar,
 )
@@ -89,7 +89,7 @@ class Server:
         self,
         services: list[Service],
         authenticator: Authenticator,
-        access: Mapping[str, Access],
+        access: Mapping[str, Rule],
         connections: int,
         closers: Iterable[Callable[[], Awaitable[None]]] = (),
     ) -> None:
@@ -178,7 +178,7 @@ def requests_to_stop() -> "asyncio.Queue[int]":
     return received
 
 
-def _require_a_rule_for_each_method(names: list[str], access: Mapping[str, Access]) -> None:
+def _require_a_rule_for_each_method(names: list[str], access: Mapping[str, Rule]) -> None:
     for name in names:
         for method in _methods(name):
             if method not in access:

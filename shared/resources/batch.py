@@ -19,7 +19,6 @@ from sqlalchemy import (
     true,
 )
 
-from shared.auth.access import require_reach
 from shared.auth.caller import Caller
 from shared.database.pool import Connection, Record
 from shared.database.statement import Statement
@@ -51,7 +50,7 @@ class BatchGet:
         """The rows, in the order of their ids.
 
         The first id that fails decides the refusal: …_NOT_FOUND, which names all that are missing,
-        NOT_PROJECT_OWNER or NOT_ALLOWED_FOR_AGENT. LIMIT_EXCEEDED comes last.
+        or one of access. LIMIT_EXCEEDED comes last.
         """
         distinct = list(dict.fromkeys(ids))
         rows = await self.statement.rows(connection, caller.rights, ids=distinct)
@@ -61,7 +60,7 @@ class BatchGet:
                 missing = [each for each in distinct if each not in found]
                 raise all_not_found(self._table.missing, missing)
             row = found[row_id]
-            require_reach(caller, row["found_owner_id"], row["found_agent_id"])
+            self._table.require_permitted(caller, row, self._table.read)
         if any(row["are_too_large"] for row in rows):
             raise _too_large(self._table.kind)
         return [found[row_id] for row_id in ids]
@@ -86,7 +85,7 @@ def _too_large(kind: str) -> Refusal:
 
 def _rows_of(table: ProjectScopedTable) -> Select[Any]:
     # Not `and_`: it would look at the right side, too, if the left is NULL.
-    too_large = case((table.reached, _are_too_large(table)))
+    too_large = case((table.permits(table.read), _are_too_large(table)))
     columns = (
         case((~too_large, column)).label(column.name) if is_large(column) else column
         for column in table.table.c

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import (
     ARRAY,
@@ -19,14 +19,17 @@ from sqlalchemy import (
     false,
     func,
     literal_column,
+    not_,
     or_,
     select,
     true,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import JSONB, array
 
-from shared.auth.access import RIGHTS, Scope, reached_by, scope
+from shared.auth.access import RIGHTS, Reach, allowed, reach, reached_projects, role_in
 from shared.auth.caller import Caller
+from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.statement import Statement
 from shared.resources.merging import ROW_LIMIT, Stream, merged
@@ -48,10 +51,12 @@ class Lister:
 
     A filter's parameter has the filter's name. Orders map the name of a field to what it orders by,
     and "<name> desc" if the other direction orders by something else. `project_of` has, by filter,
-    the one project in which its rows are. `agent_id` is the column with the agent whose row it is
-    (None: an agent has no such list). An index begins with `assignee`, which has the value of the
-    filter `assigned_to`, and also that of `agent_id` if it is an agent's. `statuses` are all values
-    of the column `status`, if indexes have it before the time of creation.
+    the one project in which its rows are.
+
+    Rows are shown to a caller that has the `permission` for their project, or whose `own` they are,
+    or if what a filter names is the caller's own (`own_named`). An index begins with `assignee`,
+    which has the value of the filter `assigned_to`, and the id of those whose own a row is.
+    `statuses` are all values of the column `status`, if indexes have it before the creation.
 
     Rows are fetched in batches of `batch_size`. If one of them is so large that they may be more
     than a page holds, PostgreSQL measures them, and sends those up to the first with which they
@@ -65,8 +70,10 @@ class Lister:
         filters: Mapping[str, ColumnElement[bool]],
         orders: Mapping[str, Parts],
         batch_size: int,
+        permission: Permission,
         project_of: Mapping[str, Any] | None = None,
-        agent_id: ColumnElement[Any] | None = None,
+        own: ColumnElement[bool] | None = None,
+        own_named: ColumnElement[bool] | None = None,
         assignee: ColumnElement[Any] | None = None,
         statuses: Sequence[str] = (),
     ) -> None:
@@ -78,7 +85,9 @@ class Lister:
         self._statuses = statuses
         self.filters = filters
         self.orders = orders
-        self._reached = reached_by(RIGHTS, projects.c.owner_id, agent_id)
+        self.permission = permission
+        self._own = false() if own is None else own
+        self._own_named = false() if own_named is None else own_named
         self.page_statement = lru_cache(maxsize=512)(self._page_statement)
         self.count_statement = lru_cache(maxsize=128)(self._count_statement)
 
@@ -95,17 +104,17 @@ class Lister:
         Raises a Refusal if the caller does not reach the parent. That is asked only if the query is
         refused or nothing is found: the rows themselves are the caller's in any case.
         """
-        listing = await self.run(
-            connection, caller, await parent.content(connection, caller, parent_id, query)
-        )
+        given = await parent.content(connection, caller, parent_id, query, self.permission)
+        listing = await self.run(connection, caller, given)
         if not listing.rows:
-            await parent.require(connection, caller, parent_id)
+            await parent.require(connection, caller, parent_id, self.permission)
         return listing
 
     async def run(self, connection: Connection, caller: Caller, query: Query) -> Listing:
         """The rows that the filters let through and the caller reaches."""
         given = {name: value for name, value in query.filters.items() if value is not None}
-        names, within, parts = frozenset(given), scope(caller), self.parts(query.page.order)
+        names, parts = frozenset(given), self.parts(query.page.order)
+        within = reach(caller, self.permission)
         total = None
         if query.page.include_total:
             counted = await self.count_statement(names, within).row(
@@ -161,7 +170,7 @@ class Lister:
         filters: frozenset[str],
         order: Order,
         continued: bool,
-        within: Scope,
+        within: Reach,
         part: int = 0,
         measured: bool = False,
     ) -> Statement:
@@ -171,20 +180,15 @@ class Lister:
             f"{', as far as a message takes large rows' if measured else ''}."
         )
         wanted, descending = self.parts(order)[part], order.descending
-        streams = self._streams(filters, order, within)
-        # A stream is of one status, and need not say so again.
-        is_by_status = self._is_by_status(filters, order, within)
-        conditions = filters - {"statuses"} if is_by_status else filters
-        rows = self._rows.add_columns(wanted.page_key.label("page_key")).where(
-            wanted.where, *self._named(conditions), self._within(filters, within)
-        )
+        rows = self._rows.add_columns(wanted.page_key.label("page_key")).where(wanted.where)
         if continued:
             rows = rows.where(behind(wanted, self.table.c.id, descending=descending))
         key = (wanted.key, self.table.c.id)
-        if streams:
-            page = merged(rows, key, streams, descending=descending)
-        else:
-            page = rows.order_by(*in_order(key, descending=descending)).limit(ROW_LIMIT)
+        pages = [
+            self._page_of(rows, source, key, descending)
+            for source in self._sources(filters, order, within)
+        ]
+        page = pages[0] if len(pages) == 1 else _first_of(pages, descending)
         fitted = _fitted(page, descending) if measured else self._light(page, descending)
         return Statement(purpose, fitted)
 
@@ -200,42 +204,105 @@ class Lister:
             *in_order((page.c.page_key, page.c.id), descending=descending)
         )
 
-    def _count_statement(self, filters: frozenset[str], within: Scope) -> Statement:
-        project_id = self.table.c.get("project_id")
-        rows = self._rows.where(*self._named(filters))
-        if project_id is not None:
-            rows = rows.join(projects, projects.c.id == project_id)
-        rows = rows.where(true() if within is Scope.ALL else self._reached.get(within, false()))
+    def _count_statement(self, filters: frozenset[str], within: Reach) -> Statement:
+        shown = {Reach.ALL: true(), Reach.OWN: self._own}.get(within, self._is_shown())
+        rows = self._rows.where(*self._named(filters), shown)
         count = select(func.count()).select_from(rows.subquery())
         return Statement("How many rows there are.", count)
 
     def _named(self, filters: Collection[str]) -> list[ColumnElement[bool]]:
         return [self.filters[name] for name in sorted(filters)]
 
-    def _within(self, filters: frozenset[str], within: Scope) -> ColumnElement[bool]:
+    def _is_shown(self) -> ColumnElement[bool]:
+        """Whether a caller that does not reach all rows is shown a row, said row by row."""
+        project_id = self.table.c.id if self.table is projects else self.table.c.project_id
+        reached: ColumnElement[bool] = project_id.in_(reached_projects(self.permission))
+        return or_(reached, self._own, self._own_named)
+
+    def _page_of(
+        self,
+        rows: Select[Any],
+        source: "Source",
+        key: Sequence[ColumnElement[Any]],
+        descending: bool,
+    ) -> Select[Any]:
+        rows = rows.where(source.where, *self._named(source.filters))
+        if source.streams:
+            page = merged(rows, key, source.streams, descending=descending)
+        else:
+            page = rows.order_by(*in_order(key, descending=descending)).limit(ROW_LIMIT)
+        if source.without is None:
+            return page
+        found = page.subquery("found")
+        return select(*found.c).where(found.c.project_id.not_in(source.without))
+
+    def _sources(self, filters: frozenset[str], order: Order, within: Reach) -> list["Source"]:
+        """The ways in which the rows are read that a caller is shown."""
+        found = self._source(filters, order, within, self._within(filters, within))
+        if within is not Reach.PROJECTS:
+            return [found]
+        if self.table is projects:
+            is_member = and_(
+                projects.c.id.in_(reached_projects(self.permission)),
+                projects.c.owner_id.is_distinct_from(RIGHTS["caller_id"]),
+            )
+            return [found, Source(is_member, (), filters)]
+        if self._assignee is None or "assigned_to" in filters:
+            return [found]
+        own = and_(self._own, self._assignee == RIGHTS["caller_id"])
+        named = self._named_project(filters)
+        if named is not None:
+            elsewhere = and_(own, not_(self._permits(named)))
+            return [found, self._source(filters, order, Reach.OWN, elsewhere)]
+        outside = self._source(filters, order, Reach.OWN, own)
+        return [found, outside._replace(without=reached_projects(self.permission))]
+
+    def _source(
+        self,
+        filters: frozenset[str],
+        order: Order,
+        within: Reach,
+        where: ColumnElement[bool],
+    ) -> "Source":
+        # A stream is of one status, and need not say so again.
+        by_status = self._is_by_status(filters, order, within)
+        named = filters - {"statuses"} if by_status else filters
+        return Source(where, self._streams(filters, order, within), named)
+
+    def _within(self, filters: frozenset[str], within: Reach) -> ColumnElement[bool]:
         """The rows that the caller reaches, unless streams are only of projects that it reaches.
 
         Nothing is joined, since a plan could then begin with the projects, and sort.
         """
-        reached: ColumnElement[bool] = self._reached.get(within, false())
-        if within is Scope.ALL or self._is_by_project(filters, within):
+        if within is Reach.ALL or self._is_by_project(filters, within):
             return true()
-        if within is Scope.AGENT:
-            own = RIGHTS["caller_agent_id"]
-            return reached if self._assignee is None else and_(reached, self._assignee == own)
+        if within is Reach.OWN:
+            if self._assignee is None:
+                return self._own
+            return and_(self._own, self._assignee == RIGHTS["caller_agent_id"])
         if self.table is projects:
-            return reached
-        if named := [self._project_of[name] for name in self._project_of if name in filters]:
-            return exists().where(projects.c.id == named[0], reached)
-        owner_id = select(projects.c.owner_id).where(projects.c.id == self.table.c.project_id)
-        is_owner: ColumnElement[bool] = owner_id.scalar_subquery() == RIGHTS["caller_id"]
-        return is_owner
+            return projects.c.owner_id == RIGHTS["caller_id"]
+        named = self._named_project(filters)
+        if named is not None:
+            return or_(self._permits(named), self._own_named)
+        return self._is_shown()
 
-    def _streams(self, filters: frozenset[str], order: Order, within: Scope) -> list[Stream]:
+    def _named_project(self, filters: frozenset[str]) -> Any:
+        """The one project in which the rows are, if a filter says so."""
+        return next((self._project_of[name] for name in self._project_of if name in filters), None)
+
+    def _permits(self, project_id: Any) -> ColumnElement[bool]:
+        """Whether the caller is permitted to read the rows of a project, decided once."""
+        role = role_in(projects.c.id, projects.c.owner_id)
+        may = allowed(self.permission, projects.c.id, role)
+        found: ColumnElement[bool] = exists().where(projects.c.id == project_id, may)
+        return found
+
+    def _streams(self, filters: frozenset[str], order: Order, within: Reach) -> list[Stream]:
         """What the columns of an index are before those of an order, if they have many values."""
         streams: list[Stream] = []
         if self._is_by_project(filters, within):
-            reached = select(projects.c.id).where(self._reached[within]).subquery("reached")
+            reached = reached_projects(self.permission).subquery("reached")
             streams.append(Stream(reached, self.table.c.project_id))
         if self._is_by_status(filters, order, within):
             values: ColumnElement[Any] = array(self._statuses)
@@ -245,24 +312,44 @@ class Lister:
             streams.append(Stream(wanted, self.table.c.status))
         return streams
 
-    def _is_by_project(self, filters: frozenset[str], within: Scope) -> bool:
-        if within is not Scope.PROJECTS or self.table is projects:
+    def _is_by_project(self, filters: frozenset[str], within: Reach) -> bool:
+        if within is not Reach.PROJECTS or self.table is projects:
             return False
         return not self._is_of_assignee(filters, within) and filters.isdisjoint(self._project_of)
 
-    def _is_by_status(self, filters: frozenset[str], order: Order, within: Scope) -> bool:
+    def _is_by_status(self, filters: frozenset[str], order: Order, within: Reach) -> bool:
         if not self._statuses or order.field != "created_at":
             return False
         if "statuses" in filters:
             return filters.isdisjoint(self._project_of.keys() - {"project_id"})
         # The indexes for these have the status in any case.
-        is_of_all = within is Scope.ALL and filters.isdisjoint(self._project_of)
+        is_of_all = within is Reach.ALL and filters.isdisjoint(self._project_of)
         return is_of_all or self._is_of_assignee(filters, within)
 
-    def _is_of_assignee(self, filters: frozenset[str], within: Scope) -> bool:
+    def _is_of_assignee(self, filters: frozenset[str], within: Reach) -> bool:
         if self._assignee is None:
             return False
-        return within is Scope.AGENT or "assigned_to" in filters
+        return within is Reach.OWN or "assigned_to" in filters
+
+
+class Source(NamedTuple):
+    """Rows that are read in one way: those with a condition and the filters, by streams if any.
+
+    Of these, the first are found, and then those left out that are in one of the projects
+    `without`.
+    """
+
+    where: ColumnElement[bool]
+    streams: Sequence[Stream]
+    filters: frozenset[str]
+    without: Select[Any] | None = None
+
+
+def _first_of(pages: Iterable[Select[Any]], descending: bool) -> Select[Any]:
+    """The first rows of several pages that have none in common, in the order of all."""
+    both = union_all(*(select(page.subquery()) for page in pages)).subquery("both")
+    order = in_order((both.c.page_key, both.c.id), descending=descending)
+    return select(*both.c).order_by(*order).limit(ROW_LIMIT)
 
 
 def _is_heavy(column: ColumnElement[Any], limit: int) -> ColumnElement[bool]:

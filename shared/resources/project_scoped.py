@@ -14,6 +14,7 @@ from uuid import UUID
 from sqlalchemy import (
     CTE,
     BigInteger,
+    Boolean,
     Column,
     ColumnElement,
     FromClause,
@@ -35,8 +36,17 @@ from sqlalchemy import (
     update,
 )
 
-from shared.auth.access import ACTIVE, is_in_project, require_active, require_reach, visible
-from shared.auth.caller import Caller
+from shared.auth.access import (
+    ACTIVE,
+    Standing,
+    allowed,
+    may,
+    require,
+    require_active,
+    role_in,
+)
+from shared.auth.caller import Agent, Caller
+from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.statement import Statement
 from shared.database.transaction import translate_violations
@@ -57,10 +67,6 @@ Values: TypeAlias = dict[str, Any]
 Refusals: TypeAlias = Mapping[str, Callable[[Values], Refusal]]
 
 
-# What a row that is read carries besides its own columns: each one costs every read.
-DECISIVE = ("found_owner_id", "found_project_status", "found_agent_id")
-
-
 class Outcome(NamedTuple):
     """What a statement that decides and acts has found, and the row that it left.
 
@@ -74,86 +80,135 @@ class Outcome(NamedTuple):
 class ProjectScopedTable:
     """Statements on one such table; `missing` is the refusal of an id that does not exist.
 
-    `agent_id` is the column with the agent whose row it is; without one, no agent reaches a row.
+    `read`, `write` and `create` are what a caller must be permitted to read, to change or delete,
+    and to create rows; a method that takes a permission can ask for another one. `own` says whether
+    a row is the caller's own.
     """
 
-    def __init__(self, table: Table, missing: Reason, agent_id: Column[Any] | None = None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        missing: Reason,
+        read: Permission,
+        write: Permission,
+        create: Permission | None = None,
+        own: ColumnElement[bool] | None = None,
+    ) -> None:
         self.missing = missing
         self.kind = missing.name.removesuffix("_NOT_FOUND").replace("_", " ").lower()
         self.table = table
+        self.read, self.write, self.create = read, write, create or write
         self._is_root = table is projects
-        self._agent_id = agent_id
+        self._own = cast(null(), Boolean) if own is None else own
+        self._role = role_in(projects.c.id, projects.c.owner_id)
         self.with_project: FromClause = (
             table if self._is_root else table.join(projects, projects.c.id == table.c.project_id)
         )
-        self._found = self._found_columns()
-        self.decisive = [column for column in self._found if column.name in DECISIVE]
-        self.reached = visible(projects.c.owner_id, agent_id)
-        by_id = (
+        self.decisive = (
+            self._role.label("found_role"),
+            self._own.label("found_is_own"),
+            projects.c.status.label("found_project_status"),
+        )
+        self._by_id = (
             select(*table.c, *self.decisive)
             .select_from(self.with_project)
             .where(table.c.id == bindparam("id", type_=Uuid))
         )
-        reached = by_id.where(self.reached)
-        self._reached = reached.with_only_columns(*self._found)
-        self.get_by_id = Statement(f"One {self.kind}, and what decides who reaches it.", by_id)
-        self.lock_by_id = Statement(
-            f"One {self.kind}, locked, if the caller reaches it.",
-            reached.with_for_update(of=table),
+        self.get_by_id = Statement(
+            f"One {self.kind}, and what decides who may do what with it.", self._by_id
         )
         self.delete_by_id = Statement(
             f"Deletes one {self.kind}, and what its foreign keys delete with it.",
             delete(table).where(table.c.id == bindparam("id", type_=Uuid)),
         )
+        self.lock_by_id = lru_cache(maxsize=8)(self._lock_by_id)
         self.insert_columns = lru_cache(maxsize=64)(self._insert_columns)
         self.update_columns = lru_cache(maxsize=512)(self._update_columns)
 
-    async def get(self, connection: Connection, caller: Caller, row_id: UUID) -> Record:
-        """The row, if the caller may see it.
+    async def get(
+        self,
+        connection: Connection,
+        caller: Caller,
+        row_id: UUID,
+        permission: Permission | None = None,
+    ) -> Record:
+        """The row, if the caller may read it, or has the permission.
 
-        Raises Refusal: …_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
+        Raises Refusal: …_NOT_FOUND, and those of `access.require`.
         """
-        row = await self.get_by_id.row(connection, id=row_id)
+        row = await self.get_by_id.row(connection, caller.rights, id=row_id)
         if row is None:
             raise not_found(self.missing, row_id)
-        named = row_id if self._is_root else None
-        require_reach(caller, row["found_owner_id"], row["found_agent_id"], project_id=named)
+        self.require_permitted(caller, row, permission or self.read)
         return row
 
-    async def require(self, connection: Connection, caller: Caller, row_id: str) -> Record | None:
+    def require_permitted(self, caller: Caller, row: Record, permission: Permission) -> None:
+        """Raise a Refusal unless the caller has the permission for a row of `get_by_id`."""
+        require(caller, permission, self._standing(row), named=self._is_root)
+
+    def is_permitted(self, caller: Caller, row: Record, permission: Permission) -> bool:
+        """Whether the caller has the permission for a row of `get_by_id`."""
+        return may(caller, permission, self._standing(row))
+
+    async def require(
+        self,
+        connection: Connection,
+        caller: Caller,
+        row_id: str,
+        permission: Permission | None = None,
+    ) -> Record | None:
         """As `get`; None for a malformed id, which is refused with the rest of the content.
 
-        Also None for the project of an agent: it does not reach that, but may look in it for what
-        is its own.
+        Also None for the project of an agent that may look in it for what is its own.
         """
-        known = as_uuid(row_id)
-        if known is None or (self._is_root and is_in_project(caller, known)):
+        known, needed = as_uuid(row_id), permission or self.read
+        if known is None or (self._is_root and _looks_for_own(caller, known, needed)):
             return None
-        return await self.get(connection, caller, known)
+        return await self.get(connection, caller, known, needed)
 
     async def content(
-        self, connection: Connection, caller: Caller, row_id: str, parsed: Parsed[T]
+        self,
+        connection: Connection,
+        caller: Caller,
+        row_id: str,
+        parsed: Parsed[T],
+        permission: Permission | None = None,
     ) -> T:
-        """What a request about a row says.
+        """What a request says that changes a row, or does with it what needs the permission.
 
         If that is refused, a refusal of access comes first. If not, the statement that does the
         work decides access.
         """
         if parsed.refusal is not None:
-            await self.require(connection, caller, row_id)
+            await self.require(connection, caller, row_id, permission or self.write)
         return parsed.value
 
-    async def lock(self, connection: Connection, caller: Caller, row_id: UUID) -> Record:
-        """As `get`; nothing else changes the row until the end of the transaction."""
-        row = await self.lock_by_id.row(connection, caller.rights, id=row_id)
-        return row or await self._refuse(connection, caller, row_id)
+    async def lock(
+        self,
+        connection: Connection,
+        caller: Caller,
+        row_id: UUID,
+        permission: Permission | None = None,
+    ) -> Record:
+        """The row, if the caller may change it, or has the permission.
+
+        Nothing else changes it until the end of the transaction. Raises Refusal as `get`.
+        """
+        needed = permission or self.write
+        row = await self.lock_by_id(needed).row(connection, caller.rights, id=row_id)
+        return row or await self._refuse(connection, caller, row_id, needed)
 
     async def lock_to_delete(
-        self, connection: Connection, caller: Caller, row_id: str, revision: Parsed[int]
+        self,
+        connection: Connection,
+        caller: Caller,
+        row_id: str,
+        revision: Parsed[int],
+        permission: Permission | None = None,
     ) -> Record:
         """As `lock`, if the revision matches (0: any)."""
-        given = await self.content(connection, caller, row_id, revision)
-        row = await self.lock(connection, caller, UUID(row_id))
+        given = await self.content(connection, caller, row_id, revision, permission)
+        row = await self.lock(connection, caller, UUID(row_id), permission)
         require_revision(given, row["revision"])
         return row
 
@@ -162,13 +217,13 @@ class ProjectScopedTable:
     ) -> Record:
         """Create a row with these columns; in the project `project_id`, unless it is one.
 
-        Raises Refusal: PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, and the refusal
-        that a constraint stands for.
+        Raises Refusal: PROJECT_NOT_FOUND, PROJECT_NOT_ACTIVE, those of `access.require`, and the
+        refusal that a constraint stands for.
         """
         statement = self.insert_columns(frozenset(values))
         with translate_violations(refusals, values):
             row = await statement.row(connection, caller.rights, **values)
-        return require_inserted(row, caller, values.get("project_id"))
+        return require_inserted(row, caller, self.create, values.get("project_id"))
 
     async def update(
         self,
@@ -187,7 +242,8 @@ class ProjectScopedTable:
         """
         values = await self.content(connection, caller, row_id, parsed)
         if stated := {n: v.value for n, v in values.items() if isinstance(v, Stated)}:
-            self._require_stated(stated, await self.get(connection, caller, UUID(row_id)))
+            found = await self.get(connection, caller, UUID(row_id), self.write)
+            self._require_stated(stated, found)
             values = {name: value for name, value in values.items() if name not in stated}
         statement = self.update_columns(frozenset(values))
         with translate_violations(refusals, values):
@@ -201,10 +257,11 @@ class ProjectScopedTable:
         caller: Caller,
         statement: Statement,
         row_id: UUID,
+        permission: Permission | None = None,
         **parameters: Any,
     ) -> Record:
         """As `decide`, for a statement that has no conditions of its own."""
-        outcome = await self.decide(connection, caller, statement, row_id, **parameters)
+        outcome = await self.decide(connection, caller, statement, row_id, permission, **parameters)
         assert outcome.row is not None, "it acts whenever the caller may"
         return outcome.row
 
@@ -214,16 +271,17 @@ class ProjectScopedTable:
         caller: Caller,
         statement: Statement,
         row_id: UUID,
+        permission: Permission | None = None,
         **parameters: Any,
     ) -> Outcome:
-        """Run a statement that decides and acts on the row `id`.
+        """Run a statement that decides, by the same permission, and acts on the row `id`.
 
-        Raises Refusal: …_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE,
-        REVISION_MISMATCH.
+        Raises Refusal: …_NOT_FOUND, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, and those of
+        `access.require`.
         """
         row = await statement.row(connection, caller.rights, id=row_id, **parameters)
         if row is None:
-            await self._refuse(connection, caller, row_id)
+            await self._refuse(connection, caller, row_id, permission or self.write)
         elif row["id"] is None:
             self._require_updatable(row, parameters.get("revision", 0))
             return Outcome(row, None)
@@ -235,12 +293,13 @@ class ProjectScopedTable:
         values: Mapping[str, ColumnElement[Any]],
         *conditions: ColumnElement[bool],
         first: CTE | None = None,
+        permission: Permission | None = None,
     ) -> Statement:
         """A statement that changes the row `id` if the `revision` matches (0: any), and so on.
 
         It answers as `decide` needs it. What `first` locks is locked before the row.
         """
-        table, target = self.table, self._target(first)
+        table, target = self.table, self._target(first, permission or self.write)
         differs = self._differs(values)
         revision = bindparam("revision", type_=BigInteger)
         updated = (
@@ -274,7 +333,7 @@ class ProjectScopedTable:
         `names` are the columns whose values are given, as parameters `new_<column>`, and `shown`
         what is shown of the row. It answers as `decide` needs it.
         """
-        parent = self._reached.cte("parent")
+        parent = self._permitted(self.write).cte("parent")
         values = new_values(column.table, names)
         created = (
             insert(column.table)
@@ -295,14 +354,16 @@ class ProjectScopedTable:
         if self._is_root:
             return Statement(purpose, insert(table).values(**values).returning(*table.c))
         project = (
-            select(*_found_of_project())
+            select(*_found_of_project(), PROJECTS.decisive[0])
             .where(projects.c.id == bindparam("project_id", type_=Uuid))
             .cte("project")
         )
-        allowed = visible(project.c.found_owner_id), self._is_active(project)
+        permitted = allowed(self.create, project.c.found_project_id, project.c.found_role)
         created = (
             insert(table)
-            .from_select(list(values), select(*values.values()).where(*allowed))
+            .from_select(
+                list(values), select(*values.values()).where(permitted, self._is_active(project))
+            )
             .returning(*table.c)
             .cte("created")
         )
@@ -312,25 +373,38 @@ class ProjectScopedTable:
         purpose = f"Changes these columns of one {self.kind}."
         return self.changing(purpose, new_values(self.table, sorted(names)))
 
-    def _found_columns(self) -> list[ColumnElement[Any]]:
-        agent_id = cast(null(), Uuid) if self._agent_id is None else self._agent_id
+    def _lock_by_id(self, permission: Permission) -> Statement:
+        return Statement(
+            f"One {self.kind}, locked, if the caller may {_in_words(permission)}.",
+            self._by_id.where(self.permits(permission)).with_for_update(of=self.table),
+        )
+
+    def permits(self, permission: Permission) -> ColumnElement[bool]:
+        """Whether the caller has the permission for a row, as a condition on `with_project`."""
+        return allowed(permission, projects.c.id, self._role, self._own)
+
+    def _permitted(self, permission: Permission) -> Select[Any]:
+        """What is found of the row `id`, if the caller has the permission for it."""
         found = [
             self.table.c.id.label("found_id"),
             *_found_of_project(),
-            agent_id.label("found_agent_id"),
             self.table.c.revision.label("found_revision"),
         ]
         if "status" in self.table.c:
             found.append(self.table.c.status.label("found_status"))
-        return found
+        return self._by_id.where(self.permits(permission)).with_only_columns(*found)
 
-    def _target(self, first: CTE | None) -> CTE:
-        target = self._reached.with_for_update(of=self.table)
+    def _target(self, first: CTE | None, permission: Permission) -> CTE:
+        target = self._permitted(permission).with_for_update(of=self.table)
         if first is not None:
             # Always true; what it counts has to be there, and locked, before any row is looked for.
             counted = select(func.count()).select_from(first).scalar_subquery()
             target = target.where(counted >= 0)
         return target.cte("target")
+
+    def _standing(self, row: Record) -> Standing:
+        project_id = row["id" if self._is_root else "project_id"]
+        return Standing(project_id, row["found_role"], bool(row["found_is_own"]))
 
     def _differs(self, values: Mapping[str, ColumnElement[Any]]) -> ColumnElement[bool]:
         if not values:
@@ -352,10 +426,12 @@ class ProjectScopedTable:
             require_active(found["found_project_id"], found["found_project_status"])
         require_revision(revision, found["found_revision"])
 
-    async def _refuse(self, connection: Connection, caller: Caller, row_id: UUID) -> NoReturn:
+    async def _refuse(
+        self, connection: Connection, caller: Caller, row_id: UUID, permission: Permission
+    ) -> NoReturn:
         """Say why a statement did not find the row."""
-        await self.get(connection, caller, row_id)
-        raise conflict()  # the caller reaches it only since then
+        await self.get(connection, caller, row_id, permission)
+        raise conflict()  # the caller may only since then
 
 
 def new_values(table: FromClause, names: Iterable[str]) -> dict[str, ColumnElement[Any]]:
@@ -368,31 +444,47 @@ def as_new(values: Values) -> Values:
     return {f"new_{name}": value for name, value in values.items()}
 
 
+def created_by(caller: Caller) -> Values:
+    """The columns that say who created a row."""
+    return {"created_by_agent_id" if isinstance(caller, Agent) else "created_by": caller.id}
+
+
 def require_revision(given: int, found: int) -> None:
     """Raise Refusal(REVISION_MISMATCH) if a revision is given and is not the one found."""
     if given not in (0, found):
         raise revision_mismatch(given, found)
 
 
-def require_inserted(row: Record | None, caller: Caller, project_id: UUID | None) -> Record:
+def require_inserted(
+    row: Record | None, caller: Caller, permission: Permission, project_id: UUID | None
+) -> Record:
     """The row that an insert created.
 
-    Raises Refusal: PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+    Raises Refusal: PROJECT_NOT_FOUND, PROJECT_NOT_ACTIVE, and those of `access.require`.
     """
     if row is not None and row["id"] is not None:
         return row
     assert project_id is not None, "the insert of a project has no conditions"
     if row is None:
         raise not_found(Reason.PROJECT_NOT_FOUND, project_id)
-    require_reach(caller, row["found_owner_id"], project_id=project_id)
+    standing = Standing(project_id, row["found_role"], is_own=False)
+    require(caller, permission, standing, named=True)
     require_active(project_id, row["found_project_status"])
     raise conflict()  # the caller may do it only since then
+
+
+def _looks_for_own(caller: Caller, project_id: UUID, permission: Permission) -> bool:
+    is_in_project = isinstance(caller, Agent) and caller.project_id == project_id
+    return permission.own_suffices and is_in_project
+
+
+def _in_words(permission: Permission) -> str:
+    return permission.name.lower().replace("_", " ")
 
 
 def _found_of_project() -> tuple[ColumnElement[Any], ...]:
     return (
         projects.c.id.label("found_project_id"),
-        projects.c.owner_id.label("found_owner_id"),
         projects.c.status.label("found_project_status"),
     )
 
@@ -402,4 +494,6 @@ def _found_and_left(found: CTE, left: CTE) -> Select[Any]:
     return select(*columns, *left.c).select_from(found.outerjoin(left, true()))
 
 
-PROJECTS = ProjectScopedTable(projects, Reason.PROJECT_NOT_FOUND)
+PROJECTS = ProjectScopedTable(
+    projects, Reason.PROJECT_NOT_FOUND, Permission.READ_PROJECT, Permission.ADMINISTER
+)

@@ -6,6 +6,7 @@ A row can refer only to rows of its own project: foreign keys are composite, (pr
 
 from shared.schema.agents import (
     AGENT_STATUSES,
+    API_KEY_SCOPES,
     API_KEY_STATUSES,
     CREATOR_TYPES,
     FK_AGENT_API_KEYS_AGENT,
@@ -20,6 +21,13 @@ from shared.schema.agents import (
 )
 from shared.schema.base import (
     metadata,
+)
+from shared.schema.members import (
+    FK_PROJECT_MEMBERS_PROJECT,
+    FK_PROJECT_MEMBERS_USER,
+    MEMBER_ROLES,
+    UQ_PROJECT_MEMBERS_USER,
+    project_members,
 )
 from shared.schema.projects import (
     FK_PROJECTS_OWNER,
@@ -39,6 +47,7 @@ from shared.schema.rooms import (
     FK_CHAT_PARTICIPANTS_ROOM,
     FK_CHAT_PARTICIPANTS_USER,
     FK_CHAT_ROOMS_CREATED_BY,
+    FK_CHAT_ROOMS_CREATED_BY_AGENT,
     FK_CHAT_ROOMS_PROJECT,
     UQ_CHAT_PARTICIPANTS_AGENT,
     UQ_CHAT_PARTICIPANTS_USER,
@@ -52,6 +61,7 @@ from shared.schema.tasks import (
     FK_TASKS_ASSIGNED_AGENT,
     FK_TASKS_ASSIGNED_USER,
     FK_TASKS_CREATED_BY,
+    FK_TASKS_CREATED_BY_AGENT,
     FK_TASKS_PROJECT,
     FK_TASKS_ROOM,
     PK_TASK_DEPENDENCIES,
@@ -64,7 +74,10 @@ from shared.schema.tasks import (
     urgency,
 )
 from shared.schema.users import (
+    FK_USER_IDENTITIES_USER,
+    PK_USER_IDENTITIES,
     UQ_USERS_EMAIL,
     UQ_USERS_USERNAME,
+    user_identities,
     users,
 )

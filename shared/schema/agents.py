@@ -1,6 +1,7 @@
 """Agents, and the API keys by which they authenticate."""
 
 from sqlalchemy import (
+    ARRAY,
     Boolean,
     Column,
     DateTime,
@@ -10,12 +11,14 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     Uuid,
+    text,
     true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.schema.base import (
     clocks,
+    each_of,
     id_column,
     json_list,
     metadata,
@@ -27,6 +30,7 @@ from shared.schema.base import (
 AGENT_STATUSES = ("offline", "online", "busy", "error")
 API_KEY_STATUSES = ("active", "revoked", "expired")
 CREATOR_TYPES = ("user", "agent")
+API_KEY_SCOPES = ("claim_tasks", "read_project", "create_tasks", "manage_tasks", "manage_rooms")
 
 UQ_AGENT_PROJECT_NAME = "uq_agent_project_name"
 FK_AGENTS_PROJECT = "fk_agents_project_id"
@@ -83,6 +87,7 @@ agent_api_keys = Table(
     Column("api_key_hash", String(255), nullable=False),
     Column("key_prefix", String(50), nullable=False),
     json_list("capabilities"),
+    Column("scopes", ARRAY(String(50)), nullable=False, server_default=text("'{}'::varchar(50)[]")),
     Column("status", String(50), nullable=False, server_default="active"),
     Column("expires_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),
@@ -95,6 +100,7 @@ agent_api_keys = Table(
     *clocks(),
     revision_column(),
     one_of("status", API_KEY_STATUSES),
+    each_of("scopes", API_KEY_SCOPES),
     one_of("created_by_type", CREATOR_TYPES),
     same_project("agent_id", "agents", name=FK_AGENT_API_KEYS_AGENT, ondelete="CASCADE"),
     UniqueConstraint("key_id", name=UQ_AGENT_API_KEYS_KEY_ID),

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKeyConstraint,
+    Index,
     MetaData,
     Uuid,
     func,
@@ -56,6 +57,29 @@ def one_of(column: str, values: Iterable[str]) -> CheckConstraint:
     """A CHECK named `ck_<table>_<column>`, which accepts NULL."""
     allowed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({allowed})", name=column)
+
+
+def each_of(column: str, values: Iterable[str]) -> CheckConstraint:
+    """A CHECK named `ck_<table>_<column>` on the elements of an array."""
+    allowed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} <@ ARRAY[{allowed}]::varchar(50)[]", name=column)
+
+
+def created_by_agent(table: str) -> tuple[Column[object], ForeignKeyConstraint, Index]:
+    """`created_by_agent_id`: the agent of the project that created the row, if an agent did."""
+    column = "created_by_agent_id"
+    return (
+        Column(column, Uuid),
+        same_project(
+            column, "agents", name=f"fk_{table}_{column}", ondelete=f"SET NULL ({column})"
+        ),
+        Index(
+            f"idx_{table}_{column}",
+            "project_id",
+            column,
+            postgresql_where=text(f"{column} IS NOT NULL"),
+        ),
+    )
 
 
 def same_project(

@@ -15,6 +15,7 @@ from sqlalchemy import (
 from shared.schema.base import (
     clock,
     clocks,
+    created_by_agent,
     id_column,
     metadata,
     revision_column,
@@ -23,6 +24,7 @@ from shared.schema.base import (
 
 FK_CHAT_ROOMS_PROJECT = "fk_chat_rooms_project_id"
 FK_CHAT_ROOMS_CREATED_BY = "fk_chat_rooms_created_by"
+FK_CHAT_ROOMS_CREATED_BY_AGENT = "fk_chat_rooms_created_by_agent_id"
 FK_CHAT_PARTICIPANTS_ROOM = "fk_chat_participants_room_id"
 FK_CHAT_PARTICIPANTS_AGENT = "fk_chat_participants_agent_id"
 FK_CHAT_PARTICIPANTS_USER = "fk_chat_participants_user_id"
@@ -46,6 +48,7 @@ chat_rooms = Table(
         Uuid,
         ForeignKey("users.id", name=FK_CHAT_ROOMS_CREATED_BY, ondelete="SET NULL"),
     ),
+    *created_by_agent("chat_rooms"),
     *clocks(),
     revision_column(),
     UniqueConstraint("project_id", "id"),

@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from shared.schema.base import (
     clock,
     clocks,
+    created_by_agent,
     id_column,
     json_list,
     metadata,
@@ -48,6 +49,7 @@ FK_TASKS_ROOM = "fk_tasks_room_id"
 FK_TASKS_ASSIGNED_AGENT = "fk_tasks_assigned_agent_id"
 FK_TASKS_ASSIGNED_USER = "fk_tasks_assigned_user_id"
 FK_TASKS_CREATED_BY = "fk_tasks_created_by"
+FK_TASKS_CREATED_BY_AGENT = "fk_tasks_created_by_agent_id"
 PK_TASK_DEPENDENCIES = "pk_task_dependencies"
 FK_TASK_DEPENDENCIES_TASK = "fk_task_dependencies_task_id"
 # Deferred: checked at COMMIT, or at `SET CONSTRAINTS … IMMEDIATE` if a rule needs to know before.
@@ -100,6 +102,7 @@ tasks = Table(
     Column(
         "created_by", Uuid, ForeignKey("users.id", name=FK_TASKS_CREATED_BY, ondelete="SET NULL")
     ),
+    *created_by_agent("tasks"),
     # For readers. Rules use task_dependencies, which is written in the same transaction.
     json_list("dependencies"),
     Column("started_at", DateTime(timezone=True)),

@@ -23,13 +23,15 @@ from sqlalchemy import (
     func,
     literal,
     null,
+    or_,
     select,
     text,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.auth.access import visible
+from shared.auth.access import RIGHTS
+from shared.auth.permissions import Permission
 from shared.database.statement import Statement
 from shared.errors import IDS_NAMED, Reason
 from shared.resources.batch import BatchGet
@@ -54,7 +56,19 @@ from task_service.tasks.lifecycle import ENDED
 FOREVER = 9 * 10**18
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-TASKS = ProjectScopedTable(tasks, Reason.TASK_NOT_FOUND, tasks.c.assigned_agent_id)
+# The caller's own: assigned to the caller.
+_own = or_(
+    tasks.c.assigned_agent_id == RIGHTS["caller_agent_id"],
+    tasks.c.assigned_user_id == RIGHTS["caller_id"],
+)
+TASKS = ProjectScopedTable(
+    tasks,
+    Reason.TASK_NOT_FOUND,
+    Permission.READ_TASKS,
+    Permission.MANAGE_TASKS,
+    Permission.CREATE_TASKS,
+    own=_own,
+)
 
 GET_MANY = BatchGet(TASKS)
 
@@ -83,6 +97,7 @@ def _move(purpose: str, *names: str) -> Statement:
             ),
         },
         tasks.c.status == any_(bindparam("sources", type_=ARRAY(String))),
+        permission=Permission.MOVE_TASKS,
     )
 
 
@@ -111,7 +126,7 @@ LOCK_GRAPH = Statement(
     "Locks the graph of a task's project: one transaction at a time changes existing edges in it.",
     select(projects.c.id)
     .select_from(TASKS.with_project)
-    .where(tasks.c.id == _id, visible(projects.c.owner_id))
+    .where(tasks.c.id == _id, TASKS.permits(Permission.MANAGE_TASKS))
     .with_for_update(of=projects, key_share=True),
 )
 
@@ -266,7 +281,8 @@ LIST = Lister(
     },
     batch_size=DEFAULT_PAGE_SIZE + 1,
     project_of={"project_id": _project_id, "room_id": _project_of_room},
-    agent_id=tasks.c.assigned_agent_id,
+    permission=Permission.READ_TASKS,
+    own=_own,
     assignee=tasks.c.assigned_to,
     statuses=TASK_STATUSES,
 )

@@ -6,6 +6,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from shared.auth.caller import Caller
+from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
 from shared.errors import (
@@ -23,6 +24,7 @@ from shared.resources.project_scoped import (
     Refusals,
     Values,
     as_new,
+    created_by,
     require_revision,
 )
 from shared.resources.validation import Parsed, as_uuid
@@ -30,6 +32,7 @@ from shared.schema import (
     FK_TASKS_ASSIGNED_AGENT,
     FK_TASKS_ASSIGNED_USER,
     FK_TASKS_CREATED_BY,
+    FK_TASKS_CREATED_BY_AGENT,
     FK_TASKS_PROJECT,
     FK_TASKS_ROOM,
 )
@@ -44,7 +47,10 @@ REFUSALS: Refusals = {
     FK_TASKS_ASSIGNED_AGENT: lambda task: assignee_not_found(task["assigned_agent_id"], "agent"),
     FK_TASKS_ASSIGNED_USER: lambda task: assignee_not_found(task["assigned_user_id"], "user"),
     FK_TASKS_CREATED_BY: lambda _task: caller_inactive(),
+    FK_TASKS_CREATED_BY_AGENT: lambda _task: caller_inactive(),
 }
+CREATE, MANAGE = Permission.CREATE_TASKS, Permission.MANAGE_TASKS
+MOVE, CHECK = Permission.MOVE_TASKS, Permission.CHECK_TASKS
 
 
 class TaskRules:
@@ -58,8 +64,8 @@ class TaskRules:
         """Create a task, pending."""
 
         async def unit_of_work(connection: Connection) -> Record:
-            values = await PROJECTS.content(connection, call.caller, project_id, task)
-            values = {"id": uuid7(), "created_by": call.caller.id, **values}
+            values = await PROJECTS.content(connection, call.caller, project_id, task, CREATE)
+            values = {"id": uuid7(), **created_by(call.caller), **values}
             row = await TASKS.insert(connection, call.caller, values, REFUSALS)
             if row["dependencies"]:
                 await edges.write(connection, row, is_new=True)
@@ -69,7 +75,7 @@ class TaskRules:
             return await call.single(self._database, unit_of_work)
         values = task.value
         if values["assigned_agent_id"] or values["assigned_user_id"]:
-            stored, _ = await self._before_asking(call, PROJECTS, project_id)
+            stored, _ = await self._before_asking(call, PROJECTS, project_id, CREATE)
             if stored is not None:
                 return stored
             await self._assignees.require(UUID(project_id), Assignee.of(values))
@@ -135,7 +141,7 @@ class TaskRules:
 
         The foreign keys decide whether the assignee is deleted meanwhile.
         """
-        stored, task = await self._before_asking(call, TASKS, task_id)
+        stored, task = await self._before_asking(call, TASKS, task_id, MANAGE)
         if stored is not None:
             return stored
         known = assignee.value
@@ -173,7 +179,7 @@ class TaskRules:
         """Move a task to another status, with or without a result."""
 
         async def unit_of_work(connection: Connection) -> Record:
-            values = await TASKS.content(connection, call.caller, task_id, move)
+            values = await TASKS.content(connection, call.caller, task_id, move, MOVE)
             statement = queries.MOVE_WITH_RESULT if "result" in values else queries.MOVE
             wanted = values["status"]
             outcome = await TASKS.decide(
@@ -181,6 +187,7 @@ class TaskRules:
                 call.caller,
                 statement,
                 UUID(task_id),
+                MOVE,
                 revision=revision,
                 sources=sources(wanted),
                 **as_new(values),
@@ -198,19 +205,19 @@ class TaskRules:
         """Refuse dependencies that a task, or a new task of a project, cannot have."""
 
         async def unit_of_work(connection: Connection) -> None:
-            if task := await TASKS.require(connection, caller, task_id):
+            if task := await TASKS.require(connection, caller, task_id, CHECK):
                 project = task["project_id"]
             else:
-                await PROJECTS.require(connection, caller, project_id)
+                await PROJECTS.require(connection, caller, project_id, CHECK)
                 project = as_uuid(project_id)
             await edges.require(connection, project, as_uuid(task_id), wanted.value, locked=False)
 
         await self._database.read(unit_of_work)
 
     async def _before_asking(
-        self, call: IdempotentCall[M], table: ProjectScopedTable, row_id: str
+        self, call: IdempotentCall[M], table: ProjectScopedTable, row_id: str, needed: Permission
     ) -> tuple[M | None, Record | None]:
-        """The stored response to a call that is repeated, else the row that the caller must reach.
+        """The stored response to a call that is repeated, else the row for which it is permitted.
 
         No connection is kept while the agent service is asked: it may take seconds.
         """
@@ -219,6 +226,6 @@ class TaskRules:
             stored = await call.stored_response(connection)
             if stored is not None:
                 return stored, None
-            return None, await table.require(connection, call.caller, row_id)
+            return None, await table.require(connection, call.caller, row_id, needed)
 
         return await self._database.read(unit_of_work)

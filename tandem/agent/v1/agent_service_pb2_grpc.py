@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class AgentServiceStub:
-    """Manages agents, the programs that work on tasks. The caller must own the agent's project or be a
-    superuser. An agent may call GetAgent and SetAgentStatus on itself.
+    """Manages agents, the programs that work on tasks. Reading requires a viewer of the agent's project,
+    SetAgentStatus an editor, the rest an admin; an agent may read itself and set its status.
     """
 
     def __init__(self, channel):
@@ -85,15 +85,15 @@ class AgentServiceStub:
 
 
 class AgentServiceServicer:
-    """Manages agents, the programs that work on tasks. The caller must own the agent's project or be a
-    superuser. An agent may call GetAgent and SetAgentStatus on itself.
+    """Manages agents, the programs that work on tasks. Reading requires a viewer of the agent's project,
+    SetAgentStatus an editor, the rest an admin; an agent may read itself and set its status.
     """
 
     def CreateAgent(self, request, context):
         """Creates an agent with the status offline. The project must be active.
 
-        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        AGENT_NAME_TAKEN.
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        PROJECT_NOT_ACTIVE, AGENT_NAME_TAKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,7 +102,8 @@ class AgentServiceServicer:
     def GetAgent(self, request, context):
         """Returns one agent.
 
-        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
+        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
+        NOT_ALLOWED_FOR_AGENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,8 +115,8 @@ class AgentServiceServicer:
         of another user: the first such id decides which error it is. AGENT_NOT_FOUND names all agents
         that do not exist.
 
-        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, LIMIT_EXCEEDED if the response would
-        be larger than 3 MiB (ask for fewer agents).
+        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, LIMIT_EXCEEDED if the
+        response would be larger than 3 MiB (ask for fewer agents).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,7 +126,7 @@ class AgentServiceServicer:
         """Lists agents page by page: those of one project, or of every project that the caller may see.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
-        NOT_PROJECT_OWNER.
+        NOT_PROJECT_OWNER, SCOPE_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -136,7 +137,7 @@ class AgentServiceServicer:
         changes nothing leaves `revision` and `updated_at` as they are.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, AGENT_NOT_FOUND, NOT_PROJECT_OWNER,
-        PROJECT_NOT_ACTIVE, AGENT_NAME_TAKEN, REVISION_MISMATCH.
+        INSUFFICIENT_ROLE, PROJECT_NOT_ACTIVE, AGENT_NAME_TAKEN, REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,7 +147,8 @@ class AgentServiceServicer:
         """Deletes an agent with its API keys, removes it from rooms and unassigns its tasks, in one
         transaction. Tasks that are in_progress become pending. The project need not be active.
 
-        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
+        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,8 +164,9 @@ class AgentServiceServicer:
 
         Setting the status that the agent already has succeeds and changes nothing.
 
-        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
-        PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`, `allowed`).
+        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION (metadata `from`, `to`,
+        `allowed`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,7 +176,7 @@ class AgentServiceServicer:
         """Returns whether the caller may see and change an agent. A caller who may do neither gets the
         same error as from GetAgent.
 
-        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,12 +184,12 @@ class AgentServiceServicer:
 
     def ValidateAssignee(self, request, context):
         """Checks that a task of a project can be assigned to an agent or user. An agent must exist,
-        belong to the project and be active; a user must own the project and be active. Any other user
-        is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task service calls this with the
-        token of its own caller.
+        belong to the project and be active; a user must be its owner or a member and be active. Any other
+        user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task service calls this with
+        the token of its own caller. Requires what CreateTask does.
 
-        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, ASSIGNEE_NOT_FOUND,
-        ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT.
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -249,8 +252,8 @@ def add_AgentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AgentService:
-    """Manages agents, the programs that work on tasks. The caller must own the agent's project or be a
-    superuser. An agent may call GetAgent and SetAgentStatus on itself.
+    """Manages agents, the programs that work on tasks. Reading requires a viewer of the agent's project,
+    SetAgentStatus an editor, the rest an admin; an agent may read itself and set its status.
     """
 
     @staticmethod

@@ -21,6 +21,42 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ApiKeyScope:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApiKeyScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApiKeyScope.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    API_KEY_SCOPE_UNSPECIFIED: _ApiKeyScope.ValueType  # 0
+    """Not specified."""
+    API_KEY_SCOPE_CLAIM_TASKS: _ApiKeyScope.ValueType  # 1
+    """Take over tasks that nobody works on."""
+    API_KEY_SCOPE_READ_PROJECT: _ApiKeyScope.ValueType  # 2
+    """Read everything that a viewer may read."""
+    API_KEY_SCOPE_CREATE_TASKS: _ApiKeyScope.ValueType  # 3
+    """Create tasks."""
+    API_KEY_SCOPE_MANAGE_TASKS: _ApiKeyScope.ValueType  # 4
+    """Read, create, change, assign, move and delete tasks, as an editor may."""
+    API_KEY_SCOPE_MANAGE_ROOMS: _ApiKeyScope.ValueType  # 5
+    """Read, create, change and delete rooms and their participants, as an editor may."""
+
+class ApiKeyScope(_ApiKeyScope, metaclass=_ApiKeyScopeEnumTypeWrapper):
+    """What an API key permits its agent beyond its own tasks."""
+
+API_KEY_SCOPE_UNSPECIFIED: ApiKeyScope.ValueType  # 0
+"""Not specified."""
+API_KEY_SCOPE_CLAIM_TASKS: ApiKeyScope.ValueType  # 1
+"""Take over tasks that nobody works on."""
+API_KEY_SCOPE_READ_PROJECT: ApiKeyScope.ValueType  # 2
+"""Read everything that a viewer may read."""
+API_KEY_SCOPE_CREATE_TASKS: ApiKeyScope.ValueType  # 3
+"""Create tasks."""
+API_KEY_SCOPE_MANAGE_TASKS: ApiKeyScope.ValueType  # 4
+"""Read, create, change, assign, move and delete tasks, as an editor may."""
+API_KEY_SCOPE_MANAGE_ROOMS: ApiKeyScope.ValueType  # 5
+"""Read, create, change and delete rooms and their participants, as an editor may."""
+Global___ApiKeyScope: _TypeAlias = ApiKeyScope  # noqa: Y015
+
 class _ApiKeyStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -92,6 +128,7 @@ class ApiKey(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id, a UUID (version 7) that the service generates."""
     project_id: _builtins.str
@@ -136,6 +173,13 @@ class ApiKey(_message.Message):
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """The time of the last change, by the database's clock, with microsecond precision."""
 
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[Global___ApiKeyScope.ValueType]:
+        """What the agent may do in its project beyond its own tasks when it calls with a token for this
+        key. If none is given at creation: API_KEY_SCOPE_CLAIM_TASKS. Cannot be changed; RotateApiKey
+        keeps them. Keys from before there were scopes have none.
+        """
+
     def __init__(
         self,
         *,
@@ -152,10 +196,11 @@ class ApiKey(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
+        scopes: _abc.Iterable[Global___ApiKeyScope.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_created_by_id", b"_created_by_id", "created_at", b"created_at", "created_by_id", b"created_by_id", "expires_at", b"expires_at", "last_used_at", b"last_used_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created_by_id", b"_created_by_id", "agent_id", b"agent_id", "capabilities", b"capabilities", "created_at", b"created_at", "created_by_id", b"created_by_id", "expires_at", b"expires_at", "id", b"id", "key_id", b"key_id", "key_prefix", b"key_prefix", "last_used_at", b"last_used_at", "project_id", b"project_id", "revision", b"revision", "status", b"status", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created_by_id", b"_created_by_id", "agent_id", b"agent_id", "capabilities", b"capabilities", "created_at", b"created_at", "created_by_id", b"created_by_id", "expires_at", b"expires_at", "id", b"id", "key_id", b"key_id", "key_prefix", b"key_prefix", "last_used_at", b"last_used_at", "project_id", b"project_id", "revision", b"revision", "scopes", b"scopes", "status", b"status", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__created_by_id: _TypeAlias = _typing.Literal["created_by_id"]  # noqa: Y015
     _WhichOneofArgType__created_by_id: _TypeAlias = _typing.Literal["_created_by_id", b"_created_by_id"]  # noqa: Y015
@@ -174,16 +219,34 @@ class User(_message.Message):
     EMAIL_FIELD_NUMBER: _builtins.int
     FULL_NAME_FIELD_NUMBER: _builtins.int
     IS_SUPERUSER_FIELD_NUMBER: _builtins.int
+    IS_ACTIVE_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The id, a UUID."""
+    """The id, a UUID that the service generates. Required in UpdateUser."""
     username: _builtins.str
-    """The user name. Unique."""
+    """The user name, 1–100 characters. Unique without regard to case."""
     email: _builtins.str
-    """The email address. Unique."""
+    """The email address, up to 255 characters. Unique without regard to case."""
     full_name: _builtins.str
-    """The full name."""
+    """The full name, up to 255 characters."""
     is_superuser: _builtins.bool
-    """Whether the user has full access to every project."""
+    """Whether the user has full access to everything."""
+    is_active: _builtins.bool
+    """Whether the user may call, and can be assigned tasks. Default: true."""
+    revision: _builtins.int
+    """The revision: 1 at creation, incremented by every change. In UpdateUser it must match the
+    current revision; 0 matches any.
+    """
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """The time of creation, by the database's clock, with microsecond precision."""
+
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """The time of the last change, by the database's clock, with microsecond precision."""
+
     def __init__(
         self,
         *,
@@ -192,14 +255,23 @@ class User(_message.Message):
         email: _builtins.str = ...,
         full_name: _builtins.str | None = ...,
         is_superuser: _builtins.bool = ...,
+        is_active: _builtins.bool | None = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+        revision: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_full_name", b"_full_name", "full_name", b"full_name"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_full_name", b"_full_name", "_is_active", b"_is_active", "created_at", b"created_at", "full_name", b"full_name", "is_active", b"is_active", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_full_name", b"_full_name", "email", b"email", "full_name", b"full_name", "id", b"id", "is_superuser", b"is_superuser", "username", b"username"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_full_name", b"_full_name", "_is_active", b"_is_active", "created_at", b"created_at", "email", b"email", "full_name", b"full_name", "id", b"id", "is_active", b"is_active", "is_superuser", b"is_superuser", "revision", b"revision", "updated_at", b"updated_at", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__full_name: _TypeAlias = _typing.Literal["full_name"]  # noqa: Y015
     _WhichOneofArgType__full_name: _TypeAlias = _typing.Literal["_full_name", b"_full_name"]  # noqa: Y015
+    _WhichOneofReturnType__is_active: _TypeAlias = _typing.Literal["is_active"]  # noqa: Y015
+    _WhichOneofArgType__is_active: _TypeAlias = _typing.Literal["_is_active", b"_is_active"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__full_name) -> _WhichOneofReturnType__full_name | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__is_active) -> _WhichOneofReturnType__is_active | None: ...
 
 Global___User: _TypeAlias = User  # noqa: Y015
 
@@ -232,6 +304,7 @@ class WhoAmIResponse(_message.Message):
     PROJECT_ID_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     TOKEN_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    SCOPES_FIELD_NUMBER: _builtins.int
     caller_type: Global___CallerType.ValueType
     """Whether the caller is a user or an agent."""
     caller_id: _builtins.str
@@ -250,6 +323,10 @@ class WhoAmIResponse(_message.Message):
     def token_expires_at(self) -> _timestamp_pb2.Timestamp:
         """When the token expires."""
 
+    @_builtins.property
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[Global___ApiKeyScope.ValueType]:
+        """The scopes of the agent's API key. Empty for users."""
+
     def __init__(
         self,
         *,
@@ -259,10 +336,11 @@ class WhoAmIResponse(_message.Message):
         project_id: _builtins.str = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         token_expires_at: _timestamp_pb2.Timestamp | None = ...,
+        scopes: _abc.Iterable[Global___ApiKeyScope.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["token_expires_at", b"token_expires_at", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller_id", b"caller_id", "caller_type", b"caller_type", "capabilities", b"capabilities", "project_id", b"project_id", "token_expires_at", b"token_expires_at", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller_id", b"caller_id", "caller_type", b"caller_type", "capabilities", b"capabilities", "project_id", b"project_id", "scopes", b"scopes", "token_expires_at", b"token_expires_at", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -426,6 +504,60 @@ class RevokeApiKeyRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeApiKeyRequest: _TypeAlias = RevokeApiKeyRequest  # noqa: Y015
+
+@_typing.final
+class RevokeApiKeysRequest(_message.Message):
+    """Request for RevokeApiKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    agent_id: _builtins.str
+    """An agent."""
+    project_id: _builtins.str
+    """All agents of a project."""
+    request_id: _builtins.str
+    """Makes the call safe to retry; see CreateAgentRequest."""
+    def __init__(
+        self,
+        *,
+        agent_id: _builtins.str = ...,
+        project_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "project_id", b"project_id", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "project_id", b"project_id", "request_id", b"request_id", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["agent_id", "project_id"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___RevokeApiKeysRequest: _TypeAlias = RevokeApiKeysRequest  # noqa: Y015
+
+@_typing.final
+class RevokeApiKeysResponse(_message.Message):
+    """Response of RevokeApiKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REVOKED_FIELD_NUMBER: _builtins.int
+    revoked: _builtins.int
+    """How many keys were revoked that were not before."""
+    def __init__(
+        self,
+        *,
+        revoked: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revoked", b"revoked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeApiKeysResponse: _TypeAlias = RevokeApiKeysResponse  # noqa: Y015
 
 @_typing.final
 class RotateApiKeyRequest(_message.Message):

@@ -32,8 +32,8 @@ class AuthServiceStub:
     An API key has the form `tdm_<key_id>_<secret>`, in which the secret has 256 random bits. An
     agent exchanges its key for a token (ExchangeApiKey), sends that token with its calls, and
     exchanges the key again before the token expires. An agent may have several keys. Keys are
-    managed by the owner of the agent's project and by superusers; an agent cannot access keys, not
-    even its own.
+    managed by the owner and the admins of the agent's project, and by superusers; an agent cannot
+    access keys, not even its own.
 
     CreateApiKey, RotateApiKey and ExchangeApiKey return METHOD_NOT_AVAILABLE if the service has no key to
     sign tokens with, that is, if it verifies tokens by an issuer's public key and
@@ -66,6 +66,11 @@ class AuthServiceStub:
                 request_serializer=tandem_dot_agent_dot_v1_dot_auth__service__pb2.RevokeApiKeyRequest.SerializeToString,
                 response_deserializer=tandem_dot_agent_dot_v1_dot_auth__service__pb2.ApiKey.FromString,
                 _registered_method=True)
+        self.RevokeApiKeys = channel.unary_unary(
+                '/tandem.agent.v1.AuthService/RevokeApiKeys',
+                request_serializer=tandem_dot_agent_dot_v1_dot_auth__service__pb2.RevokeApiKeysRequest.SerializeToString,
+                response_deserializer=tandem_dot_agent_dot_v1_dot_auth__service__pb2.RevokeApiKeysResponse.FromString,
+                _registered_method=True)
         self.RotateApiKey = channel.unary_unary(
                 '/tandem.agent.v1.AuthService/RotateApiKey',
                 request_serializer=tandem_dot_agent_dot_v1_dot_auth__service__pb2.RotateApiKeyRequest.SerializeToString,
@@ -85,8 +90,8 @@ class AuthServiceServicer:
     An API key has the form `tdm_<key_id>_<secret>`, in which the secret has 256 random bits. An
     agent exchanges its key for a token (ExchangeApiKey), sends that token with its calls, and
     exchanges the key again before the token expires. An agent may have several keys. Keys are
-    managed by the owner of the agent's project and by superusers; an agent cannot access keys, not
-    even its own.
+    managed by the owner and the admins of the agent's project, and by superusers; an agent cannot
+    access keys, not even its own.
 
     CreateApiKey, RotateApiKey and ExchangeApiKey return METHOD_NOT_AVAILABLE if the service has no key to
     sign tokens with, that is, if it verifies tokens by an issuer's public key and
@@ -102,14 +107,15 @@ class AuthServiceServicer:
 
     def CreateApiKey(self, request, context):
         """Creates an API key for an agent. The agent may be inactive, but cannot exchange the key until
-        it is active. Requires the owner of the agent's project or a superuser.
+        it is active. Requires an admin of the agent's project.
 
         The secret is only in this response; the service stores a hash of the key. To be able to retry,
         send a `request_id`: for 24 hours, retries return the same secret, which is stored encrypted
         for that time. If the service's signing key has changed since the first call, a retry fails
         with REQUEST_ID_REUSED.
 
-        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        PROJECT_NOT_ACTIVE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,10 +123,10 @@ class AuthServiceServicer:
 
     def ListApiKeys(self, request, context):
         """Lists the API keys of an agent page by page, including revoked and expired keys, but never a
-        secret. Requires the owner of the agent's project or a superuser.
+        secret. Requires an admin of the agent's project.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, AGENT_NOT_FOUND,
-        NOT_PROJECT_OWNER.
+        NOT_PROJECT_OWNER, INSUFFICIENT_ROLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,12 +135,23 @@ class AuthServiceServicer:
     def RevokeApiKey(self, request, context):
         """Revokes an API key permanently. After the response, the key cannot be exchanged any more;
         tokens that were issued for it become invalid within seconds. Revoking a revoked key succeeds
-        and changes nothing. The project need not be active. Requires the owner of the agent's project
-        or a superuser.
+        and changes nothing. The project need not be active. Requires an admin of the agent's
+        project.
 
         Keys that were created by rotating this key are independent of it and stay valid.
 
-        Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeApiKeys(self, request, context):
+        """Revokes all API keys of an agent, or of every agent of a project, as RevokeApiKey does, in one
+        transaction. The project need not be active. Requires an admin of the project.
+
+        Errors: INVALID_FIELD, AGENT_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
+        INSUFFICIENT_ROLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,10 +159,10 @@ class AuthServiceServicer:
 
     def RotateApiKey(self, request, context):
         """Creates a new API key that replaces an old one. The old key stays valid for the grace period,
-        or until it expires if that is sooner. Requires the owner of the agent's project or a
-        superuser.
+        or until it expires if that is sooner. Requires an admin of the agent's
+        project.
 
-        The new key has the agent and the capabilities of the old one. It is valid from now on for the
+        The new key has the agent, the capabilities and the scopes of the old one. It is valid from now on for the
         same time as the old one was (from its `created_at` to its `expires_at`), but at least 1 day
         and at most 365 days; if the old key never expires, neither does the new one. The secret is
         returned and kept for retries as in CreateApiKey.
@@ -153,8 +170,8 @@ class AuthServiceServicer:
         A revoked or expired key cannot be rotated. If two calls rotate the same key concurrently, each
         creates a new key as long as the first leaves the old key valid; otherwise the second fails.
 
-        Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        INVALID_STATUS_TRANSITION.
+        Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -199,6 +216,11 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     request_deserializer=tandem_dot_agent_dot_v1_dot_auth__service__pb2.RevokeApiKeyRequest.FromString,
                     response_serializer=tandem_dot_agent_dot_v1_dot_auth__service__pb2.ApiKey.SerializeToString,
             ),
+            'RevokeApiKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeApiKeys,
+                    request_deserializer=tandem_dot_agent_dot_v1_dot_auth__service__pb2.RevokeApiKeysRequest.FromString,
+                    response_serializer=tandem_dot_agent_dot_v1_dot_auth__service__pb2.RevokeApiKeysResponse.SerializeToString,
+            ),
             'RotateApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RotateApiKey,
                     request_deserializer=tandem_dot_agent_dot_v1_dot_auth__service__pb2.RotateApiKeyRequest.FromString,
@@ -224,8 +246,8 @@ class AuthService:
     An API key has the form `tdm_<key_id>_<secret>`, in which the secret has 256 random bits. An
     agent exchanges its key for a token (ExchangeApiKey), sends that token with its calls, and
     exchanges the key again before the token expires. An agent may have several keys. Keys are
-    managed by the owner of the agent's project and by superusers; an agent cannot access keys, not
-    even its own.
+    managed by the owner and the admins of the agent's project, and by superusers; an agent cannot
+    access keys, not even its own.
 
     CreateApiKey, RotateApiKey and ExchangeApiKey return METHOD_NOT_AVAILABLE if the service has no key to
     sign tokens with, that is, if it verifies tokens by an issuer's public key and
@@ -330,6 +352,33 @@ class AuthService:
             '/tandem.agent.v1.AuthService/RevokeApiKey',
             tandem_dot_agent_dot_v1_dot_auth__service__pb2.RevokeApiKeyRequest.SerializeToString,
             tandem_dot_agent_dot_v1_dot_auth__service__pb2.ApiKey.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeApiKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.agent.v1.AuthService/RevokeApiKeys',
+            tandem_dot_agent_dot_v1_dot_auth__service__pb2.RevokeApiKeysRequest.SerializeToString,
+            tandem_dot_agent_dot_v1_dot_auth__service__pb2.RevokeApiKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

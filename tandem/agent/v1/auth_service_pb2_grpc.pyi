@@ -33,8 +33,8 @@ class AuthServiceStub:
     An API key has the form `tdm_<key_id>_<secret>`, in which the secret has 256 random bits. An
     agent exchanges its key for a token (ExchangeApiKey), sends that token with its calls, and
     exchanges the key again before the token expires. An agent may have several keys. Keys are
-    managed by the owner of the agent's project and by superusers; an agent cannot access keys, not
-    even its own.
+    managed by the owner and the admins of the agent's project, and by superusers; an agent cannot
+    access keys, not even its own.
 
     CreateApiKey, RotateApiKey and ExchangeApiKey return METHOD_NOT_AVAILABLE if the service has no key to
     sign tokens with, that is, if it verifies tokens by an issuer's public key and
@@ -49,38 +49,46 @@ class AuthServiceStub:
     """Returns the caller's identity."""
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.CreateApiKeyRequest, _auth_service_pb2.CreateApiKeyResponse]
     """Creates an API key for an agent. The agent may be inactive, but cannot exchange the key until
-    it is active. Requires the owner of the agent's project or a superuser.
+    it is active. Requires an admin of the agent's project.
 
     The secret is only in this response; the service stores a hash of the key. To be able to retry,
     send a `request_id`: for 24 hours, retries return the same secret, which is stored encrypted
     for that time. If the service's signing key has changed since the first call, a retry fails
     with REQUEST_ID_REUSED.
 
-    Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+    Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    PROJECT_NOT_ACTIVE.
     """
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ListApiKeysRequest, _auth_service_pb2.ListApiKeysResponse]
     """Lists the API keys of an agent page by page, including revoked and expired keys, but never a
-    secret. Requires the owner of the agent's project or a superuser.
+    secret. Requires an admin of the agent's project.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, AGENT_NOT_FOUND,
-    NOT_PROJECT_OWNER.
+    NOT_PROJECT_OWNER, INSUFFICIENT_ROLE.
     """
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeApiKeyRequest, _auth_service_pb2.ApiKey]
     """Revokes an API key permanently. After the response, the key cannot be exchanged any more;
     tokens that were issued for it become invalid within seconds. Revoking a revoked key succeeds
-    and changes nothing. The project need not be active. Requires the owner of the agent's project
-    or a superuser.
+    and changes nothing. The project need not be active. Requires an admin of the agent's
+    project.
 
     Keys that were created by rotating this key are independent of it and stay valid.
 
-    Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE.
+    """
+    RevokeApiKeys: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeApiKeysRequest, _auth_service_pb2.RevokeApiKeysResponse]
+    """Revokes all API keys of an agent, or of every agent of a project, as RevokeApiKey does, in one
+    transaction. The project need not be active. Requires an admin of the project.
+
+    Errors: INVALID_FIELD, AGENT_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
+    INSUFFICIENT_ROLE.
     """
     RotateApiKey: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RotateApiKeyRequest, _auth_service_pb2.RotateApiKeyResponse]
     """Creates a new API key that replaces an old one. The old key stays valid for the grace period,
-    or until it expires if that is sooner. Requires the owner of the agent's project or a
-    superuser.
+    or until it expires if that is sooner. Requires an admin of the agent's
+    project.
 
-    The new key has the agent and the capabilities of the old one. It is valid from now on for the
+    The new key has the agent, the capabilities and the scopes of the old one. It is valid from now on for the
     same time as the old one was (from its `created_at` to its `expires_at`), but at least 1 day
     and at most 365 days; if the old key never expires, neither does the new one. The secret is
     returned and kept for retries as in CreateApiKey.
@@ -88,8 +96,8 @@ class AuthServiceStub:
     A revoked or expired key cannot be rotated. If two calls rotate the same key concurrently, each
     creates a new key as long as the first leaves the old key valid; otherwise the second fails.
 
-    Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    INVALID_STATUS_TRANSITION.
+    Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION.
     """
     ExchangeApiKey: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.ExchangeApiKeyRequest, _auth_service_pb2.ExchangeApiKeyResponse]
     """Exchanges an API key for a JWT. Requires no token: the key is the proof, and an `authorization`
@@ -112,8 +120,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     An API key has the form `tdm_<key_id>_<secret>`, in which the secret has 256 random bits. An
     agent exchanges its key for a token (ExchangeApiKey), sends that token with its calls, and
     exchanges the key again before the token expires. An agent may have several keys. Keys are
-    managed by the owner of the agent's project and by superusers; an agent cannot access keys, not
-    even its own.
+    managed by the owner and the admins of the agent's project, and by superusers; an agent cannot
+    access keys, not even its own.
 
     CreateApiKey, RotateApiKey and ExchangeApiKey return METHOD_NOT_AVAILABLE if the service has no key to
     sign tokens with, that is, if it verifies tokens by an issuer's public key and
@@ -125,38 +133,46 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Returns the caller's identity."""
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.CreateApiKeyRequest, _auth_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """Creates an API key for an agent. The agent may be inactive, but cannot exchange the key until
-    it is active. Requires the owner of the agent's project or a superuser.
+    it is active. Requires an admin of the agent's project.
 
     The secret is only in this response; the service stores a hash of the key. To be able to retry,
     send a `request_id`: for 24 hours, retries return the same secret, which is stored encrypted
     for that time. If the service's signing key has changed since the first call, a retry fails
     with REQUEST_ID_REUSED.
 
-    Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+    Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    PROJECT_NOT_ACTIVE.
     """
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ListApiKeysRequest, _auth_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
     """Lists the API keys of an agent page by page, including revoked and expired keys, but never a
-    secret. Requires the owner of the agent's project or a superuser.
+    secret. Requires an admin of the agent's project.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, AGENT_NOT_FOUND,
-    NOT_PROJECT_OWNER.
+    NOT_PROJECT_OWNER, INSUFFICIENT_ROLE.
     """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeApiKeyRequest, _auth_service_pb2.ApiKey]  # type: ignore[assignment]
     """Revokes an API key permanently. After the response, the key cannot be exchanged any more;
     tokens that were issued for it become invalid within seconds. Revoking a revoked key succeeds
-    and changes nothing. The project need not be active. Requires the owner of the agent's project
-    or a superuser.
+    and changes nothing. The project need not be active. Requires an admin of the agent's
+    project.
 
     Keys that were created by rotating this key are independent of it and stay valid.
 
-    Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE.
+    """
+    RevokeApiKeys: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeApiKeysRequest, _auth_service_pb2.RevokeApiKeysResponse]  # type: ignore[assignment]
+    """Revokes all API keys of an agent, or of every agent of a project, as RevokeApiKey does, in one
+    transaction. The project need not be active. Requires an admin of the project.
+
+    Errors: INVALID_FIELD, AGENT_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
+    INSUFFICIENT_ROLE.
     """
     RotateApiKey: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RotateApiKeyRequest, _auth_service_pb2.RotateApiKeyResponse]  # type: ignore[assignment]
     """Creates a new API key that replaces an old one. The old key stays valid for the grace period,
-    or until it expires if that is sooner. Requires the owner of the agent's project or a
-    superuser.
+    or until it expires if that is sooner. Requires an admin of the agent's
+    project.
 
-    The new key has the agent and the capabilities of the old one. It is valid from now on for the
+    The new key has the agent, the capabilities and the scopes of the old one. It is valid from now on for the
     same time as the old one was (from its `created_at` to its `expires_at`), but at least 1 day
     and at most 365 days; if the old key never expires, neither does the new one. The secret is
     returned and kept for retries as in CreateApiKey.
@@ -164,8 +180,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     A revoked or expired key cannot be rotated. If two calls rotate the same key concurrently, each
     creates a new key as long as the first leaves the old key valid; otherwise the second fails.
 
-    Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    INVALID_STATUS_TRANSITION.
+    Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION.
     """
     ExchangeApiKey: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.ExchangeApiKeyRequest, _auth_service_pb2.ExchangeApiKeyResponse]  # type: ignore[assignment]
     """Exchanges an API key for a JWT. Requires no token: the key is the proof, and an `authorization`
@@ -187,8 +203,8 @@ class AuthServiceServicer:
     An API key has the form `tdm_<key_id>_<secret>`, in which the secret has 256 random bits. An
     agent exchanges its key for a token (ExchangeApiKey), sends that token with its calls, and
     exchanges the key again before the token expires. An agent may have several keys. Keys are
-    managed by the owner of the agent's project and by superusers; an agent cannot access keys, not
-    even its own.
+    managed by the owner and the admins of the agent's project, and by superusers; an agent cannot
+    access keys, not even its own.
 
     CreateApiKey, RotateApiKey and ExchangeApiKey return METHOD_NOT_AVAILABLE if the service has no key to
     sign tokens with, that is, if it verifies tokens by an issuer's public key and
@@ -208,14 +224,15 @@ class AuthServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_auth_service_pb2.CreateApiKeyResponse]]:
         """Creates an API key for an agent. The agent may be inactive, but cannot exchange the key until
-        it is active. Requires the owner of the agent's project or a superuser.
+        it is active. Requires an admin of the agent's project.
 
         The secret is only in this response; the service stores a hash of the key. To be able to retry,
         send a `request_id`: for 24 hours, retries return the same secret, which is stored encrypted
         for that time. If the service's signing key has changed since the first call, a retry fails
         with REQUEST_ID_REUSED.
 
-        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+        Errors: INVALID_FIELD, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        PROJECT_NOT_ACTIVE.
         """
 
     def ListApiKeys(
@@ -224,10 +241,10 @@ class AuthServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.ListApiKeysResponse, _abc.Awaitable[_auth_service_pb2.ListApiKeysResponse]]:
         """Lists the API keys of an agent page by page, including revoked and expired keys, but never a
-        secret. Requires the owner of the agent's project or a superuser.
+        secret. Requires an admin of the agent's project.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, AGENT_NOT_FOUND,
-        NOT_PROJECT_OWNER.
+        NOT_PROJECT_OWNER, INSUFFICIENT_ROLE.
         """
 
     def RevokeApiKey(
@@ -237,12 +254,24 @@ class AuthServiceServicer:
     ) -> _typing.Union[_auth_service_pb2.ApiKey, _abc.Awaitable[_auth_service_pb2.ApiKey]]:
         """Revokes an API key permanently. After the response, the key cannot be exchanged any more;
         tokens that were issued for it become invalid within seconds. Revoking a revoked key succeeds
-        and changes nothing. The project need not be active. Requires the owner of the agent's project
-        or a superuser.
+        and changes nothing. The project need not be active. Requires an admin of the agent's
+        project.
 
         Keys that were created by rotating this key are independent of it and stay valid.
 
-        Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE.
+        """
+
+    def RevokeApiKeys(
+        self,
+        request: _auth_service_pb2.RevokeApiKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_service_pb2.RevokeApiKeysResponse, _abc.Awaitable[_auth_service_pb2.RevokeApiKeysResponse]]:
+        """Revokes all API keys of an agent, or of every agent of a project, as RevokeApiKey does, in one
+        transaction. The project need not be active. Requires an admin of the project.
+
+        Errors: INVALID_FIELD, AGENT_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
+        INSUFFICIENT_ROLE.
         """
 
     def RotateApiKey(
@@ -251,10 +280,10 @@ class AuthServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RotateApiKeyResponse, _abc.Awaitable[_auth_service_pb2.RotateApiKeyResponse]]:
         """Creates a new API key that replaces an old one. The old key stays valid for the grace period,
-        or until it expires if that is sooner. Requires the owner of the agent's project or a
-        superuser.
+        or until it expires if that is sooner. Requires an admin of the agent's
+        project.
 
-        The new key has the agent and the capabilities of the old one. It is valid from now on for the
+        The new key has the agent, the capabilities and the scopes of the old one. It is valid from now on for the
         same time as the old one was (from its `created_at` to its `expires_at`), but at least 1 day
         and at most 365 days; if the old key never expires, neither does the new one. The secret is
         returned and kept for retries as in CreateApiKey.
@@ -262,8 +291,8 @@ class AuthServiceServicer:
         A revoked or expired key cannot be rotated. If two calls rotate the same key concurrently, each
         creates a new key as long as the first leaves the old key valid; otherwise the second fails.
 
-        Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        INVALID_STATUS_TRANSITION.
+        Errors: INVALID_FIELD, API_KEY_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        PROJECT_NOT_ACTIVE, INVALID_STATUS_TRANSITION.
         """
 
     def ExchangeApiKey(

@@ -49,6 +49,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAUTHENTICATED. The token is valid, but the user or agent that it names does not exist any
     more or is inactive, or the API key that it was issued for is revoked or expired.
     """
+    ERROR_REASON_CALLER_UNKNOWN: _ErrorReason.ValueType  # 44
+    """UNAUTHENTICATED. The token is valid, but its subject is not known here as a user."""
     ERROR_REASON_API_KEY_INVALID: _ErrorReason.ValueType  # 9
     """UNAUTHENTICATED. The API key does not exist, is wrong, revoked or expired, or its agent is
     inactive. The error does not say which.
@@ -59,6 +61,17 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_NOT_ALLOWED_FOR_AGENT: _ErrorReason.ValueType  # 11
     """PERMISSION_DENIED. An agent may not call this method, or not on this row."""
+    ERROR_REASON_INSUFFICIENT_ROLE: _ErrorReason.ValueType  # 42
+    """PERMISSION_DENIED. The caller is a member of the project whose role does not permit it, or the
+    method is for superusers. Metadata: `role`, the role of the caller if it has one
+    ("MEMBER_ROLE_VIEWER"), and `required`: MEMBER_ROLE_EDITOR, MEMBER_ROLE_ADMIN, OWNER or
+    SUPERUSER.
+    """
+    ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 43
+    """PERMISSION_DENIED. The row is in the agent's project, but not its own, and the API key has none
+    of the scopes that permit it. Metadata: `required`, the scopes that do, separated by ","
+    ("API_KEY_SCOPE_MANAGE_TASKS,API_KEY_SCOPE_READ_PROJECT").
+    """
     ERROR_REASON_PROJECT_NOT_FOUND: _ErrorReason.ValueType  # 12
     """NOT_FOUND. Metadata: `project_id`. As with the other NOT_FOUND reasons, ResourceInfo names the
     id too.
@@ -83,10 +96,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     agent or user.
     """
     ERROR_REASON_ASSIGNEE_NOT_FOUND: _ErrorReason.ValueType  # 19
-    """NOT_FOUND. The agent that a task should be assigned to does not exist, or the user is not the
-    owner of the project, whether that user exists or not. Metadata: `assignee_id`,
+    """NOT_FOUND. The agent that a task should be assigned to does not exist, or the user is neither the
+    owner nor a member of the project, whether that user exists or not. Metadata: `assignee_id`,
     `assignee_type` (ASSIGNEE_TYPE_AGENT or ASSIGNEE_TYPE_USER).
     """
+    ERROR_REASON_MEMBER_NOT_FOUND: _ErrorReason.ValueType  # 45
+    """NOT_FOUND. The user is not a member of the project. Metadata: `user_id`, `project_id`."""
     ERROR_REASON_AGENT_NAME_TAKEN: _ErrorReason.ValueType  # 20
     """ALREADY_EXISTS. The project already has an agent with this name. Metadata: `name`, and
     `project_id` if the request named the project.
@@ -96,6 +111,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ALREADY_PARTICIPANT: _ErrorReason.ValueType  # 22
     """ALREADY_EXISTS. The agent or user is already in the room. Metadata: `room_id`, and `agent_id`
     or `user_id`.
+    """
+    ERROR_REASON_USERNAME_TAKEN: _ErrorReason.ValueType  # 46
+    """ALREADY_EXISTS. Another user has this name, or one that differs only in case. Metadata:
+    `username`.
+    """
+    ERROR_REASON_EMAIL_TAKEN: _ErrorReason.ValueType  # 47
+    """ALREADY_EXISTS. Another user has this email address, or one that differs only in case.
+    Metadata: `email`.
+    """
+    ERROR_REASON_ALREADY_MEMBER: _ErrorReason.ValueType  # 48
+    """ALREADY_EXISTS. The user is a member or the owner of the project. Metadata: `project_id`,
+    `user_id`.
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 23
     """ALREADY_EXISTS. Within the last 24 hours, the caller has used this `request_id` for this method
@@ -132,6 +159,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The project is suspended or archived. Metadata: `project_id`, `status`
     (PROJECT_STATUS_SUSPENDED or PROJECT_STATUS_ARCHIVED).
     """
+    ERROR_REASON_USER_OWNS_PROJECTS: _ErrorReason.ValueType  # 49
+    """FAILED_PRECONDITION. The user owns projects. Metadata: `project_ids`, up to 100 of them
+    separated by ",", and `total`, how many there are.
+    """
+    ERROR_REASON_LAST_SUPERUSER: _ErrorReason.ValueType  # 50
+    """FAILED_PRECONDITION. The user is the last active superuser."""
     ERROR_REASON_REVISION_MISMATCH: _ErrorReason.ValueType  # 33
     """ABORTED. The row has been changed since it was read: read it again. Metadata: `revision`, the
     current one.
@@ -203,6 +236,8 @@ ERROR_REASON_CALLER_INACTIVE: ErrorReason.ValueType  # 8
 """UNAUTHENTICATED. The token is valid, but the user or agent that it names does not exist any
 more or is inactive, or the API key that it was issued for is revoked or expired.
 """
+ERROR_REASON_CALLER_UNKNOWN: ErrorReason.ValueType  # 44
+"""UNAUTHENTICATED. The token is valid, but its subject is not known here as a user."""
 ERROR_REASON_API_KEY_INVALID: ErrorReason.ValueType  # 9
 """UNAUTHENTICATED. The API key does not exist, is wrong, revoked or expired, or its agent is
 inactive. The error does not say which.
@@ -213,6 +248,17 @@ request named the project.
 """
 ERROR_REASON_NOT_ALLOWED_FOR_AGENT: ErrorReason.ValueType  # 11
 """PERMISSION_DENIED. An agent may not call this method, or not on this row."""
+ERROR_REASON_INSUFFICIENT_ROLE: ErrorReason.ValueType  # 42
+"""PERMISSION_DENIED. The caller is a member of the project whose role does not permit it, or the
+method is for superusers. Metadata: `role`, the role of the caller if it has one
+("MEMBER_ROLE_VIEWER"), and `required`: MEMBER_ROLE_EDITOR, MEMBER_ROLE_ADMIN, OWNER or
+SUPERUSER.
+"""
+ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 43
+"""PERMISSION_DENIED. The row is in the agent's project, but not its own, and the API key has none
+of the scopes that permit it. Metadata: `required`, the scopes that do, separated by ","
+("API_KEY_SCOPE_MANAGE_TASKS,API_KEY_SCOPE_READ_PROJECT").
+"""
 ERROR_REASON_PROJECT_NOT_FOUND: ErrorReason.ValueType  # 12
 """NOT_FOUND. Metadata: `project_id`. As with the other NOT_FOUND reasons, ResourceInfo names the
 id too.
@@ -237,10 +283,12 @@ ERROR_REASON_PARTICIPANT_NOT_FOUND: ErrorReason.ValueType  # 18
 agent or user.
 """
 ERROR_REASON_ASSIGNEE_NOT_FOUND: ErrorReason.ValueType  # 19
-"""NOT_FOUND. The agent that a task should be assigned to does not exist, or the user is not the
-owner of the project, whether that user exists or not. Metadata: `assignee_id`,
+"""NOT_FOUND. The agent that a task should be assigned to does not exist, or the user is neither the
+owner nor a member of the project, whether that user exists or not. Metadata: `assignee_id`,
 `assignee_type` (ASSIGNEE_TYPE_AGENT or ASSIGNEE_TYPE_USER).
 """
+ERROR_REASON_MEMBER_NOT_FOUND: ErrorReason.ValueType  # 45
+"""NOT_FOUND. The user is not a member of the project. Metadata: `user_id`, `project_id`."""
 ERROR_REASON_AGENT_NAME_TAKEN: ErrorReason.ValueType  # 20
 """ALREADY_EXISTS. The project already has an agent with this name. Metadata: `name`, and
 `project_id` if the request named the project.
@@ -250,6 +298,18 @@ ERROR_REASON_PROJECT_SLUG_TAKEN: ErrorReason.ValueType  # 21
 ERROR_REASON_ALREADY_PARTICIPANT: ErrorReason.ValueType  # 22
 """ALREADY_EXISTS. The agent or user is already in the room. Metadata: `room_id`, and `agent_id`
 or `user_id`.
+"""
+ERROR_REASON_USERNAME_TAKEN: ErrorReason.ValueType  # 46
+"""ALREADY_EXISTS. Another user has this name, or one that differs only in case. Metadata:
+`username`.
+"""
+ERROR_REASON_EMAIL_TAKEN: ErrorReason.ValueType  # 47
+"""ALREADY_EXISTS. Another user has this email address, or one that differs only in case.
+Metadata: `email`.
+"""
+ERROR_REASON_ALREADY_MEMBER: ErrorReason.ValueType  # 48
+"""ALREADY_EXISTS. The user is a member or the owner of the project. Metadata: `project_id`,
+`user_id`.
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 23
 """ALREADY_EXISTS. Within the last 24 hours, the caller has used this `request_id` for this method
@@ -286,6 +346,12 @@ ERROR_REASON_PROJECT_NOT_ACTIVE: ErrorReason.ValueType  # 32
 """FAILED_PRECONDITION. The project is suspended or archived. Metadata: `project_id`, `status`
 (PROJECT_STATUS_SUSPENDED or PROJECT_STATUS_ARCHIVED).
 """
+ERROR_REASON_USER_OWNS_PROJECTS: ErrorReason.ValueType  # 49
+"""FAILED_PRECONDITION. The user owns projects. Metadata: `project_ids`, up to 100 of them
+separated by ",", and `total`, how many there are.
+"""
+ERROR_REASON_LAST_SUPERUSER: ErrorReason.ValueType  # 50
+"""FAILED_PRECONDITION. The user is the last active superuser."""
 ERROR_REASON_REVISION_MISMATCH: ErrorReason.ValueType  # 33
 """ABORTED. The row has been changed since it was read: read it again. Metadata: `revision`, the
 current one.

@@ -27,9 +27,10 @@ from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tandem.agent.v1 import member_service_pb2 as tandem_dot_agent_dot_v1_dot_member__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%tandem/agent/v1/project_service.proto\x12\x0ftandem.agent.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb9\x03\n\x07Project\x12\x1b\n\x02id\x18\x01 \x01(\tB\x0f\xe2\x41\x01\x08\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x16\n\x08owner_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\x04slug\x18\x03 \x01(\tB&\xe2\x41\x01\x02\xbaH\x1fr\x1a\x18\x64\x32\x16^[a-z0-9][a-z0-9._-]*$\xd8\x01\x01\x12\x1e\n\x04name\x18\x04 \x01(\tB\x10\xe2\x41\x01\x02\xbaH\tr\x07\x18\xff\x01\xba\x01\x01\x00\x12\'\n\x0b\x64\x65scription\x18\x05 \x01(\tB\r\xbaH\nr\x08(\x80\x80\x04\xba\x01\x01\x00H\x00\x88\x01\x01\x12\x38\n\x06status\x18\x06 \x01(\x0e\x32\x1e.tandem.agent.v1.ProjectStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12)\n\x08settings\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x34\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nupdated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x08revision\x18\n \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x42\x0e\n\x0c_description\"h\n\x14\x43reateProjectRequest\x12/\n\x07project\x18\x01 \x01(\x0b\x32\x18.tandem.agent.v1.ProjectB\x04\xe2\x41\x01\x02\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"5\n\x11GetProjectRequest\x12 \n\nproject_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\xe9\x01\n\x13ListProjectsRequest\x12\x43\n\x08statuses\x18\x01 \x03(\x0e\x32\x1e.tandem.agent.v1.ProjectStatusB\x11\xbaH\x0e\x92\x01\x0b\x10\n\"\x07\x82\x01\x04\x10\x01 \x00\x12!\n\x0bname_prefix\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xff\x01\xba\x01\x01\x00\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x19\n\x08order_by\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x15\n\rinclude_total\x18\x06 \x01(\x08\"\x83\x01\n\x14ListProjectsResponse\x12*\n\x08projects\x18\x01 \x03(\x0b\x32\x18.tandem.agent.v1.Project\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x17\n\ntotal_size\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_total_size\"\x99\x01\n\x14UpdateProjectRequest\x12/\n\x07project\x18\x01 \x01(\x0b\x32\x18.tandem.agent.v1.ProjectB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"t\n\x14\x44\x65leteProjectRequest\x12 \n\nproject_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x08revision\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01*\x85\x01\n\rProjectStatus\x12\x1e\n\x1aPROJECT_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15PROJECT_STATUS_ACTIVE\x10\x01\x12\x1c\n\x18PROJECT_STATUS_SUSPENDED\x10\x02\x12\x1b\n\x17PROJECT_STATUS_ARCHIVED\x10\x03\x32\xad\x03\n\x0eProjectService\x12P\n\rCreateProject\x12%.tandem.agent.v1.CreateProjectRequest\x1a\x18.tandem.agent.v1.Project\x12J\n\nGetProject\x12\".tandem.agent.v1.GetProjectRequest\x1a\x18.tandem.agent.v1.Project\x12[\n\x0cListProjects\x12$.tandem.agent.v1.ListProjectsRequest\x1a%.tandem.agent.v1.ListProjectsResponse\x12P\n\rUpdateProject\x12%.tandem.agent.v1.UpdateProjectRequest\x1a\x18.tandem.agent.v1.Project\x12N\n\rDeleteProject\x12%.tandem.agent.v1.DeleteProjectRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%tandem/agent/v1/project_service.proto\x12\x0ftandem.agent.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$tandem/agent/v1/member_service.proto\"\xb9\x03\n\x07Project\x12\x1b\n\x02id\x18\x01 \x01(\tB\x0f\xe2\x41\x01\x08\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x16\n\x08owner_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x34\n\x04slug\x18\x03 \x01(\tB&\xe2\x41\x01\x02\xbaH\x1fr\x1a\x18\x64\x32\x16^[a-z0-9][a-z0-9._-]*$\xd8\x01\x01\x12\x1e\n\x04name\x18\x04 \x01(\tB\x10\xe2\x41\x01\x02\xbaH\tr\x07\x18\xff\x01\xba\x01\x01\x00\x12\'\n\x0b\x64\x65scription\x18\x05 \x01(\tB\r\xbaH\nr\x08(\x80\x80\x04\xba\x01\x01\x00H\x00\x88\x01\x01\x12\x38\n\x06status\x18\x06 \x01(\x0e\x32\x1e.tandem.agent.v1.ProjectStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12)\n\x08settings\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x34\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nupdated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x08revision\x18\n \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x42\x0e\n\x0c_description\"h\n\x14\x43reateProjectRequest\x12/\n\x07project\x18\x01 \x01(\x0b\x32\x18.tandem.agent.v1.ProjectB\x04\xe2\x41\x01\x02\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"5\n\x11GetProjectRequest\x12 \n\nproject_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"\xe9\x01\n\x13ListProjectsRequest\x12\x43\n\x08statuses\x18\x01 \x03(\x0e\x32\x1e.tandem.agent.v1.ProjectStatusB\x11\xbaH\x0e\x92\x01\x0b\x10\n\"\x07\x82\x01\x04\x10\x01 \x00\x12!\n\x0bname_prefix\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xff\x01\xba\x01\x01\x00\x12\x1a\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x19\n\x08order_by\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x15\n\rinclude_total\x18\x06 \x01(\x08\"\x83\x01\n\x14ListProjectsResponse\x12*\n\x08projects\x18\x01 \x03(\x0b\x32\x18.tandem.agent.v1.Project\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x17\n\ntotal_size\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_total_size\"\x99\x01\n\x14UpdateProjectRequest\x12/\n\x07project\x18\x01 \x01(\x0b\x32\x18.tandem.agent.v1.ProjectB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"t\n\x14\x44\x65leteProjectRequest\x12 \n\nproject_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x08revision\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\xd8\x01\n\x16TransferProjectRequest\x12 \n\nproject_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x1e\n\x08owner_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12@\n\x11\x66ormer_owner_role\x18\x03 \x01(\x0e\x32\x1b.tandem.agent.v1.MemberRoleB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x19\n\x08revision\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01*\x85\x01\n\rProjectStatus\x12\x1e\n\x1aPROJECT_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15PROJECT_STATUS_ACTIVE\x10\x01\x12\x1c\n\x18PROJECT_STATUS_SUSPENDED\x10\x02\x12\x1b\n\x17PROJECT_STATUS_ARCHIVED\x10\x03\x32\x83\x04\n\x0eProjectService\x12P\n\rCreateProject\x12%.tandem.agent.v1.CreateProjectRequest\x1a\x18.tandem.agent.v1.Project\x12J\n\nGetProject\x12\".tandem.agent.v1.GetProjectRequest\x1a\x18.tandem.agent.v1.Project\x12[\n\x0cListProjects\x12$.tandem.agent.v1.ListProjectsRequest\x1a%.tandem.agent.v1.ListProjectsResponse\x12P\n\rUpdateProject\x12%.tandem.agent.v1.UpdateProjectRequest\x1a\x18.tandem.agent.v1.Project\x12N\n\rDeleteProject\x12%.tandem.agent.v1.DeleteProjectRequest\x1a\x16.google.protobuf.Empty\x12T\n\x0fTransferProject\x12\'.tandem.agent.v1.TransferProjectRequest\x1a\x18.tandem.agent.v1.Projectb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -80,22 +81,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEPROJECTREQUEST'].fields_by_name['revision']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_DELETEPROJECTREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_DELETEPROJECTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
-  _globals['_PROJECTSTATUS']._serialized_start=1467
-  _globals['_PROJECTSTATUS']._serialized_end=1600
-  _globals['_PROJECT']._serialized_start=218
-  _globals['_PROJECT']._serialized_end=659
-  _globals['_CREATEPROJECTREQUEST']._serialized_start=661
-  _globals['_CREATEPROJECTREQUEST']._serialized_end=765
-  _globals['_GETPROJECTREQUEST']._serialized_start=767
-  _globals['_GETPROJECTREQUEST']._serialized_end=820
-  _globals['_LISTPROJECTSREQUEST']._serialized_start=823
-  _globals['_LISTPROJECTSREQUEST']._serialized_end=1056
-  _globals['_LISTPROJECTSRESPONSE']._serialized_start=1059
-  _globals['_LISTPROJECTSRESPONSE']._serialized_end=1190
-  _globals['_UPDATEPROJECTREQUEST']._serialized_start=1193
-  _globals['_UPDATEPROJECTREQUEST']._serialized_end=1346
-  _globals['_DELETEPROJECTREQUEST']._serialized_start=1348
-  _globals['_DELETEPROJECTREQUEST']._serialized_end=1464
-  _globals['_PROJECTSERVICE']._serialized_start=1603
-  _globals['_PROJECTSERVICE']._serialized_end=2032
+  _globals['_TRANSFERPROJECTREQUEST'].fields_by_name['project_id']._loaded_options = None
+  _globals['_TRANSFERPROJECTREQUEST'].fields_by_name['project_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_TRANSFERPROJECTREQUEST'].fields_by_name['owner_id']._loaded_options = None
+  _globals['_TRANSFERPROJECTREQUEST'].fields_by_name['owner_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
+  _globals['_TRANSFERPROJECTREQUEST'].fields_by_name['former_owner_role']._loaded_options = None
+  _globals['_TRANSFERPROJECTREQUEST'].fields_by_name['former_owner_role']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_TRANSFERPROJECTREQUEST'].fields_by_name['revision']._loaded_options = None
+  _globals['_TRANSFERPROJECTREQUEST'].fields_by_name['revision']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_TRANSFERPROJECTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_TRANSFERPROJECTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_PROJECTSTATUS']._serialized_start=1724
+  _globals['_PROJECTSTATUS']._serialized_end=1857
+  _globals['_PROJECT']._serialized_start=256
+  _globals['_PROJECT']._serialized_end=697
+  _globals['_CREATEPROJECTREQUEST']._serialized_start=699
+  _globals['_CREATEPROJECTREQUEST']._serialized_end=803
+  _globals['_GETPROJECTREQUEST']._serialized_start=805
+  _globals['_GETPROJECTREQUEST']._serialized_end=858
+  _globals['_LISTPROJECTSREQUEST']._serialized_start=861
+  _globals['_LISTPROJECTSREQUEST']._serialized_end=1094
+  _globals['_LISTPROJECTSRESPONSE']._serialized_start=1097
+  _globals['_LISTPROJECTSRESPONSE']._serialized_end=1228
+  _globals['_UPDATEPROJECTREQUEST']._serialized_start=1231
+  _globals['_UPDATEPROJECTREQUEST']._serialized_end=1384
+  _globals['_DELETEPROJECTREQUEST']._serialized_start=1386
+  _globals['_DELETEPROJECTREQUEST']._serialized_end=1502
+  _globals['_TRANSFERPROJECTREQUEST']._serialized_start=1505
+  _globals['_TRANSFERPROJECTREQUEST']._serialized_end=1721
+  _globals['_PROJECTSERVICE']._serialized_start=1860
+  _globals['_PROJECTSERVICE']._serialized_end=2375
 # @@protoc_insertion_point(module_scope)

@@ -11,6 +11,7 @@ from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tandem.agent.v1 import member_service_pb2 as _member_service_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -69,7 +70,7 @@ class Project(_message.Message):
     id: _builtins.str
     """The id, a UUID (version 7) that the service generates. Required in UpdateProject."""
     owner_id: _builtins.str
-    """The user who owns the project: the one who created it."""
+    """The user who owns the project: the one who created it, until TransferProject names another."""
     slug: _builtins.str
     """The name for use in addresses: 1–100 of the characters a–z, 0–9, `-`, `_` and `.`, starting
     with a letter or digit. Unique among all projects.
@@ -329,3 +330,41 @@ class DeleteProjectRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteProjectRequest: _TypeAlias = DeleteProjectRequest  # noqa: Y015
+
+@_typing.final
+class TransferProjectRequest(_message.Message):
+    """Request for TransferProject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    OWNER_ID_FIELD_NUMBER: _builtins.int
+    FORMER_OWNER_ROLE_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """The id of the project."""
+    owner_id: _builtins.str
+    """The user who will own the project."""
+    former_owner_role: _member_service_pb2.MemberRole.ValueType
+    """The role that the former owner keeps; none if not specified."""
+    revision: _builtins.int
+    """The expected revision; 0 matches any."""
+    request_id: _builtins.str
+    """Makes the call safe to retry; see CreateAgentRequest."""
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        owner_id: _builtins.str = ...,
+        former_owner_role: _member_service_pb2.MemberRole.ValueType = ...,
+        revision: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["former_owner_role", b"former_owner_role", "owner_id", b"owner_id", "project_id", b"project_id", "request_id", b"request_id", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferProjectRequest: _TypeAlias = TransferProjectRequest  # noqa: Y015

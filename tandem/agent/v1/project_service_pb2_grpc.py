@@ -27,8 +27,8 @@ if _version_not_supported:
 
 
 class ProjectServiceStub:
-    """Manages projects, which own agents, rooms and tasks. The caller must own the project or be a
-    superuser. The rules that apply to every call are in agent_service.proto.
+    """Manages projects, which own agents, rooms and tasks. Every user may create projects. Reading one
+    requires a viewer, UpdateProject an admin, DeleteProject and TransferProject the owner. The rules that apply to every call are in agent_service.proto.
     """
 
     def __init__(self, channel):
@@ -62,11 +62,16 @@ class ProjectServiceStub:
                 request_serializer=tandem_dot_agent_dot_v1_dot_project__service__pb2.DeleteProjectRequest.SerializeToString,
                 response_deserializer=google_dot_protobuf_dot_empty__pb2.Empty.FromString,
                 _registered_method=True)
+        self.TransferProject = channel.unary_unary(
+                '/tandem.agent.v1.ProjectService/TransferProject',
+                request_serializer=tandem_dot_agent_dot_v1_dot_project__service__pb2.TransferProjectRequest.SerializeToString,
+                response_deserializer=tandem_dot_agent_dot_v1_dot_project__service__pb2.Project.FromString,
+                _registered_method=True)
 
 
 class ProjectServiceServicer:
-    """Manages projects, which own agents, rooms and tasks. The caller must own the project or be a
-    superuser. The rules that apply to every call are in agent_service.proto.
+    """Manages projects, which own agents, rooms and tasks. Every user may create projects. Reading one
+    requires a viewer, UpdateProject an admin, DeleteProject and TransferProject the owner. The rules that apply to every call are in agent_service.proto.
     """
 
     def CreateProject(self, request, context):
@@ -81,14 +86,15 @@ class ProjectServiceServicer:
     def GetProject(self, request, context):
         """Returns one project.
 
-        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListProjects(self, request, context):
-        """Lists projects page by page: those of the calling user, or all if the caller is a superuser.
+        """Lists projects page by page: those that the caller owns or is a member of,
+        or all if the caller is a superuser. For an agent, its own project.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY.
         """
@@ -101,7 +107,7 @@ class ProjectServiceServicer:
         `updated_at` as they are. The project need not be active.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
-        PROJECT_SLUG_TAKEN, REVISION_MISMATCH.
+        INSUFFICIENT_ROLE, PROJECT_SLUG_TAKEN, REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,7 +117,22 @@ class ProjectServiceServicer:
         """Deletes a project with everything in it: agents, API keys, rooms and tasks. The project need
         not be active.
 
-        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        REVISION_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TransferProject(self, request, context):
+        """Makes another user the owner of a project. Requires the owner. The new owner must be active,
+        and ceases to be a member. The former owner keeps the role that the request states, or else has
+        no more rights in the project: then its tasks are unassigned and it leaves the rooms, as by
+        RemoveMember. The project need not be active. Transferring a project to its owner succeeds and
+        changes nothing.
+
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, USER_NOT_FOUND,
+        REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,6 +166,11 @@ def add_ProjectServiceServicer_to_server(servicer, server):
                     request_deserializer=tandem_dot_agent_dot_v1_dot_project__service__pb2.DeleteProjectRequest.FromString,
                     response_serializer=google_dot_protobuf_dot_empty__pb2.Empty.SerializeToString,
             ),
+            'TransferProject': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransferProject,
+                    request_deserializer=tandem_dot_agent_dot_v1_dot_project__service__pb2.TransferProjectRequest.FromString,
+                    response_serializer=tandem_dot_agent_dot_v1_dot_project__service__pb2.Project.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tandem.agent.v1.ProjectService', rpc_method_handlers)
@@ -154,8 +180,8 @@ def add_ProjectServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProjectService:
-    """Manages projects, which own agents, rooms and tasks. The caller must own the project or be a
-    superuser. The rules that apply to every call are in agent_service.proto.
+    """Manages projects, which own agents, rooms and tasks. Every user may create projects. Reading one
+    requires a viewer, UpdateProject an admin, DeleteProject and TransferProject the owner. The rules that apply to every call are in agent_service.proto.
     """
 
     @staticmethod
@@ -283,6 +309,33 @@ class ProjectService:
             '/tandem.agent.v1.ProjectService/DeleteProject',
             tandem_dot_agent_dot_v1_dot_project__service__pb2.DeleteProjectRequest.SerializeToString,
             google_dot_protobuf_dot_empty__pb2.Empty.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TransferProject(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.agent.v1.ProjectService/TransferProject',
+            tandem_dot_agent_dot_v1_dot_project__service__pb2.TransferProjectRequest.SerializeToString,
+            tandem_dot_agent_dot_v1_dot_project__service__pb2.Project.FromString,
             options,
             channel_credentials,
             insecure,

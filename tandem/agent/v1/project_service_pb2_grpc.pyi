@@ -28,8 +28,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ProjectServiceStub:
-    """Manages projects, which own agents, rooms and tasks. The caller must own the project or be a
-    superuser. The rules that apply to every call are in agent_service.proto.
+    """Manages projects, which own agents, rooms and tasks. Every user may create projects. Reading one
+    requires a viewer, UpdateProject an admin, DeleteProject and TransferProject the owner. The rules that apply to every call are in agent_service.proto.
     """
 
     @_typing.overload
@@ -44,10 +44,11 @@ class ProjectServiceStub:
     GetProject: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.GetProjectRequest, _project_service_pb2.Project]
     """Returns one project.
 
-    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING.
     """
     ListProjects: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.ListProjectsRequest, _project_service_pb2.ListProjectsResponse]
-    """Lists projects page by page: those of the calling user, or all if the caller is a superuser.
+    """Lists projects page by page: those that the caller owns or is a member of,
+    or all if the caller is a superuser. For an agent, its own project.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY.
     """
@@ -56,19 +57,30 @@ class ProjectServiceStub:
     `updated_at` as they are. The project need not be active.
 
     Errors: INVALID_FIELD, INVALID_UPDATE_MASK, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
-    PROJECT_SLUG_TAKEN, REVISION_MISMATCH.
+    INSUFFICIENT_ROLE, PROJECT_SLUG_TAKEN, REVISION_MISMATCH.
     """
     DeleteProject: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.DeleteProjectRequest, _empty_pb2.Empty]
     """Deletes a project with everything in it: agents, API keys, rooms and tasks. The project need
     not be active.
 
-    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    REVISION_MISMATCH.
+    """
+    TransferProject: _grpc.UnaryUnaryMultiCallable[_project_service_pb2.TransferProjectRequest, _project_service_pb2.Project]
+    """Makes another user the owner of a project. Requires the owner. The new owner must be active,
+    and ceases to be a member. The former owner keeps the role that the request states, or else has
+    no more rights in the project: then its tasks are unassigned and it leaves the rooms, as by
+    RemoveMember. The project need not be active. Transferring a project to its owner succeeds and
+    changes nothing.
+
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, USER_NOT_FOUND,
+    REVISION_MISMATCH.
     """
 
 @_typing.type_check_only
 class ProjectServiceAsyncStub(ProjectServiceStub):
-    """Manages projects, which own agents, rooms and tasks. The caller must own the project or be a
-    superuser. The rules that apply to every call are in agent_service.proto.
+    """Manages projects, which own agents, rooms and tasks. Every user may create projects. Reading one
+    requires a viewer, UpdateProject an admin, DeleteProject and TransferProject the owner. The rules that apply to every call are in agent_service.proto.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -80,10 +92,11 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     GetProject: _aio.UnaryUnaryMultiCallable[_project_service_pb2.GetProjectRequest, _project_service_pb2.Project]  # type: ignore[assignment]
     """Returns one project.
 
-    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING.
     """
     ListProjects: _aio.UnaryUnaryMultiCallable[_project_service_pb2.ListProjectsRequest, _project_service_pb2.ListProjectsResponse]  # type: ignore[assignment]
-    """Lists projects page by page: those of the calling user, or all if the caller is a superuser.
+    """Lists projects page by page: those that the caller owns or is a member of,
+    or all if the caller is a superuser. For an agent, its own project.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY.
     """
@@ -92,18 +105,29 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     `updated_at` as they are. The project need not be active.
 
     Errors: INVALID_FIELD, INVALID_UPDATE_MASK, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
-    PROJECT_SLUG_TAKEN, REVISION_MISMATCH.
+    INSUFFICIENT_ROLE, PROJECT_SLUG_TAKEN, REVISION_MISMATCH.
     """
     DeleteProject: _aio.UnaryUnaryMultiCallable[_project_service_pb2.DeleteProjectRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a project with everything in it: agents, API keys, rooms and tasks. The project need
     not be active.
 
-    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    REVISION_MISMATCH.
+    """
+    TransferProject: _aio.UnaryUnaryMultiCallable[_project_service_pb2.TransferProjectRequest, _project_service_pb2.Project]  # type: ignore[assignment]
+    """Makes another user the owner of a project. Requires the owner. The new owner must be active,
+    and ceases to be a member. The former owner keeps the role that the request states, or else has
+    no more rights in the project: then its tasks are unassigned and it leaves the rooms, as by
+    RemoveMember. The project need not be active. Transferring a project to its owner succeeds and
+    changes nothing.
+
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, USER_NOT_FOUND,
+    REVISION_MISMATCH.
     """
 
 class ProjectServiceServicer:
-    """Manages projects, which own agents, rooms and tasks. The caller must own the project or be a
-    superuser. The rules that apply to every call are in agent_service.proto.
+    """Manages projects, which own agents, rooms and tasks. Every user may create projects. Reading one
+    requires a viewer, UpdateProject an admin, DeleteProject and TransferProject the owner. The rules that apply to every call are in agent_service.proto.
     """
 
     def CreateProject(
@@ -123,7 +147,7 @@ class ProjectServiceServicer:
     ) -> _typing.Union[_project_service_pb2.Project, _abc.Awaitable[_project_service_pb2.Project]]:
         """Returns one project.
 
-        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING.
         """
 
     def ListProjects(
@@ -131,7 +155,8 @@ class ProjectServiceServicer:
         request: _project_service_pb2.ListProjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_project_service_pb2.ListProjectsResponse, _abc.Awaitable[_project_service_pb2.ListProjectsResponse]]:
-        """Lists projects page by page: those of the calling user, or all if the caller is a superuser.
+        """Lists projects page by page: those that the caller owns or is a member of,
+        or all if the caller is a superuser. For an agent, its own project.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY.
         """
@@ -145,7 +170,7 @@ class ProjectServiceServicer:
         `updated_at` as they are. The project need not be active.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
-        PROJECT_SLUG_TAKEN, REVISION_MISMATCH.
+        INSUFFICIENT_ROLE, PROJECT_SLUG_TAKEN, REVISION_MISMATCH.
         """
 
     def DeleteProject(
@@ -156,7 +181,23 @@ class ProjectServiceServicer:
         """Deletes a project with everything in it: agents, API keys, rooms and tasks. The project need
         not be active.
 
-        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        REVISION_MISMATCH.
+        """
+
+    def TransferProject(
+        self,
+        request: _project_service_pb2.TransferProjectRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_project_service_pb2.Project, _abc.Awaitable[_project_service_pb2.Project]]:
+        """Makes another user the owner of a project. Requires the owner. The new owner must be active,
+        and ceases to be a member. The former owner keeps the role that the request states, or else has
+        no more rights in the project: then its tasks are unassigned and it leaves the rooms, as by
+        RemoveMember. The project need not be active. Transferring a project to its owner succeeds and
+        changes nothing.
+
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, USER_NOT_FOUND,
+        REVISION_MISMATCH.
         """
 
 def add_ProjectServiceServicer_to_server(servicer: ProjectServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -34,6 +34,7 @@ class Room(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    CREATED_BY_AGENT_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id, a UUID (version 7) that the service generates. Required in UpdateRoom."""
     project_id: _builtins.str
@@ -43,11 +44,13 @@ class Room(_message.Message):
     description: _builtins.str
     """A description, up to 64 KiB."""
     created_by: _builtins.str
-    """The user who created it. Not set if that user has been deleted."""
+    """The user who created it. Not set if an agent did, or that user has been deleted."""
     revision: _builtins.int
     """The revision: 1 at creation, incremented by every change. In UpdateRoom it must match the
     current revision; 0 matches any.
     """
+    created_by_agent_id: _builtins.str
+    """The agent that created it, if an agent did and has not been deleted."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """The time of creation, by the database's clock, with microsecond precision."""
@@ -67,17 +70,22 @@ class Room(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
+        created_by_agent_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_created_by", b"_created_by", "_description", b"_description", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_created_by", b"_created_by", "_created_by_agent_id", b"_created_by_agent_id", "_description", b"_description", "created_at", b"created_at", "created_by", b"created_by", "created_by_agent_id", b"created_by_agent_id", "description", b"description", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created_by", b"_created_by", "_description", b"_description", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "id", b"id", "name", b"name", "project_id", b"project_id", "revision", b"revision", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created_by", b"_created_by", "_created_by_agent_id", b"_created_by_agent_id", "_description", b"_description", "created_at", b"created_at", "created_by", b"created_by", "created_by_agent_id", b"created_by_agent_id", "description", b"description", "id", b"id", "name", b"name", "project_id", b"project_id", "revision", b"revision", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__created_by: _TypeAlias = _typing.Literal["created_by"]  # noqa: Y015
     _WhichOneofArgType__created_by: _TypeAlias = _typing.Literal["_created_by", b"_created_by"]  # noqa: Y015
+    _WhichOneofReturnType__created_by_agent_id: _TypeAlias = _typing.Literal["created_by_agent_id"]  # noqa: Y015
+    _WhichOneofArgType__created_by_agent_id: _TypeAlias = _typing.Literal["_created_by_agent_id", b"_created_by_agent_id"]  # noqa: Y015
     _WhichOneofReturnType__description: _TypeAlias = _typing.Literal["description"]  # noqa: Y015
     _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__created_by) -> _WhichOneofReturnType__created_by | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__created_by_agent_id) -> _WhichOneofReturnType__created_by_agent_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__description) -> _WhichOneofReturnType__description | None: ...
 

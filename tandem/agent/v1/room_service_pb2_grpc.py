@@ -27,8 +27,9 @@ if _version_not_supported:
 
 
 class RoomServiceStub:
-    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. The
-    caller must own the room's project or be a superuser. The rules that apply to every call are in
+    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. Reading
+    requires a viewer of the room's project, or a user who participates; the rest requires an editor,
+    but a user may leave a room (RemoveParticipant). The rules that apply to every call are in
     agent_service.proto.
     """
 
@@ -81,15 +82,17 @@ class RoomServiceStub:
 
 
 class RoomServiceServicer:
-    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. The
-    caller must own the room's project or be a superuser. The rules that apply to every call are in
+    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. Reading
+    requires a viewer of the room's project, or a user who participates; the rest requires an editor,
+    but a user may leave a room (RemoveParticipant). The rules that apply to every call are in
     agent_service.proto.
     """
 
     def CreateRoom(self, request, context):
         """Creates a room. The project must be active.
 
-        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PROJECT_NOT_ACTIVE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,7 +101,7 @@ class RoomServiceServicer:
     def GetRoom(self, request, context):
         """Returns one room.
 
-        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,7 +111,7 @@ class RoomServiceServicer:
         """Lists rooms page by page: those of one project, or of every project that the caller may see.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
-        NOT_PROJECT_OWNER.
+        NOT_PROJECT_OWNER, SCOPE_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,7 +122,7 @@ class RoomServiceServicer:
         participants. An update that changes nothing leaves `revision` and `updated_at` as they are.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER,
-        PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
+        INSUFFICIENT_ROLE, SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,19 +132,20 @@ class RoomServiceServicer:
         """Deletes a room with its participants. Its tasks are kept; their `room_id` is cleared, which
         increments their revisions. The project need not be active.
 
-        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
+        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddParticipant(self, request, context):
-        """Adds an agent of the room's project, or the project's owner, to a room. An agent of another
-        project is reported as AGENT_NOT_FOUND, and a user who is not the owner or is inactive as
-        USER_NOT_FOUND, as if they did not exist.
+        """Adds an agent of the room's project, or the owner or a member of the project, to a room. An
+        agent of another project is reported as AGENT_NOT_FOUND, and any other user or one who is
+        inactive as USER_NOT_FOUND, as if they did not exist.
 
-        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
-        USER_NOT_FOUND, ALREADY_PARTICIPANT.
+        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND, USER_NOT_FOUND, ALREADY_PARTICIPANT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,7 +154,8 @@ class RoomServiceServicer:
     def RemoveParticipant(self, request, context):
         """Removes an agent or user from a room. The project need not be active.
 
-        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PARTICIPANT_NOT_FOUND.
+        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PARTICIPANT_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,7 +164,8 @@ class RoomServiceServicer:
     def ListParticipants(self, request, context):
         """Lists the participants of a room page by page.
 
-        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, ROOM_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, ROOM_NOT_FOUND, NOT_PROJECT_OWNER,
+        SCOPE_MISSING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -217,8 +223,9 @@ def add_RoomServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RoomService:
-    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. The
-    caller must own the room's project or be a superuser. The rules that apply to every call are in
+    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. Reading
+    requires a viewer of the room's project, or a user who participates; the rest requires an editor,
+    but a user may leave a room (RemoveParticipant). The rules that apply to every call are in
     agent_service.proto.
     """
 

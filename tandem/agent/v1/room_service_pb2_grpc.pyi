@@ -28,8 +28,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RoomServiceStub:
-    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. The
-    caller must own the room's project or be a superuser. The rules that apply to every call are in
+    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. Reading
+    requires a viewer of the room's project, or a user who participates; the rest requires an editor,
+    but a user may leave a room (RemoveParticipant). The rules that apply to every call are in
     agent_service.proto.
     """
 
@@ -40,55 +41,60 @@ class RoomServiceStub:
     CreateRoom: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.CreateRoomRequest, _room_service_pb2.Room]
     """Creates a room. The project must be active.
 
-    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PROJECT_NOT_ACTIVE.
     """
     GetRoom: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.GetRoomRequest, _room_service_pb2.Room]
     """Returns one room.
 
-    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING.
     """
     ListRooms: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.ListRoomsRequest, _room_service_pb2.ListRoomsResponse]
     """Lists rooms page by page: those of one project, or of every project that the caller may see.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
-    NOT_PROJECT_OWNER.
+    NOT_PROJECT_OWNER, SCOPE_MISSING.
     """
     UpdateRoom: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.UpdateRoomRequest, _room_service_pb2.Room]
     """Updates the fields that the mask names. Use AddParticipant and RemoveParticipant to change the
     participants. An update that changes nothing leaves `revision` and `updated_at` as they are.
 
     Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER,
-    PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
+    INSUFFICIENT_ROLE, SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
     """
     DeleteRoom: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.DeleteRoomRequest, _empty_pb2.Empty]
     """Deletes a room with its participants. Its tasks are kept; their `room_id` is cleared, which
     increments their revisions. The project need not be active.
 
-    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
+    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    REVISION_MISMATCH.
     """
     AddParticipant: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.AddParticipantRequest, _room_service_pb2.Participant]
-    """Adds an agent of the room's project, or the project's owner, to a room. An agent of another
-    project is reported as AGENT_NOT_FOUND, and a user who is not the owner or is inactive as
-    USER_NOT_FOUND, as if they did not exist.
+    """Adds an agent of the room's project, or the owner or a member of the project, to a room. An
+    agent of another project is reported as AGENT_NOT_FOUND, and any other user or one who is
+    inactive as USER_NOT_FOUND, as if they did not exist.
 
-    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
-    USER_NOT_FOUND, ALREADY_PARTICIPANT.
+    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND, USER_NOT_FOUND, ALREADY_PARTICIPANT.
     """
     RemoveParticipant: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.RemoveParticipantRequest, _empty_pb2.Empty]
     """Removes an agent or user from a room. The project need not be active.
 
-    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PARTICIPANT_NOT_FOUND.
+    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PARTICIPANT_NOT_FOUND.
     """
     ListParticipants: _grpc.UnaryUnaryMultiCallable[_room_service_pb2.ListParticipantsRequest, _room_service_pb2.ListParticipantsResponse]
     """Lists the participants of a room page by page.
 
-    Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, ROOM_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, ROOM_NOT_FOUND, NOT_PROJECT_OWNER,
+    SCOPE_MISSING.
     """
 
 @_typing.type_check_only
 class RoomServiceAsyncStub(RoomServiceStub):
-    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. The
-    caller must own the room's project or be a superuser. The rules that apply to every call are in
+    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. Reading
+    requires a viewer of the room's project, or a user who participates; the rest requires an editor,
+    but a user may leave a room (RemoveParticipant). The rules that apply to every call are in
     agent_service.proto.
     """
 
@@ -96,54 +102,59 @@ class RoomServiceAsyncStub(RoomServiceStub):
     CreateRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.CreateRoomRequest, _room_service_pb2.Room]  # type: ignore[assignment]
     """Creates a room. The project must be active.
 
-    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PROJECT_NOT_ACTIVE.
     """
     GetRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.GetRoomRequest, _room_service_pb2.Room]  # type: ignore[assignment]
     """Returns one room.
 
-    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING.
     """
     ListRooms: _aio.UnaryUnaryMultiCallable[_room_service_pb2.ListRoomsRequest, _room_service_pb2.ListRoomsResponse]  # type: ignore[assignment]
     """Lists rooms page by page: those of one project, or of every project that the caller may see.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
-    NOT_PROJECT_OWNER.
+    NOT_PROJECT_OWNER, SCOPE_MISSING.
     """
     UpdateRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.UpdateRoomRequest, _room_service_pb2.Room]  # type: ignore[assignment]
     """Updates the fields that the mask names. Use AddParticipant and RemoveParticipant to change the
     participants. An update that changes nothing leaves `revision` and `updated_at` as they are.
 
     Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER,
-    PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
+    INSUFFICIENT_ROLE, SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
     """
     DeleteRoom: _aio.UnaryUnaryMultiCallable[_room_service_pb2.DeleteRoomRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a room with its participants. Its tasks are kept; their `room_id` is cleared, which
     increments their revisions. The project need not be active.
 
-    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
+    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    REVISION_MISMATCH.
     """
     AddParticipant: _aio.UnaryUnaryMultiCallable[_room_service_pb2.AddParticipantRequest, _room_service_pb2.Participant]  # type: ignore[assignment]
-    """Adds an agent of the room's project, or the project's owner, to a room. An agent of another
-    project is reported as AGENT_NOT_FOUND, and a user who is not the owner or is inactive as
-    USER_NOT_FOUND, as if they did not exist.
+    """Adds an agent of the room's project, or the owner or a member of the project, to a room. An
+    agent of another project is reported as AGENT_NOT_FOUND, and any other user or one who is
+    inactive as USER_NOT_FOUND, as if they did not exist.
 
-    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
-    USER_NOT_FOUND, ALREADY_PARTICIPANT.
+    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND, USER_NOT_FOUND, ALREADY_PARTICIPANT.
     """
     RemoveParticipant: _aio.UnaryUnaryMultiCallable[_room_service_pb2.RemoveParticipantRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Removes an agent or user from a room. The project need not be active.
 
-    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PARTICIPANT_NOT_FOUND.
+    Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PARTICIPANT_NOT_FOUND.
     """
     ListParticipants: _aio.UnaryUnaryMultiCallable[_room_service_pb2.ListParticipantsRequest, _room_service_pb2.ListParticipantsResponse]  # type: ignore[assignment]
     """Lists the participants of a room page by page.
 
-    Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, ROOM_NOT_FOUND, NOT_PROJECT_OWNER.
+    Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, ROOM_NOT_FOUND, NOT_PROJECT_OWNER,
+    SCOPE_MISSING.
     """
 
 class RoomServiceServicer:
-    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. The
-    caller must own the room's project or be a superuser. The rules that apply to every call are in
+    """Manages rooms, in which the agents and users of a project talk and which tasks can refer to. Reading
+    requires a viewer of the room's project, or a user who participates; the rest requires an editor,
+    but a user may leave a room (RemoveParticipant). The rules that apply to every call are in
     agent_service.proto.
     """
 
@@ -154,7 +165,8 @@ class RoomServiceServicer:
     ) -> _typing.Union[_room_service_pb2.Room, _abc.Awaitable[_room_service_pb2.Room]]:
         """Creates a room. The project must be active.
 
-        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE.
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PROJECT_NOT_ACTIVE.
         """
 
     def GetRoom(
@@ -164,7 +176,7 @@ class RoomServiceServicer:
     ) -> _typing.Union[_room_service_pb2.Room, _abc.Awaitable[_room_service_pb2.Room]]:
         """Returns one room.
 
-        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING.
         """
 
     def ListRooms(
@@ -175,7 +187,7 @@ class RoomServiceServicer:
         """Lists rooms page by page: those of one project, or of every project that the caller may see.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
-        NOT_PROJECT_OWNER.
+        NOT_PROJECT_OWNER, SCOPE_MISSING.
         """
 
     def UpdateRoom(
@@ -187,7 +199,7 @@ class RoomServiceServicer:
         participants. An update that changes nothing leaves `revision` and `updated_at` as they are.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, ROOM_NOT_FOUND, NOT_PROJECT_OWNER,
-        PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
+        INSUFFICIENT_ROLE, SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
         """
 
     def DeleteRoom(
@@ -198,7 +210,8 @@ class RoomServiceServicer:
         """Deletes a room with its participants. Its tasks are kept; their `room_id` is cleared, which
         increments their revisions. The project need not be active.
 
-        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, REVISION_MISMATCH.
+        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        REVISION_MISMATCH.
         """
 
     def AddParticipant(
@@ -206,12 +219,12 @@ class RoomServiceServicer:
         request: _room_service_pb2.AddParticipantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_room_service_pb2.Participant, _abc.Awaitable[_room_service_pb2.Participant]]:
-        """Adds an agent of the room's project, or the project's owner, to a room. An agent of another
-        project is reported as AGENT_NOT_FOUND, and a user who is not the owner or is inactive as
-        USER_NOT_FOUND, as if they did not exist.
+        """Adds an agent of the room's project, or the owner or a member of the project, to a room. An
+        agent of another project is reported as AGENT_NOT_FOUND, and any other user or one who is
+        inactive as USER_NOT_FOUND, as if they did not exist.
 
-        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND,
-        USER_NOT_FOUND, ALREADY_PARTICIPANT.
+        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PROJECT_NOT_ACTIVE, AGENT_NOT_FOUND, USER_NOT_FOUND, ALREADY_PARTICIPANT.
         """
 
     def RemoveParticipant(
@@ -221,7 +234,8 @@ class RoomServiceServicer:
     ) -> _typing.Union[_empty_pb2.Empty, _abc.Awaitable[_empty_pb2.Empty]]:
         """Removes an agent or user from a room. The project need not be active.
 
-        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, PARTICIPANT_NOT_FOUND.
+        Errors: INVALID_FIELD, ROOM_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PARTICIPANT_NOT_FOUND.
         """
 
     def ListParticipants(
@@ -231,7 +245,8 @@ class RoomServiceServicer:
     ) -> _typing.Union[_room_service_pb2.ListParticipantsResponse, _abc.Awaitable[_room_service_pb2.ListParticipantsResponse]]:
         """Lists the participants of a room page by page.
 
-        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, ROOM_NOT_FOUND, NOT_PROJECT_OWNER.
+        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, ROOM_NOT_FOUND, NOT_PROJECT_OWNER,
+        SCOPE_MISSING.
         """
 
 def add_RoomServiceServicer_to_server(servicer: RoomServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

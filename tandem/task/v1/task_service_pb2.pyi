@@ -150,6 +150,7 @@ class Task(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    CREATED_BY_AGENT_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id, a UUID (version 7) that the service generates. Required in UpdateTask."""
     project_id: _builtins.str
@@ -171,11 +172,13 @@ class Task(_message.Message):
     assigned_to_type: Global___AssigneeType.ValueType
     """Whether `assigned_to` is an agent or a user."""
     created_by: _builtins.str
-    """The user who created it. Not set if that user has been deleted."""
+    """The user who created it. Not set if an agent did, or that user has been deleted."""
     revision: _builtins.int
     """The revision: 1 at creation, incremented by every change. In UpdateTask it must match the
     current revision; 0 matches any.
     """
+    created_by_agent_id: _builtins.str
+    """The agent that created it, if an agent did and has not been deleted."""
     @_builtins.property
     def dependencies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The ids of up to 1,000 distinct tasks that must be completed first, in the given order."""
@@ -228,15 +231,18 @@ class Task(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
+        created_by_agent_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_assigned_to", b"_assigned_to", "_created_by", b"_created_by", "_description", b"_description", "_room_id", b"_room_id", "assigned_to", b"assigned_to", "completed_at", b"completed_at", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "due_date", b"due_date", "result", b"result", "room_id", b"room_id", "started_at", b"started_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_assigned_to", b"_assigned_to", "_created_by", b"_created_by", "_created_by_agent_id", b"_created_by_agent_id", "_description", b"_description", "_room_id", b"_room_id", "assigned_to", b"assigned_to", "completed_at", b"completed_at", "created_at", b"created_at", "created_by", b"created_by", "created_by_agent_id", b"created_by_agent_id", "description", b"description", "due_date", b"due_date", "result", b"result", "room_id", b"room_id", "started_at", b"started_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assigned_to", b"_assigned_to", "_created_by", b"_created_by", "_description", b"_description", "_room_id", b"_room_id", "assigned_to", b"assigned_to", "assigned_to_type", b"assigned_to_type", "completed_at", b"completed_at", "created_at", b"created_at", "created_by", b"created_by", "dependencies", b"dependencies", "description", b"description", "due_date", b"due_date", "id", b"id", "priority", b"priority", "project_id", b"project_id", "result", b"result", "revision", b"revision", "room_id", b"room_id", "started_at", b"started_at", "status", b"status", "title", b"title", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assigned_to", b"_assigned_to", "_created_by", b"_created_by", "_created_by_agent_id", b"_created_by_agent_id", "_description", b"_description", "_room_id", b"_room_id", "assigned_to", b"assigned_to", "assigned_to_type", b"assigned_to_type", "completed_at", b"completed_at", "created_at", b"created_at", "created_by", b"created_by", "created_by_agent_id", b"created_by_agent_id", "dependencies", b"dependencies", "description", b"description", "due_date", b"due_date", "id", b"id", "priority", b"priority", "project_id", b"project_id", "result", b"result", "revision", b"revision", "room_id", b"room_id", "started_at", b"started_at", "status", b"status", "title", b"title", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__assigned_to: _TypeAlias = _typing.Literal["assigned_to"]  # noqa: Y015
     _WhichOneofArgType__assigned_to: _TypeAlias = _typing.Literal["_assigned_to", b"_assigned_to"]  # noqa: Y015
     _WhichOneofReturnType__created_by: _TypeAlias = _typing.Literal["created_by"]  # noqa: Y015
     _WhichOneofArgType__created_by: _TypeAlias = _typing.Literal["_created_by", b"_created_by"]  # noqa: Y015
+    _WhichOneofReturnType__created_by_agent_id: _TypeAlias = _typing.Literal["created_by_agent_id"]  # noqa: Y015
+    _WhichOneofArgType__created_by_agent_id: _TypeAlias = _typing.Literal["_created_by_agent_id", b"_created_by_agent_id"]  # noqa: Y015
     _WhichOneofReturnType__description: _TypeAlias = _typing.Literal["description"]  # noqa: Y015
     _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015
     _WhichOneofReturnType__room_id: _TypeAlias = _typing.Literal["room_id"]  # noqa: Y015
@@ -245,6 +251,8 @@ class Task(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__assigned_to) -> _WhichOneofReturnType__assigned_to | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__created_by) -> _WhichOneofReturnType__created_by | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__created_by_agent_id) -> _WhichOneofReturnType__created_by_agent_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__description) -> _WhichOneofReturnType__description | None: ...
     @_typing.overload
@@ -374,6 +382,8 @@ class ListTasksRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
     INCLUDE_TOTAL_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """Only rows of this project. If not set, rows of every project that the caller may see."""
     room_id: _builtins.str
@@ -405,6 +415,10 @@ class ListTasksRequest(_message.Message):
     """
     include_total: _builtins.bool
     """Whether to return `total_size`, which costs an additional query."""
+    ready: _builtins.bool
+    """If true, only tasks all of whose dependencies are completed; if false, only the others."""
+    depends_on: _builtins.str
+    """Only tasks that depend directly on this task."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskStatus.ValueType]:
         """Only rows with one of these statuses."""
@@ -441,14 +455,21 @@ class ListTasksRequest(_message.Message):
         page_token: _builtins.str = ...,
         order_by: _builtins.str = ...,
         include_total: _builtins.bool = ...,
+        ready: _builtins.bool | None = ...,
+        depends_on: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_overdue", b"_overdue", "due_after", b"due_after", "due_before", b"due_before", "overdue", b"overdue"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overdue", b"_overdue", "_ready", b"_ready", "due_after", b"due_after", "due_before", b"due_before", "overdue", b"overdue", "ready", b"ready"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdue", b"_overdue", "assigned_to", b"assigned_to", "assigned_to_type", b"assigned_to_type", "created_by", b"created_by", "due_after", b"due_after", "due_before", b"due_before", "include_total", b"include_total", "order_by", b"order_by", "overdue", b"overdue", "page_size", b"page_size", "page_token", b"page_token", "priorities", b"priorities", "project_id", b"project_id", "room_id", b"room_id", "statuses", b"statuses", "title_contains", b"title_contains"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdue", b"_overdue", "_ready", b"_ready", "assigned_to", b"assigned_to", "assigned_to_type", b"assigned_to_type", "created_by", b"created_by", "depends_on", b"depends_on", "due_after", b"due_after", "due_before", b"due_before", "include_total", b"include_total", "order_by", b"order_by", "overdue", b"overdue", "page_size", b"page_size", "page_token", b"page_token", "priorities", b"priorities", "project_id", b"project_id", "ready", b"ready", "room_id", b"room_id", "statuses", b"statuses", "title_contains", b"title_contains"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__overdue: _TypeAlias = _typing.Literal["overdue"]  # noqa: Y015
     _WhichOneofArgType__overdue: _TypeAlias = _typing.Literal["_overdue", b"_overdue"]  # noqa: Y015
+    _WhichOneofReturnType__ready: _TypeAlias = _typing.Literal["ready"]  # noqa: Y015
+    _WhichOneofArgType__ready: _TypeAlias = _typing.Literal["_ready", b"_ready"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__overdue) -> _WhichOneofReturnType__overdue | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ready) -> _WhichOneofReturnType__ready | None: ...
 
 Global___ListTasksRequest: _TypeAlias = ListTasksRequest  # noqa: Y015
 
@@ -576,7 +597,7 @@ class AssignTaskRequest(_message.Message):
     task_id: _builtins.str
     """The id of the task."""
     assigned_to: _builtins.str
-    """The id of an agent of the task's project, or of the project's owner."""
+    """The id of an agent of the task's project, or of the project's owner or a member."""
     assigned_to_type: Global___AssigneeType.ValueType
     """Whether `assigned_to` is an agent or a user."""
     request_id: _builtins.str
@@ -722,3 +743,214 @@ class VerifyDependenciesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyDependenciesResponse: _TypeAlias = VerifyDependenciesResponse  # noqa: Y015
+
+@_typing.final
+class AddDependencyRequest(_message.Message):
+    """Request for AddDependency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The id of the task."""
+    depends_on_id: _builtins.str
+    """The id of the task that it depends on."""
+    revision: _builtins.int
+    """The expected revision; 0 matches any."""
+    request_id: _builtins.str
+    """Makes the call safe to retry; see CreateTaskRequest."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        depends_on_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depends_on_id", b"depends_on_id", "request_id", b"request_id", "revision", b"revision", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddDependencyRequest: _TypeAlias = AddDependencyRequest  # noqa: Y015
+
+@_typing.final
+class RemoveDependencyRequest(_message.Message):
+    """Request for RemoveDependency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The id of the task."""
+    depends_on_id: _builtins.str
+    """The id of the task that it depends on."""
+    revision: _builtins.int
+    """The expected revision; 0 matches any."""
+    request_id: _builtins.str
+    """Makes the call safe to retry; see CreateTaskRequest."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        depends_on_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depends_on_id", b"depends_on_id", "request_id", b"request_id", "revision", b"revision", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveDependencyRequest: _TypeAlias = RemoveDependencyRequest  # noqa: Y015
+
+@_typing.final
+class CountTasksRequest(_message.Message):
+    """Request for CountTasks. Only tasks that match every filter that is set are counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    ROOM_ID_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
+    PRIORITIES_FIELD_NUMBER: _builtins.int
+    ASSIGNED_TO_FIELD_NUMBER: _builtins.int
+    ASSIGNED_TO_TYPE_FIELD_NUMBER: _builtins.int
+    CREATED_BY_FIELD_NUMBER: _builtins.int
+    DUE_AFTER_FIELD_NUMBER: _builtins.int
+    DUE_BEFORE_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
+    TITLE_CONTAINS_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """Only rows of this project. If not set, rows of every project that the caller may see."""
+    room_id: _builtins.str
+    """Only tasks that refer to this room."""
+    assigned_to: _builtins.str
+    """Only tasks that are assigned to this agent or user."""
+    assigned_to_type: Global___AssigneeType.ValueType
+    """Only tasks that are assigned to an agent, or to a user."""
+    created_by: _builtins.str
+    """Only tasks that this user created."""
+    overdue: _builtins.bool
+    """If true, only tasks whose `due_date` has passed and that are not completed, failed or
+    cancelled; if false, only the others.
+    """
+    title_contains: _builtins.str
+    """Only tasks whose title contains this text, whatever the case of the letters ("ß" is "SS")."""
+    ready: _builtins.bool
+    """If true, only tasks all of whose dependencies are completed; if false, only the others."""
+    depends_on: _builtins.str
+    """Only tasks that depend directly on this task."""
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskStatus.ValueType]:
+        """Only rows with one of these statuses."""
+
+    @_builtins.property
+    def priorities(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskPriority.ValueType]:
+        """Only tasks with one of these priorities. TASK_PRIORITY_UNSPECIFIED matches tasks without a
+        priority.
+        """
+
+    @_builtins.property
+    def due_after(self) -> _timestamp_pb2.Timestamp:
+        """Only tasks that are due at this time or later."""
+
+    @_builtins.property
+    def due_before(self) -> _timestamp_pb2.Timestamp:
+        """Only tasks that are due before this time."""
+
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        room_id: _builtins.str = ...,
+        statuses: _abc.Iterable[Global___TaskStatus.ValueType] | None = ...,
+        priorities: _abc.Iterable[Global___TaskPriority.ValueType] | None = ...,
+        assigned_to: _builtins.str = ...,
+        assigned_to_type: Global___AssigneeType.ValueType = ...,
+        created_by: _builtins.str = ...,
+        due_after: _timestamp_pb2.Timestamp | None = ...,
+        due_before: _timestamp_pb2.Timestamp | None = ...,
+        overdue: _builtins.bool | None = ...,
+        title_contains: _builtins.str = ...,
+        ready: _builtins.bool | None = ...,
+        depends_on: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overdue", b"_overdue", "_ready", b"_ready", "due_after", b"due_after", "due_before", b"due_before", "overdue", b"overdue", "ready", b"ready"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdue", b"_overdue", "_ready", b"_ready", "assigned_to", b"assigned_to", "assigned_to_type", b"assigned_to_type", "created_by", b"created_by", "depends_on", b"depends_on", "due_after", b"due_after", "due_before", b"due_before", "overdue", b"overdue", "priorities", b"priorities", "project_id", b"project_id", "ready", b"ready", "room_id", b"room_id", "statuses", b"statuses", "title_contains", b"title_contains"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__overdue: _TypeAlias = _typing.Literal["overdue"]  # noqa: Y015
+    _WhichOneofArgType__overdue: _TypeAlias = _typing.Literal["_overdue", b"_overdue"]  # noqa: Y015
+    _WhichOneofReturnType__ready: _TypeAlias = _typing.Literal["ready"]  # noqa: Y015
+    _WhichOneofArgType__ready: _TypeAlias = _typing.Literal["_ready", b"_ready"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overdue) -> _WhichOneofReturnType__overdue | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ready) -> _WhichOneofReturnType__ready | None: ...
+
+Global___CountTasksRequest: _TypeAlias = CountTasksRequest  # noqa: Y015
+
+@_typing.final
+class CountTasksResponse(_message.Message):
+    """Response of CountTasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """How many tasks there are."""
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskStatusCount]:
+        """How many tasks have each status; a status that none has is left out."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___TaskStatusCount] | None = ...,
+        total: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountTasksResponse: _TypeAlias = CountTasksResponse  # noqa: Y015
+
+@_typing.final
+class TaskStatusCount(_message.Message):
+    """How many tasks have a status."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    status: Global___TaskStatus.ValueType
+    """The status."""
+    count: _builtins.int
+    """How many tasks have it."""
+    def __init__(
+        self,
+        *,
+        status: Global___TaskStatus.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskStatusCount: _TypeAlias = TaskStatusCount  # noqa: Y015

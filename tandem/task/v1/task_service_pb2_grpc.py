@@ -27,9 +27,9 @@ if _version_not_supported:
 
 
 class TaskServiceStub:
-    """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
-    assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus for it while it is
-    assigned.
+    """Manages tasks. Reading requires a viewer of the task's project, the rest an editor. The agent or
+    user that a task is assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus
+    for it while it is assigned.
     """
 
     def __init__(self, channel):
@@ -88,21 +88,37 @@ class TaskServiceStub:
                 request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.VerifyDependenciesRequest.SerializeToString,
                 response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.VerifyDependenciesResponse.FromString,
                 _registered_method=True)
+        self.AddDependency = channel.unary_unary(
+                '/tandem.task.v1.TaskService/AddDependency',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.AddDependencyRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+                _registered_method=True)
+        self.RemoveDependency = channel.unary_unary(
+                '/tandem.task.v1.TaskService/RemoveDependency',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.RemoveDependencyRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+                _registered_method=True)
+        self.CountTasks = channel.unary_unary(
+                '/tandem.task.v1.TaskService/CountTasks',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.CountTasksRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.CountTasksResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer:
-    """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
-    assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus for it while it is
-    assigned.
+    """Manages tasks. Reading requires a viewer of the task's project, the rest an editor. The agent or
+    user that a task is assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus
+    for it while it is assigned.
     """
 
     def CreateTask(self, request, context):
         """Creates a task with the status pending. The project must be active. Every dependency must
         exist, belong to the same project and be completed. An assignee is checked as in AssignTask.
 
-        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_NOT_COMPLETED,
-        ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PROJECT_NOT_ACTIVE, ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT,
+        DEPENDENCY_NOT_COMPLETED, ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT,
+        AGENT_SERVICE_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,7 +127,7 @@ class TaskServiceServicer:
     def GetTask(self, request, context):
         """Returns one task.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -123,8 +139,8 @@ class TaskServiceServicer:
         another user or, for an agent, is not assigned to it: the first such id decides which error it
         is. TASK_NOT_FOUND names all tasks that do not exist.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT, LIMIT_EXCEEDED
-        if the response would be larger than 3 MiB (ask for fewer tasks).
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT,
+        LIMIT_EXCEEDED if the response would be larger than 3 MiB (ask for fewer tasks).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,10 +148,12 @@ class TaskServiceServicer:
 
     def ListTasks(self, request, context):
         """Lists tasks page by page: those of one project, or of every project that the caller may see.
-        For an agent, only the tasks that are assigned to it.
+        Among them are the tasks that are assigned to the caller; without the scope to read others, an
+        agent is shown only those.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
-        NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
+        NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not
+        its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,8 +167,8 @@ class TaskServiceServicer:
         `updated_at` as they are.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, TASK_NOT_FOUND, NOT_PROJECT_OWNER,
-        PROJECT_NOT_ACTIVE, ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT,
-        DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED, REVISION_MISMATCH.
+        INSUFFICIENT_ROLE, SCOPE_MISSING, PROJECT_NOT_ACTIVE, ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND,
+        DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED, REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,23 +179,23 @@ class TaskServiceServicer:
         its metadata names up to 100 of them; with `force` it is removed from their
         dependencies, which increments their revisions.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS,
-        REVISION_MISMATCH.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        TASK_HAS_DEPENDENTS, REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AssignTask(self, request, context):
-        """Assigns a task to an agent of its project or to the project's owner, replacing the previous
-        assignee. Any other user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task
+        """Assigns a task to an agent of its project, or to the owner or a member of the project, replacing
+        the previous assignee. Any other user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task
         service asks the agent service whether the assignee is one of these and active; if there is no
         answer within 5 seconds, nothing is changed. Assigning a task to its current assignee succeeds
         and changes nothing.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE,
-        REVISION_MISMATCH.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PROJECT_NOT_ACTIVE, ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT,
+        AGENT_SERVICE_UNAVAILABLE, REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,8 +204,8 @@ class TaskServiceServicer:
     def UnassignTask(self, request, context):
         """Removes the assignee of a task. A task without an assignee stays as it is.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        REVISION_MISMATCH.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -198,7 +216,7 @@ class TaskServiceServicer:
 
         * pending → in_progress, blocked, cancelled
         * in_progress → review, blocked, pending, completed, failed, cancelled
-        * review → in_progress, completed, failed, cancelled
+        * review → in_progress, pending, completed, failed, cancelled
         * blocked → pending, in_progress, cancelled
         * completed → in_progress
         * failed → pending
@@ -209,9 +227,9 @@ class TaskServiceServicer:
         pending; `completed_at` is set when the task becomes completed and cleared when it leaves that
         status.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
-        PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION (metadata `from`, `to`,
-        `allowed`).
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION
+        (metadata `from`, `to`, `allowed`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,8 +239,41 @@ class TaskServiceServicer:
         """Checks whether a task could have these dependencies, by the same rules as CreateTask and
         UpdateTask. Changes nothing.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
         DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddDependency(self, request, context):
+        """Adds one dependency to a task, by the same rules as UpdateTask. Adding one that it has succeeds
+        and changes nothing.
+
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PROJECT_NOT_ACTIVE, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE,
+        DEPENDENCY_NOT_COMPLETED, LIMIT_EXCEEDED if it has 1,000 already, REVISION_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveDependency(self, request, context):
+        """Removes one dependency from a task. Removing one that it does not have succeeds and changes
+        nothing.
+
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountTasks(self, request, context):
+        """Counts tasks by status, with the filters of ListTasks.
+
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
+        NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -281,6 +332,21 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.VerifyDependenciesRequest.FromString,
                     response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.VerifyDependenciesResponse.SerializeToString,
             ),
+            'AddDependency': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddDependency,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.AddDependencyRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.SerializeToString,
+            ),
+            'RemoveDependency': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveDependency,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.RemoveDependencyRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.SerializeToString,
+            ),
+            'CountTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTasks,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.CountTasksRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.CountTasksResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'tandem.task.v1.TaskService', rpc_method_handlers)
@@ -290,9 +356,9 @@ def add_TaskServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TaskService:
-    """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
-    assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus for it while it is
-    assigned.
+    """Manages tasks. Reading requires a viewer of the task's project, the rest an editor. The agent or
+    user that a task is assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus
+    for it while it is assigned.
     """
 
     @staticmethod
@@ -555,6 +621,87 @@ class TaskService:
             '/tandem.task.v1.TaskService/VerifyDependencies',
             tandem_dot_task_dot_v1_dot_task__service__pb2.VerifyDependenciesRequest.SerializeToString,
             tandem_dot_task_dot_v1_dot_task__service__pb2.VerifyDependenciesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddDependency(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/AddDependency',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.AddDependencyRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveDependency(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/RemoveDependency',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.RemoveDependencyRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/CountTasks',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.CountTasksRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.CountTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

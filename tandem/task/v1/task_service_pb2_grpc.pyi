@@ -32,9 +32,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TaskServiceStub:
-    """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
-    assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus for it while it is
-    assigned.
+    """Manages tasks. Reading requires a viewer of the task's project, the rest an editor. The agent or
+    user that a task is assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus
+    for it while it is assigned.
     """
 
     @_typing.overload
@@ -45,14 +45,15 @@ class TaskServiceStub:
     """Creates a task with the status pending. The project must be active. Every dependency must
     exist, belong to the same project and be completed. An assignee is checked as in AssignTask.
 
-    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_NOT_COMPLETED,
-    ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PROJECT_NOT_ACTIVE, ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT,
+    DEPENDENCY_NOT_COMPLETED, ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT,
+    AGENT_SERVICE_UNAVAILABLE.
     """
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _task_service_pb2.Task]
     """Returns one task.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT.
     """
     BatchGetTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.BatchGetTasksRequest, _task_service_pb2.BatchGetTasksResponse]
     """Returns up to 1,000 tasks in the order of the ids in the request. An id that is given twice is
@@ -60,15 +61,17 @@ class TaskServiceStub:
     another user or, for an agent, is not assigned to it: the first such id decides which error it
     is. TASK_NOT_FOUND names all tasks that do not exist.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT, LIMIT_EXCEEDED
-    if the response would be larger than 3 MiB (ask for fewer tasks).
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT,
+    LIMIT_EXCEEDED if the response would be larger than 3 MiB (ask for fewer tasks).
     """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]
     """Lists tasks page by page: those of one project, or of every project that the caller may see.
-    For an agent, only the tasks that are assigned to it.
+    Among them are the tasks that are assigned to the caller; without the scope to read others, an
+    agent is shown only those.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
-    NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
+    NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not
+    its own.
     """
     UpdateTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskRequest, _task_service_pb2.Task]
     """Updates the fields that the mask names. Use UpdateTaskStatus to change the status, and
@@ -78,40 +81,40 @@ class TaskServiceStub:
     `updated_at` as they are.
 
     Errors: INVALID_FIELD, INVALID_UPDATE_MASK, TASK_NOT_FOUND, NOT_PROJECT_OWNER,
-    PROJECT_NOT_ACTIVE, ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT,
-    DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED, REVISION_MISMATCH.
+    INSUFFICIENT_ROLE, SCOPE_MISSING, PROJECT_NOT_ACTIVE, ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND,
+    DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED, REVISION_MISMATCH.
     """
     DeleteTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _empty_pb2.Empty]
     """Deletes a task. The project need not be active. If other tasks depend on it, the call fails and
     its metadata names up to 100 of them; with `force` it is removed from their
     dependencies, which increments their revisions.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS,
-    REVISION_MISMATCH.
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    TASK_HAS_DEPENDENTS, REVISION_MISMATCH.
     """
     AssignTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.AssignTaskRequest, _task_service_pb2.Task]
-    """Assigns a task to an agent of its project or to the project's owner, replacing the previous
-    assignee. Any other user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task
+    """Assigns a task to an agent of its project, or to the owner or a member of the project, replacing
+    the previous assignee. Any other user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task
     service asks the agent service whether the assignee is one of these and active; if there is no
     answer within 5 seconds, nothing is changed. Assigning a task to its current assignee succeeds
     and changes nothing.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE,
-    REVISION_MISMATCH.
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PROJECT_NOT_ACTIVE, ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT,
+    AGENT_SERVICE_UNAVAILABLE, REVISION_MISMATCH.
     """
     UnassignTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.UnassignTaskRequest, _task_service_pb2.Task]
     """Removes the assignee of a task. A task without an assignee stays as it is.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    REVISION_MISMATCH.
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
     """
     UpdateTaskStatus: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskStatusRequest, _task_service_pb2.Task]
     """Changes the status of a task. The allowed transitions are:
 
     * pending → in_progress, blocked, cancelled
     * in_progress → review, blocked, pending, completed, failed, cancelled
-    * review → in_progress, completed, failed, cancelled
+    * review → in_progress, pending, completed, failed, cancelled
     * blocked → pending, in_progress, cancelled
     * completed → in_progress
     * failed → pending
@@ -122,23 +125,44 @@ class TaskServiceStub:
     pending; `completed_at` is set when the task becomes completed and cleared when it leaves that
     status.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
-    PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION (metadata `from`, `to`,
-    `allowed`).
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION
+    (metadata `from`, `to`, `allowed`).
     """
     VerifyDependencies: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.VerifyDependenciesRequest, _task_service_pb2.VerifyDependenciesResponse]
     """Checks whether a task could have these dependencies, by the same rules as CreateTask and
     UpdateTask. Changes nothing.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
     DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED.
+    """
+    AddDependency: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.AddDependencyRequest, _task_service_pb2.Task]
+    """Adds one dependency to a task, by the same rules as UpdateTask. Adding one that it has succeeds
+    and changes nothing.
+
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PROJECT_NOT_ACTIVE, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE,
+    DEPENDENCY_NOT_COMPLETED, LIMIT_EXCEEDED if it has 1,000 already, REVISION_MISMATCH.
+    """
+    RemoveDependency: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.RemoveDependencyRequest, _task_service_pb2.Task]
+    """Removes one dependency from a task. Removing one that it does not have succeeds and changes
+    nothing.
+
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
+    """
+    CountTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.CountTasksRequest, _task_service_pb2.CountTasksResponse]
+    """Counts tasks by status, with the filters of ListTasks.
+
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
+    NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
     """
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
-    """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
-    assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus for it while it is
-    assigned.
+    """Manages tasks. Reading requires a viewer of the task's project, the rest an editor. The agent or
+    user that a task is assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus
+    for it while it is assigned.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -146,14 +170,15 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Creates a task with the status pending. The project must be active. Every dependency must
     exist, belong to the same project and be completed. An assignee is checked as in AssignTask.
 
-    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_NOT_COMPLETED,
-    ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PROJECT_NOT_ACTIVE, ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT,
+    DEPENDENCY_NOT_COMPLETED, ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT,
+    AGENT_SERVICE_UNAVAILABLE.
     """
     GetTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
     """Returns one task.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT.
     """
     BatchGetTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.BatchGetTasksRequest, _task_service_pb2.BatchGetTasksResponse]  # type: ignore[assignment]
     """Returns up to 1,000 tasks in the order of the ids in the request. An id that is given twice is
@@ -161,15 +186,17 @@ class TaskServiceAsyncStub(TaskServiceStub):
     another user or, for an agent, is not assigned to it: the first such id decides which error it
     is. TASK_NOT_FOUND names all tasks that do not exist.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT, LIMIT_EXCEEDED
-    if the response would be larger than 3 MiB (ask for fewer tasks).
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT,
+    LIMIT_EXCEEDED if the response would be larger than 3 MiB (ask for fewer tasks).
     """
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListTasksRequest, _task_service_pb2.ListTasksResponse]  # type: ignore[assignment]
     """Lists tasks page by page: those of one project, or of every project that the caller may see.
-    For an agent, only the tasks that are assigned to it.
+    Among them are the tasks that are assigned to the caller; without the scope to read others, an
+    agent is shown only those.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
-    NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
+    NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not
+    its own.
     """
     UpdateTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
     """Updates the fields that the mask names. Use UpdateTaskStatus to change the status, and
@@ -179,40 +206,40 @@ class TaskServiceAsyncStub(TaskServiceStub):
     `updated_at` as they are.
 
     Errors: INVALID_FIELD, INVALID_UPDATE_MASK, TASK_NOT_FOUND, NOT_PROJECT_OWNER,
-    PROJECT_NOT_ACTIVE, ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT,
-    DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED, REVISION_MISMATCH.
+    INSUFFICIENT_ROLE, SCOPE_MISSING, PROJECT_NOT_ACTIVE, ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND,
+    DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED, REVISION_MISMATCH.
     """
     DeleteTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.DeleteTaskRequest, _empty_pb2.Empty]  # type: ignore[assignment]
     """Deletes a task. The project need not be active. If other tasks depend on it, the call fails and
     its metadata names up to 100 of them; with `force` it is removed from their
     dependencies, which increments their revisions.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS,
-    REVISION_MISMATCH.
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    TASK_HAS_DEPENDENTS, REVISION_MISMATCH.
     """
     AssignTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.AssignTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
-    """Assigns a task to an agent of its project or to the project's owner, replacing the previous
-    assignee. Any other user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task
+    """Assigns a task to an agent of its project, or to the owner or a member of the project, replacing
+    the previous assignee. Any other user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task
     service asks the agent service whether the assignee is one of these and active; if there is no
     answer within 5 seconds, nothing is changed. Assigning a task to its current assignee succeeds
     and changes nothing.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE,
-    REVISION_MISMATCH.
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PROJECT_NOT_ACTIVE, ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT,
+    AGENT_SERVICE_UNAVAILABLE, REVISION_MISMATCH.
     """
     UnassignTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.UnassignTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
     """Removes the assignee of a task. A task without an assignee stays as it is.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-    REVISION_MISMATCH.
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
     """
     UpdateTaskStatus: _aio.UnaryUnaryMultiCallable[_task_service_pb2.UpdateTaskStatusRequest, _task_service_pb2.Task]  # type: ignore[assignment]
     """Changes the status of a task. The allowed transitions are:
 
     * pending → in_progress, blocked, cancelled
     * in_progress → review, blocked, pending, completed, failed, cancelled
-    * review → in_progress, completed, failed, cancelled
+    * review → in_progress, pending, completed, failed, cancelled
     * blocked → pending, in_progress, cancelled
     * completed → in_progress
     * failed → pending
@@ -223,22 +250,43 @@ class TaskServiceAsyncStub(TaskServiceStub):
     pending; `completed_at` is set when the task becomes completed and cleared when it leaves that
     status.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
-    PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION (metadata `from`, `to`,
-    `allowed`).
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION
+    (metadata `from`, `to`, `allowed`).
     """
     VerifyDependencies: _aio.UnaryUnaryMultiCallable[_task_service_pb2.VerifyDependenciesRequest, _task_service_pb2.VerifyDependenciesResponse]  # type: ignore[assignment]
     """Checks whether a task could have these dependencies, by the same rules as CreateTask and
     UpdateTask. Changes nothing.
 
-    Errors: INVALID_FIELD, TASK_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
     DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED.
+    """
+    AddDependency: _aio.UnaryUnaryMultiCallable[_task_service_pb2.AddDependencyRequest, _task_service_pb2.Task]  # type: ignore[assignment]
+    """Adds one dependency to a task, by the same rules as UpdateTask. Adding one that it has succeeds
+    and changes nothing.
+
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PROJECT_NOT_ACTIVE, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE,
+    DEPENDENCY_NOT_COMPLETED, LIMIT_EXCEEDED if it has 1,000 already, REVISION_MISMATCH.
+    """
+    RemoveDependency: _aio.UnaryUnaryMultiCallable[_task_service_pb2.RemoveDependencyRequest, _task_service_pb2.Task]  # type: ignore[assignment]
+    """Removes one dependency from a task. Removing one that it does not have succeeds and changes
+    nothing.
+
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
+    """
+    CountTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.CountTasksRequest, _task_service_pb2.CountTasksResponse]  # type: ignore[assignment]
+    """Counts tasks by status, with the filters of ListTasks.
+
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
+    NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
     """
 
 class TaskServiceServicer:
-    """Manages tasks. The caller must own the task's project or be a superuser. The agent that a task is
-    assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus for it while it is
-    assigned.
+    """Manages tasks. Reading requires a viewer of the task's project, the rest an editor. The agent or
+    user that a task is assigned to may call GetTask, BatchGetTasks, ListTasks and UpdateTaskStatus
+    for it while it is assigned.
     """
 
     def CreateTask(
@@ -249,9 +297,10 @@ class TaskServiceServicer:
         """Creates a task with the status pending. The project must be active. Every dependency must
         exist, belong to the same project and be completed. An assignee is checked as in AssignTask.
 
-        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_NOT_COMPLETED,
-        ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE.
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PROJECT_NOT_ACTIVE, ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT,
+        DEPENDENCY_NOT_COMPLETED, ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT,
+        AGENT_SERVICE_UNAVAILABLE.
         """
 
     def GetTask(
@@ -261,7 +310,7 @@ class TaskServiceServicer:
     ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
         """Returns one task.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT.
         """
 
     def BatchGetTasks(
@@ -274,8 +323,8 @@ class TaskServiceServicer:
         another user or, for an agent, is not assigned to it: the first such id decides which error it
         is. TASK_NOT_FOUND names all tasks that do not exist.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT, LIMIT_EXCEEDED
-        if the response would be larger than 3 MiB (ask for fewer tasks).
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT,
+        LIMIT_EXCEEDED if the response would be larger than 3 MiB (ask for fewer tasks).
         """
 
     def ListTasks(
@@ -284,10 +333,12 @@ class TaskServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.ListTasksResponse, _abc.Awaitable[_task_service_pb2.ListTasksResponse]]:
         """Lists tasks page by page: those of one project, or of every project that the caller may see.
-        For an agent, only the tasks that are assigned to it.
+        Among them are the tasks that are assigned to the caller; without the scope to read others, an
+        agent is shown only those.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
-        NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
+        NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not
+        its own.
         """
 
     def UpdateTask(
@@ -302,8 +353,8 @@ class TaskServiceServicer:
         `updated_at` as they are.
 
         Errors: INVALID_FIELD, INVALID_UPDATE_MASK, TASK_NOT_FOUND, NOT_PROJECT_OWNER,
-        PROJECT_NOT_ACTIVE, ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT,
-        DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED, REVISION_MISMATCH.
+        INSUFFICIENT_ROLE, SCOPE_MISSING, PROJECT_NOT_ACTIVE, ROOM_NOT_FOUND, DEPENDENCY_NOT_FOUND,
+        DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED, REVISION_MISMATCH.
         """
 
     def DeleteTask(
@@ -315,8 +366,8 @@ class TaskServiceServicer:
         its metadata names up to 100 of them; with `force` it is removed from their
         dependencies, which increments their revisions.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, TASK_HAS_DEPENDENTS,
-        REVISION_MISMATCH.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        TASK_HAS_DEPENDENTS, REVISION_MISMATCH.
         """
 
     def AssignTask(
@@ -324,15 +375,15 @@ class TaskServiceServicer:
         request: _task_service_pb2.AssignTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
-        """Assigns a task to an agent of its project or to the project's owner, replacing the previous
-        assignee. Any other user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task
+        """Assigns a task to an agent of its project, or to the owner or a member of the project, replacing
+        the previous assignee. Any other user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task
         service asks the agent service whether the assignee is one of these and active; if there is no
         answer within 5 seconds, nothing is changed. Assigning a task to its current assignee succeeds
         and changes nothing.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, AGENT_SERVICE_UNAVAILABLE,
-        REVISION_MISMATCH.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PROJECT_NOT_ACTIVE, ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT,
+        AGENT_SERVICE_UNAVAILABLE, REVISION_MISMATCH.
         """
 
     def UnassignTask(
@@ -342,8 +393,8 @@ class TaskServiceServicer:
     ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
         """Removes the assignee of a task. A task without an assignee stays as it is.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, PROJECT_NOT_ACTIVE,
-        REVISION_MISMATCH.
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
         """
 
     def UpdateTaskStatus(
@@ -355,7 +406,7 @@ class TaskServiceServicer:
 
         * pending → in_progress, blocked, cancelled
         * in_progress → review, blocked, pending, completed, failed, cancelled
-        * review → in_progress, completed, failed, cancelled
+        * review → in_progress, pending, completed, failed, cancelled
         * blocked → pending, in_progress, cancelled
         * completed → in_progress
         * failed → pending
@@ -366,9 +417,9 @@ class TaskServiceServicer:
         pending; `completed_at` is set when the task becomes completed and cleared when it leaves that
         status.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT,
-        PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION (metadata `from`, `to`,
-        `allowed`).
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION
+        (metadata `from`, `to`, `allowed`).
         """
 
     def VerifyDependencies(
@@ -379,8 +430,44 @@ class TaskServiceServicer:
         """Checks whether a task could have these dependencies, by the same rules as CreateTask and
         UpdateTask. Changes nothing.
 
-        Errors: INVALID_FIELD, TASK_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
         DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED.
+        """
+
+    def AddDependency(
+        self,
+        request: _task_service_pb2.AddDependencyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
+        """Adds one dependency to a task, by the same rules as UpdateTask. Adding one that it has succeeds
+        and changes nothing.
+
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PROJECT_NOT_ACTIVE, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE,
+        DEPENDENCY_NOT_COMPLETED, LIMIT_EXCEEDED if it has 1,000 already, REVISION_MISMATCH.
+        """
+
+    def RemoveDependency(
+        self,
+        request: _task_service_pb2.RemoveDependencyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
+        """Removes one dependency from a task. Removing one that it does not have succeeds and changes
+        nothing.
+
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
+        """
+
+    def CountTasks(
+        self,
+        request: _task_service_pb2.CountTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.CountTasksResponse, _abc.Awaitable[_task_service_pb2.CountTasksResponse]]:
+        """Counts tasks by status, with the filters of ListTasks.
+
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
+        NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
         """
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from agent_service.api_keys.queries import LIST
-from shared.auth.access import Scope
+from shared.auth.access import Reach
 from shared.errors import Reason
 from shared.resources.pagination import Order
 from tandem.agent.v1.auth_service_pb2 import (
@@ -139,7 +139,7 @@ async def test_a_list_is_served_by_its_index(holder: Holder) -> None:
         await holder.world.execute(filling)
     await holder.world.execute("ANALYZE")
     newest = Order("created_at", descending=True)
-    statement = LIST.page_statement(frozenset({"agent_id"}), newest, False, Scope.PROJECTS)
+    statement = LIST.page_statement(frozenset({"agent_id"}), newest, False, Reach.PROJECTS)
     shown = await plan_of(
         holder.world.database,
         statement,

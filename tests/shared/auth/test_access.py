@@ -1,79 +1,184 @@
-"""What a caller reaches is the same in SQL, in Python and in the scope of a list."""
+"""What a caller may do is the same in SQL, in Python and in the reach of a list."""
 
-from itertools import product
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Uuid, bindparam, select
+from sqlalchemy import Boolean, String, Uuid, bindparam, select
 
-from shared.auth.access import RIGHTS, Scope, reached_by, reaches, scope, visible
+from shared.auth.access import (
+    Reach,
+    Standing,
+    allowed,
+    may,
+    reach,
+    reached_projects,
+    require_open_to,
+    role_in,
+)
 from shared.auth.caller import Agent, Caller, User
+from shared.auth.permissions import Access, Permission, Role, Scope
 from shared.database.statement import Statement
 from shared.database.transaction import Database
+from shared.errors import Reason, Refusal
+from shared.schema import projects
+from tests.world import World
 
-ALICE, BOB, SCOUT, ROVER, PROJECT = (UUID(int=number) for number in range(1, 6))
+ALICE, SCOUT, PROJECT, OTHER_PROJECT = (UUID(int=number) for number in range(1, 5))
+ROLES = (None, "viewer", "editor", "admin", "owner")
+
+_project = bindparam("project", type_=Uuid)
+_role, _own = bindparam("role", type_=String), bindparam("own", type_=Boolean)
+ALLOWED = {
+    permission: Statement(
+        f"Whether {permission.name} is allowed.",
+        select(allowed(permission, _project, _role, _own)),
+    )
+    for permission in Permission
+}
 
 
-def user(user_id: UUID, *, superuser: bool = False) -> User:
-    return User(user_id, "user", "user@example.com", None, superuser)
+@dataclass(frozen=True)
+class Case:
+    """A caller and its standing, and everything that it may do then."""
+
+    caller: Caller
+    standing: Standing
+    may: set[Permission]
 
 
-def agent(agent_id: UUID) -> Agent:
-    return Agent(agent_id, "agent", PROJECT, [])
+def user(*, superuser: bool = False) -> User:
+    return User(ALICE, "user", "user@example.com", None, superuser)
 
 
-# Who calls, the owner of the row's project, the agent of the row, and whether that is reached.
+def agent(*scopes: Scope) -> Agent:
+    return Agent(SCOUT, "agent", PROJECT, [], frozenset(scopes))
+
+
+P = Permission
+OWN = {P.READ_AGENTS, P.READ_TASKS, P.READ_ROOMS, P.MOVE_TASKS, P.LEAVE_ROOMS, P.SET_AGENT_STATUS}
+VIEW = {P.READ_PROJECT, P.READ_AGENTS, P.READ_TASKS, P.READ_ROOMS, P.CHECK_TASKS}
+EDIT = VIEW | {P.CREATE_TASKS, P.MANAGE_TASKS, P.MOVE_TASKS, P.MANAGE_ROOMS, P.LEAVE_ROOMS}
+EDIT |= {P.SET_AGENT_STATUS}
+ADMINISTER = EDIT | {P.ADMINISTER}
+EVERYTHING = {*Permission}
+HERE, ELSEWHERE = (Standing(project, None, is_own=False) for project in (PROJECT, OTHER_PROJECT))
+
 CASES = [
-    (user(ALICE), ALICE, None, True),
-    (user(ALICE), ALICE, SCOUT, True),
-    (user(ALICE), BOB, None, False),
-    (user(ALICE), BOB, SCOUT, False),
-    (user(ALICE, superuser=True), BOB, None, True),
-    (user(ALICE, superuser=True), BOB, SCOUT, True),
-    (agent(SCOUT), ALICE, SCOUT, True),
-    (agent(SCOUT), ALICE, ROVER, False),
-    (agent(SCOUT), ALICE, None, False),
-    # In data of an older system, the id of an agent may be that of a user.
-    (agent(ALICE), ALICE, None, False),
-    (agent(ALICE), ALICE, SCOUT, False),
-    (user(SCOUT), BOB, SCOUT, False),
+    Case(user(), HERE, set()),
+    Case(user(), HERE._replace(is_own=True), OWN),
+    Case(user(), HERE._replace(role="viewer"), VIEW),
+    Case(user(), HERE._replace(role="viewer", is_own=True), VIEW | OWN),
+    Case(user(), HERE._replace(role="editor"), EDIT),
+    Case(user(), HERE._replace(role="admin"), ADMINISTER),
+    Case(user(), HERE._replace(role="owner"), EVERYTHING),
+    Case(user(superuser=True), HERE, EVERYTHING),
+    Case(agent(), HERE, set()),
+    Case(agent(), HERE._replace(is_own=True), OWN),
+    Case(agent(Scope.CLAIM_TASKS), HERE, set()),
+    Case(agent(Scope.READ_PROJECT), HERE, VIEW),
+    Case(agent(Scope.CREATE_TASKS), HERE, {P.CREATE_TASKS}),
+    Case(
+        agent(Scope.MANAGE_TASKS),
+        HERE,
+        {P.READ_TASKS, P.CHECK_TASKS, P.CREATE_TASKS, P.MANAGE_TASKS, P.MOVE_TASKS},
+    ),
+    Case(agent(Scope.MANAGE_ROOMS), HERE, {P.READ_ROOMS, P.MANAGE_ROOMS, P.LEAVE_ROOMS}),
+    Case(agent(*Scope), HERE, EDIT - {P.SET_AGENT_STATUS}),
+    Case(agent(*Scope), ELSEWHERE, set()),
+    Case(agent(*Scope), ELSEWHERE._replace(is_own=True), OWN),
 ]
 
-_owner, _agent = bindparam("owner", type_=Uuid), bindparam("agent", type_=Uuid)
-VISIBLE = Statement("Whether a row is visible.", select(visible(_owner, _agent)))
-VISIBLE_OF_NO_AGENT = Statement("The same for a table of no agent.", select(visible(_owner)))
+
+@pytest.mark.parametrize("case", CASES)
+async def test_sql_and_python_say_the_same(database: Database, case: Case) -> None:
+    assert {p for p in Permission if may(case.caller, p, case.standing)} == case.may
+    given: dict[str, Any] = {"project": case.standing.project_id}
+    given |= {"role": case.standing.role, "own": case.standing.is_own}
+    for permission, statement in ALLOWED.items():
+        named = {name: given[name] for name in given if name in statement.names}
+        row = await says(database, statement, case.caller, **named)
+        assert bool(row) is (permission in case.may), permission
 
 
-@pytest.mark.parametrize(("caller", "owner", "agent_id", "reached"), CASES)
-async def test_sql_and_python_say_the_same(
-    database: Database, caller: Caller, owner: UUID, agent_id: UUID | None, reached: bool
-) -> None:
-    assert reaches(caller, owner, agent_id) is reached
-    assert await says(database, VISIBLE, caller, owner=owner, agent=agent_id) is reached
-    if agent_id is None:
-        assert await says(database, VISIBLE_OF_NO_AGENT, caller, owner=owner) is reached
+@pytest.mark.parametrize("case", CASES)
+def test_a_list_shows_what_may_be_read(case: Case) -> None:
+    """All rows, or those of projects that the caller has a role or a scope in, or its own."""
+    for permission in (P.READ_AGENTS, P.READ_TASKS, P.READ_ROOMS, P.READ_PROJECT):
+        within = reach(case.caller, permission)
+        if within is Reach.ALL:
+            assert may(case.caller, permission, ELSEWHERE)
+        elif within is Reach.OWN:
+            assert not may(case.caller, permission, HERE._replace(role="owner"))
 
 
-@pytest.mark.parametrize(("caller", "owner", "agent_id", "reached"), CASES)
-async def test_the_scope_of_a_list_says_the_same(
-    database: Database, caller: Caller, owner: UUID, agent_id: UUID | None, reached: bool
-) -> None:
-    condition = reached_by(RIGHTS, _owner, _agent)[scope(caller)]
-    statement = Statement("Whether a row is in scope.", select(condition))
-    given = {"owner": owner, "agent": agent_id}
-    named = {name: value for name, value in given.items() if name in statement.names}
-    assert await says(database, statement, caller, **named) is reached
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_role_is_found_and_opens_a_project(world: World, role: str | None) -> None:
+    alice, caller = await world.user(), await world.user()
+    owner = caller if role == "owner" else alice
+    project = UUID((await owner.project()).id)
+    await alice.project()
+    if role in ("viewer", "editor", "admin"):
+        await world.member(project, caller, role)
+    called = User(caller.id, "user", "user@example.com", None, is_superuser=False)
+    statement = Statement(
+        "The caller's role.",
+        select(role_in(projects.c.id, projects.c.owner_id)).where(projects.c.id == _project),
+    )
+    assert await says(world.database, statement, called, project=project) == role
+    for permission in Permission:
+        reached = Statement("The projects.", reached_projects(permission))
+        rows = await world.database.read(partial(reached.rows, offered=called.rights))
+        is_enough = role is not None and Role[role.upper()] >= permission.role
+        assert [row["id"] for row in rows] == ([project] if is_enough else []), permission
 
 
-def test_a_caller_has_the_rights_of_one_scope_only() -> None:
-    """Nothing is reached through a scope that is not the caller's own."""
-    for caller, within in product((user(ALICE), agent(ALICE)), Scope):
-        if within is not scope(caller):
-            assert reached_by(caller.rights, ALICE, ALICE)[within] is False
+async def test_scopes_open_the_project_of_the_agent(world: World) -> None:
+    alice = await world.user()
+    project = UUID((await alice.project()).id)
+    await alice.project()
+    for permission in Permission:
+        caller = Agent(SCOUT, "agent", project, [], frozenset(permission.scopes))
+        statement = Statement("The projects.", reached_projects(permission))
+        rows = await world.database.read(partial(statement.rows, offered=caller.rights))
+        assert [row["id"] for row in rows] == ([project] if permission.scopes else [])
 
 
-async def says(database: Database, statement: Statement, caller: Caller, **parameters: Any) -> bool:
+def test_a_method_is_open_to_agents_that_may_do_it_with_some_row() -> None:
+    every = frozenset(Scope)
+    for permission in Permission:
+        refused = _refusal(agent(), permission)
+        if permission.own_suffices:
+            assert refused is None
+        else:
+            missing = Reason.SCOPE_MISSING if permission.scopes else Reason.NOT_ALLOWED_FOR_AGENT
+            assert refused is missing
+        some = permission.own_suffices or permission.scopes
+        assert _refusal(agent(*every), permission) is (
+            None if some else Reason.NOT_ALLOWED_FOR_AGENT
+        )
+    assert _refusal(agent(*every), Access.USER) is Reason.NOT_ALLOWED_FOR_AGENT
+    assert _refusal(agent(*every), Access.SUPERUSER) is Reason.NOT_ALLOWED_FOR_AGENT
+    assert _refusal(agent(), Access.USER_OR_AGENT) is None
+
+
+def test_a_method_for_superusers_is_open_to_them_only() -> None:
+    assert _refusal(user(), Access.SUPERUSER) is Reason.INSUFFICIENT_ROLE
+    assert _refusal(user(superuser=True), Access.SUPERUSER) is None
+    assert _refusal(user(), Access.USER) is None
+
+
+def _refusal(caller: Caller, rule: Access | Permission) -> Reason | None:
+    try:
+        require_open_to(caller, rule)
+    except Refusal as refusal:
+        return refusal.reason
+    return None
+
+
+async def says(database: Database, statement: Statement, caller: Caller, **parameters: Any) -> Any:
     row = await database.read(lambda c: statement.row(c, caller.rights, **parameters))
     assert row is not None
-    return bool(row[0])  # NULL, as of an agent that is compared with none, lets no row through
+    return row[0]  # NULL, as of an agent that is compared with none, lets no row through

@@ -13,8 +13,9 @@ from grpc_health.v1.health_pb2_grpc import (
 )
 
 from agent_service.agents.rules import AgentRules
+from shared.auth.permissions import Access
 from shared.errors import Reason, Refusal
-from shared.grpc_server.interceptor import Access, Interceptor, Registrar
+from shared.grpc_server.interceptor import Interceptor, Registrar
 from shared.grpc_server.server import Server, Service, StartError
 from tandem.agent.v1.agent_service_pb2 import GetAgentRequest
 from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest

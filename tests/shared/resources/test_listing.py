@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from shared.auth.caller import User
+from shared.auth.permissions import Permission
 from shared.resources.listing import JSON_EXPANSION, Lister
 from shared.resources.ordering import by
 from shared.resources.pagination import PAGE_BYTES, Listing, Order, Page, Query
@@ -34,6 +35,7 @@ async def ran(world: World, size: int, descending: bool = False) -> tuple[Listin
         filters={},
         orders={"slug": by(projects.c.slug)},
         batch_size=10,
+        permission=Permission.READ_PROJECT,
     )
     root = await world.user(superuser=True)
     caller = User(root.id, "root", "root@example.com", None, is_superuser=True)

@@ -7,6 +7,7 @@ from sqlalchemy import Uuid, bindparam, false, literal, null, select
 
 from shared.auth.access import ACTIVE
 from shared.auth.caller import User
+from shared.auth.permissions import Permission
 from shared.database.pool import Connection
 from shared.database.statement import Statement
 from shared.errors import Reason, Refusal, invalid_field
@@ -21,7 +22,7 @@ INSERTS_NOTHING = Statement(
     "What an insert answers that has found a project and not acted.",
     select(
         null().label("id"),
-        _id.label("found_owner_id"),
+        literal("owner").label("found_role"),
         literal(ACTIVE).label("found_project_status"),
     ),
 )
@@ -81,8 +82,7 @@ async def test_a_row_that_is_reached_only_since_then_is_a_conflict(world: World)
 async def test_a_project_that_can_be_written_to_only_since_then_is_a_conflict(
     world: World,
 ) -> None:
-    alice = await world.user()
-    row = await world.database.read(lambda c: INSERTS_NOTHING.row(c, id=alice.id))
+    row = await world.database.read(INSERTS_NOTHING.row)
     with pytest.raises(Refusal) as refused:
-        require_inserted(row, caller_of(alice.id), uuid4())
+        require_inserted(row, caller_of(uuid4()), Permission.OWN, uuid4())
     assert refused.value.reason is Reason.CONFLICT

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from uuid_utils.compat import uuid7
 
-from shared.auth.access import Scope
+from shared.auth.access import Reach
 from shared.errors import Reason
 from shared.resources.pagination import Order
 from tandem.task.v1.task_service_pb2 import (
@@ -342,7 +342,7 @@ async def test_an_agent_s_own_tasks_come_from_an_index_in_its_order(world: World
         await world.execute(MANY, UUID(project.id), UUID(agent.id))
     await world.execute("ANALYZE tasks")
     newest = Order("created_at", descending=True)
-    statement = LIST.page_statement(frozenset(), newest, continued=False, within=Scope.AGENT)
+    statement = LIST.page_statement(frozenset(), newest, continued=False, within=Reach.OWN)
     agent_id = UUID(agents[0].id)
     shown = await plan_of(world.database, statement, caller_agent_id=agent_id, row_limit=51)
     # Merged from those with each status; the index of all projects has these, too.

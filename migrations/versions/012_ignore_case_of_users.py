@@ -1,0 +1,42 @@
+"""Make user names and email addresses unique without regard to case, and give users a revision."""
+
+from alembic import op
+from sqlalchemy import BigInteger, Column, text
+
+from migrations.report import refuse_rows
+
+revision = "012_ignore_case_of_users"
+down_revision = "011_serve_every_list_by_index"
+branch_labels = None
+depends_on = None
+
+DROPS = {"users.revision": "revision <> 1"}
+
+COLUMNS = ("username", "email")
+
+# `tandem db doctor` uses this query, too, to predict what happens here.
+DOUBLES = """
+SELECT format('%s: %s', lower({column}), string_agg(format('%s (user %s)', {column}, id), ', '))
+FROM users GROUP BY lower({column}) HAVING count(*) > 1
+"""
+REMEDY = "Rename all but one of each, or have their rows taken over by one and delete the others."
+
+
+def upgrade() -> None:
+    for column in COLUMNS:
+        what = f"users whose {column}s differ only in case"
+        refuse_rows(what, DOUBLES.format(column=column), REMEDY)
+        op.drop_constraint(f"uq_users_{column}", "users")
+        op.execute(f"CREATE UNIQUE INDEX uq_users_{column} ON users (lower({column}))")
+    op.add_column("users", Column("revision", BigInteger, nullable=False, server_default=text("1")))
+    op.create_index("idx_users_created_at", "users", ["created_at", "id"])
+    op.create_index("idx_users_username", "users", ["username", "id"])
+
+
+def downgrade() -> None:
+    op.drop_index("idx_users_username")
+    op.drop_index("idx_users_created_at")
+    op.drop_column("users", "revision")
+    for column in COLUMNS:
+        op.drop_index(f"uq_users_{column}")
+        op.create_unique_constraint(f"uq_users_{column}", "users", [column])

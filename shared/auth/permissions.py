@@ -1,0 +1,82 @@
+"""What a caller may do in a project, and who may: the table of the rights of users and agents."""
+
+from collections.abc import Set as AbstractSet
+from enum import Enum, IntEnum, auto, unique
+from typing import TypeAlias
+
+
+class Role(IntEnum):
+    """What a user is in a project: each may do what the ones before it may."""
+
+    VIEWER = auto()
+    EDITOR = auto()
+    ADMIN = auto()
+    OWNER = auto()
+
+
+# By the word that the database has for each.
+ROLES = {role.name.lower(): role for role in Role}
+
+
+class Scope(Enum):
+    """What the API key of an agent lets it do beyond its own tasks; the values are stored."""
+
+    CLAIM_TASKS = "claim_tasks"
+    READ_PROJECT = "read_project"
+    CREATE_TASKS = "create_tasks"
+    MANAGE_TASKS = "manage_tasks"
+    MANAGE_ROOMS = "manage_rooms"
+
+
+@unique
+class Permission(Enum):
+    """Something that may be done in a project.
+
+    By users with `role` or more, by agents of the project with one of the `scopes`, and, if
+    `own_suffices`, by those whose own the row is: the agent that it is, the agent or user that it
+    is assigned to, the user who participates in it. Superusers may everything.
+    """
+
+    def __init__(self, role: Role, scopes: AbstractSet[Scope], own_suffices: bool) -> None:
+        self.role = role
+        self.scopes = scopes
+        self.own_suffices = own_suffices
+        # The parameter with the project in which an agent's scopes permit it, NULL if none.
+        self.parameter = f"{self.name.lower()}_in"
+
+    READ_PROJECT = Role.VIEWER, {Scope.READ_PROJECT}, False
+    READ_AGENTS = Role.VIEWER, {Scope.READ_PROJECT}, True
+    READ_TASKS = Role.VIEWER, {Scope.READ_PROJECT, Scope.MANAGE_TASKS}, True
+    READ_ROOMS = Role.VIEWER, {Scope.READ_PROJECT, Scope.MANAGE_ROOMS}, True
+    CHECK_TASKS = Role.VIEWER, {Scope.READ_PROJECT, Scope.MANAGE_TASKS}, False
+    CREATE_TASKS = Role.EDITOR, {Scope.CREATE_TASKS, Scope.MANAGE_TASKS}, False
+    MANAGE_TASKS = Role.EDITOR, {Scope.MANAGE_TASKS}, False
+    MOVE_TASKS = Role.EDITOR, {Scope.MANAGE_TASKS}, True
+    MANAGE_ROOMS = Role.EDITOR, {Scope.MANAGE_ROOMS}, False
+    LEAVE_ROOMS = Role.EDITOR, {Scope.MANAGE_ROOMS}, True
+    SET_AGENT_STATUS = Role.EDITOR, frozenset[Scope](), True
+    ADMINISTER = Role.ADMIN, frozenset[Scope](), False
+    OWN = Role.OWNER, frozenset[Scope](), False
+
+
+class Access(Enum):
+    """Which callers a method accepts that is about no project."""
+
+    PROBE = auto()  # open, and answered without the database: health and reflection
+    OPEN = auto()
+    SUPERUSER = auto()
+    USER = auto()
+    USER_OR_AGENT = auto()
+
+
+# What a method requires. A permission is decided for each row; an agent without any way to it is
+# refused before.
+Rule: TypeAlias = Access | Permission
+
+# Those that the scopes of an API key can give.
+SCOPED = tuple(permission for permission in Permission if permission.scopes)
+
+
+def permitted_in(project_id: object, scopes: AbstractSet[Scope]) -> dict[str, object]:
+    """For each permission that scopes can give: the project, None if these scopes do not."""
+    return {each.parameter: project_id if each.scopes & scopes else None for each in SCOPED}
