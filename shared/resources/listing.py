@@ -41,6 +41,8 @@ Batch: TypeAlias = Callable[[Position, int, bool], Awaitable[list[Record]]]
 # How much larger JSON is as text than as it is stored: numbers like 1e-300 are 25 times as large,
 # and a batch of nothing else may be three times as large as a page.
 JSON_EXPANSION = 8
+# Whether rows with a status can pass a filter.
+OfStatus: TypeAlias = Callable[[ColumnElement[str]], ColumnElement[bool]]
 
 
 class Lister:
@@ -50,8 +52,11 @@ class Lister:
     and "<name> desc" if the other direction orders by something else. `project_of` has, by filter,
     the one project in which its rows are. `agent_id` is the column with the agent whose row it is
     (None: an agent has no such list). An index begins with `assignee`, which has the value of the
-    filter `assigned_to`, and also that of `agent_id` if it is an agent's. `statuses` are all values
-    of the column `status`, if indexes have it before the time of creation.
+    filter `assigned_to`, and also that of `agent_id` if it is an agent's.
+
+    `statuses` are all values of the column `status`, if indexes have it before the time of
+    creation. The orders `by_status` have no indexes without it. `of_status` has, by filter, what
+    that says of the status alone, which is how a list leaves out what cannot pass.
 
     Rows are fetched in batches of `batch_size`. If one of them is so large that they may be more
     than a page holds, PostgreSQL measures them, and sends those up to the first with which they
@@ -69,13 +74,17 @@ class Lister:
         agent_id: ColumnElement[Any] | None = None,
         assignee: ColumnElement[Any] | None = None,
         statuses: Sequence[str] = (),
+        by_status: Collection[str] = (),
+        of_status: Mapping[str, OfStatus] | None = None,
     ) -> None:
         self.table = table
         self._rows = select(*shown).select_from(table)
         self._batch_size = batch_size
         self._project_of = project_of or {}
         self._assignee = assignee
-        self._statuses = statuses
+        self.statuses = statuses
+        self.by_status = by_status
+        self._of_status = of_status or {}
         self.filters = filters
         self.orders = orders
         self._reached = reached_by(RIGHTS, projects.c.owner_id, agent_id)
@@ -238,12 +247,17 @@ class Lister:
             reached = select(projects.c.id).where(self._reached[within]).subquery("reached")
             streams.append(Stream(reached, self.table.c.project_id))
         if self._is_by_status(filters, order, within):
-            values: ColumnElement[Any] = array(self._statuses)
-            if "statuses" in filters:
-                values = bindparam("statuses", type_=ARRAY(String))
-            wanted = select(func.unnest(values).label("status")).distinct().subquery("wanted")
-            streams.append(Stream(wanted, self.table.c.status))
+            streams.append(Stream(self._wanted(filters), self.table.c.status))
         return streams
+
+    def _wanted(self, filters: frozenset[str]) -> FromClause:
+        """The statuses that rows can have to pass the filters."""
+        values: ColumnElement[Any] = array(self.statuses)
+        if "statuses" in filters:
+            values = bindparam("statuses", type_=ARRAY(String))
+        status = func.unnest(values).column_valued("status")
+        said = [self._of_status[name](status) for name in sorted(filters & self._of_status.keys())]
+        return select(status).distinct().where(*said).subquery("wanted")
 
     def _is_by_project(self, filters: frozenset[str], within: Scope) -> bool:
         if within is not Scope.PROJECTS or self.table is projects:
@@ -251,13 +265,17 @@ class Lister:
         return not self._is_of_assignee(filters, within) and filters.isdisjoint(self._project_of)
 
     def _is_by_status(self, filters: frozenset[str], order: Order, within: Scope) -> bool:
-        if not self._statuses or order.field != "created_at":
+        is_of_parent = not filters.isdisjoint(self._project_of.keys() - {"project_id"})
+        is_of_assignee = self._is_of_assignee(filters, within)
+        if order.field in self.by_status:
+            return not is_of_parent and not is_of_assignee
+        if not self.statuses or order.field != "created_at":
             return False
-        if "statuses" in filters:
-            return filters.isdisjoint(self._project_of.keys() - {"project_id"})
+        if not filters.isdisjoint({"statuses", *self._of_status}):
+            return not is_of_parent
         # The indexes for these have the status in any case.
         is_of_all = within is Scope.ALL and filters.isdisjoint(self._project_of)
-        return is_of_all or self._is_of_assignee(filters, within)
+        return is_of_all or is_of_assignee
 
     def _is_of_assignee(self, filters: frozenset[str], within: Scope) -> bool:
         if self._assignee is None:
