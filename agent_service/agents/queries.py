@@ -118,7 +118,6 @@ LIST = Lister(
     },
     batch_size=BATCH_SIZE,
     project_of={"project_id": bindparam("project_id", type_=Uuid)},
-    permission=Permission.READ_AGENTS,
-    own=agents.c.id == RIGHTS["caller_agent_id"],
+    permission=Permission.READ_PROJECT,
     statuses=AGENT_STATUSES,
 )

@@ -26,6 +26,15 @@ TO_STATUS = {
     "revoked": pb.API_KEY_STATUS_REVOKED,
     "expired": pb.API_KEY_STATUS_EXPIRED,
 }
+TO_SCOPE = {
+    "claim_tasks": pb.API_KEY_SCOPE_CLAIM_TASKS,
+    "read_project": pb.API_KEY_SCOPE_READ_PROJECT,
+    "create_tasks": pb.API_KEY_SCOPE_CREATE_TASKS,
+    "manage_tasks": pb.API_KEY_SCOPE_MANAGE_TASKS,
+    "manage_rooms": pb.API_KEY_SCOPE_MANAGE_ROOMS,
+}
+FROM_SCOPE = {scope: name for name, scope in TO_SCOPE.items()}
+DEFAULT_SCOPES = ["claim_tasks"]
 
 
 def who(caller: Caller, token_expires_at: float) -> pb.WhoAmIResponse:
@@ -40,6 +49,7 @@ def who(caller: Caller, token_expires_at: float) -> pb.WhoAmIResponse:
         answer.caller_type = pb.CALLER_TYPE_AGENT
         answer.project_id = str(caller.project_id)
         answer.capabilities.extend(caller.capabilities)
+        answer.scopes.extend(sorted(TO_SCOPE[scope.value] for scope in caller.scopes))
     return answer
 
 
@@ -63,6 +73,7 @@ def api_key(row: Record) -> pb.ApiKey:
         key_id=row["key_id"],
         key_prefix=row["key_prefix"],
         capabilities=row["capabilities"],
+        scopes=map(TO_SCOPE.__getitem__, row["scopes"]),
         status=TO_STATUS[row["status"]],
         expires_at=row["expires_at"],
         last_used_at=row["last_used_at"],
@@ -101,6 +112,7 @@ def new_api_key(request: pb.CreateApiKeyRequest) -> dict[str, Any]:
     validate_new(request, "api_key")
     return {
         "capabilities": _capabilities(request.api_key),
+        "scopes": [FROM_SCOPE[scope] for scope in request.api_key.scopes] or DEFAULT_SCOPES,
         "expires_at": _expires_at(request.api_key),
     }
 

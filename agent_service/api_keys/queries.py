@@ -53,6 +53,7 @@ CREATE = AGENTS.creating_below(
         "api_key_hash",
         "key_prefix",
         "capabilities",
+        "scopes",
         "expires_at",
         "created_by_id",
     ),

@@ -152,6 +152,7 @@ async def _created(
 def _successor(old: Record) -> Values:
     return {
         "capabilities": old["capabilities"],
+        "scopes": old["scopes"],
         "expires_at": renewed(old["created_at"], old["expires_at"], datetime.now(UTC)),
     }
 

@@ -24,6 +24,9 @@ def room(row: Record) -> pb.Room:
         name=row["name"],
         description=row["description"],
         created_by=None if row["created_by"] is None else str(row["created_by"]),
+        created_by_agent_id=None
+        if row["created_by_agent_id"] is None
+        else str(row["created_by_agent_id"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         revision=row["revision"],

@@ -76,7 +76,7 @@ LIST = Lister(
         "name": by(chat_rooms.c.name),
     },
     batch_size=BATCH_SIZE,
-    permission=Permission.READ_ROOMS,
+    permission=Permission.LIST_ROOMS,
     project_of={"project_id": bindparam("project_id", type_=Uuid)},
 )
 

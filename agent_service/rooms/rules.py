@@ -6,7 +6,7 @@ from uuid_utils.compat import uuid7
 
 from agent_service.rooms import queries
 from agent_service.rooms.queries import ROOMS
-from shared.auth.caller import Caller
+from shared.auth.caller import Caller, User
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
@@ -101,10 +101,12 @@ class RoomRules:
     async def remove_participant(
         self, call: IdempotentCall[M], room_id: str, participant: Parsed[Values]
     ) -> M:
-        """Take an agent or a user out of a room."""
+        """Take an agent or a user out of a room. A user may leave."""
 
         async def unit_of_work(connection: Connection) -> None:
-            await ROOMS.require(connection, call.caller, room_id)
+            leaves = participant.refusal is None and _is_caller(call.caller, participant.value)
+            needed = Permission.LEAVE_ROOMS if leaves else Permission.MANAGE_ROOMS
+            await ROOMS.require(connection, call.caller, room_id, needed)
             who = participant.value
             removed = await queries.REMOVE_PARTICIPANT.row(connection, of_room=UUID(room_id), **who)
             if removed is None:
@@ -120,6 +122,10 @@ class RoomRules:
         return await self._database.read(
             lambda c: queries.LIST_PARTICIPANTS.page(c, caller, ROOMS, room_id, query)
         )
+
+
+def _is_caller(caller: Caller, participant: Values) -> bool:
+    return isinstance(caller, User) and participant["user_id"] == caller.id
 
 
 def _taken(participant: Values) -> Refusal:

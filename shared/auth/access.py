@@ -114,20 +114,28 @@ def allowed(
 
 def reached_projects(permission: Permission) -> Select[Any]:
     """The ids of the projects in which a caller that is no superuser may do it, as a column id."""
+    owned = select(projects.c.id).where(projects.c.owner_id == RIGHTS["caller_id"])
+    return select(union_all(owned, joined_projects(permission)).subquery("reached").c.id)
+
+
+def joined_projects(permission: Permission) -> Select[Any]:
+    """The same without those that the caller owns."""
     enough = [name for name, each in ROLES.items() if each >= permission.role]
-    members = project_members.c
-    owner_id, caller_id = projects.c.owner_id, RIGHTS["caller_id"]
-    as_member = projects.join(project_members, members.project_id == projects.c.id)
-    sources = [
-        select(projects.c.id).where(owner_id == caller_id),
-        # An owner is no member; if one were, the project would be reached twice.
+    members, caller_id = project_members.c, RIGHTS["caller_id"]
+    joined = (
         select(projects.c.id)
-        .select_from(as_member)
-        .where(members.user_id == caller_id, members.role.in_(enough), owner_id != caller_id),
-    ]
-    if permission.scopes:
-        sources.append(select(projects.c.id).where(projects.c.id == RIGHTS[permission.parameter]))
-    return select(union_all(*sources).subquery("reached").c.id)
+        .select_from(projects.join(project_members, members.project_id == projects.c.id))
+        # An owner is no member; if one were, the project would be reached twice.
+        .where(
+            members.user_id == caller_id,
+            members.role.in_(enough),
+            projects.c.owner_id != caller_id,
+        )
+    )
+    if not permission.scopes:
+        return joined
+    scoped = select(projects.c.id).where(projects.c.id == RIGHTS[permission.parameter])
+    return select(union_all(joined, scoped).subquery("joined").c.id)
 
 
 def may(caller: Caller, permission: Permission, standing: Standing) -> bool:

@@ -49,6 +49,7 @@ class Permission(Enum):
     READ_TASKS = Role.VIEWER, {Scope.READ_PROJECT, Scope.MANAGE_TASKS}, True
     READ_ROOMS = Role.VIEWER, {Scope.READ_PROJECT, Scope.MANAGE_ROOMS}, True
     CHECK_TASKS = Role.VIEWER, {Scope.READ_PROJECT, Scope.MANAGE_TASKS}, False
+    LIST_ROOMS = Role.VIEWER, {Scope.READ_PROJECT, Scope.MANAGE_ROOMS}, False
     CREATE_TASKS = Role.EDITOR, {Scope.CREATE_TASKS, Scope.MANAGE_TASKS}, False
     MANAGE_TASKS = Role.EDITOR, {Scope.MANAGE_TASKS}, False
     MOVE_TASKS = Role.EDITOR, {Scope.MANAGE_TASKS}, True

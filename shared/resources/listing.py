@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import (
     ARRAY,
+    Column,
     ColumnElement,
     FromClause,
     Select,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     exists,
     false,
     func,
+    literal,
     literal_column,
     not_,
     or_,
@@ -27,11 +29,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, array
 
-from shared.auth.access import RIGHTS, Reach, allowed, reach, reached_projects, role_in
+from shared.auth.access import (
+    RIGHTS,
+    Reach,
+    allowed,
+    joined_projects,
+    reach,
+    reached_projects,
+    role_in,
+)
 from shared.auth.caller import Caller
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.statement import Statement
+from shared.resources.elsewhere import in_named, in_unreached
 from shared.resources.merging import ROW_LIMIT, Stream, merged
 from shared.resources.ordering import Parts, Position, behind, in_order, parameters, position_of
 from shared.resources.pagination import PAGE_BYTES, Listing, Order, Page, Query
@@ -44,6 +55,11 @@ Batch: TypeAlias = Callable[[Position, int, bool], Awaitable[list[Record]]]
 # How much larger JSON is as text than as it is stored: numbers like 1e-300 are 25 times as large,
 # and a batch of nothing else may be three times as large as a page.
 JSON_EXPANSION = 8
+# Whether rows with a status can pass a filter.
+OfStatus: TypeAlias = Callable[[ColumnElement[str]], ColumnElement[bool]]
+
+# Not `false()`, with which SQLAlchemy would drop the other conditions, and their parameters.
+NONE: ColumnElement[bool] = literal(False)
 
 
 class Lister:
@@ -54,9 +70,13 @@ class Lister:
     the one project in which its rows are.
 
     Rows are shown to a caller that has the `permission` for their project, or whose `own` they are,
-    or if what a filter names is the caller's own (`own_named`). An index begins with `assignee`,
+    or if what a filter names is the caller's own (`own_named`). `user_id` is the column that makes
+    rows a user's own. An index begins with `assignee`,
     which has the value of the filter `assigned_to`, and the id of those whose own a row is.
-    `statuses` are all values of the column `status`, if indexes have it before the creation.
+
+    `statuses` are all values of the column `status`, if indexes have it before the time of
+    creation. The orders `by_status` have no indexes without it. `of_status` has, by filter, what
+    that says of the status alone, which is how a list leaves out what cannot pass.
 
     Rows are fetched in batches of `batch_size`. If one of them is so large that they may be more
     than a page holds, PostgreSQL measures them, and sends those up to the first with which they
@@ -74,19 +94,25 @@ class Lister:
         project_of: Mapping[str, Any] | None = None,
         own: ColumnElement[bool] | None = None,
         own_named: ColumnElement[bool] | None = None,
+        user_id: Column[Any] | None = None,
         assignee: ColumnElement[Any] | None = None,
         statuses: Sequence[str] = (),
+        by_status: Collection[str] = (),
+        of_status: Mapping[str, OfStatus] | None = None,
     ) -> None:
         self.table = table
         self._rows = select(*shown).select_from(table)
         self._batch_size = batch_size
         self._project_of = project_of or {}
         self._assignee = assignee
-        self._statuses = statuses
+        self.statuses = statuses
+        self.by_status = by_status
+        self._of_status = of_status or {}
         self.filters = filters
         self.orders = orders
         self.permission = permission
-        self._own = false() if own is None else own
+        self._own = NONE if own is None else own
+        self._user_id = user_id
         self._own_named = false() if own_named is None else own_named
         self.page_statement = lru_cache(maxsize=512)(self._page_statement)
         self.count_statement = lru_cache(maxsize=128)(self._count_statement)
@@ -228,13 +254,8 @@ class Lister:
     ) -> Select[Any]:
         rows = rows.where(source.where, *self._named(source.filters))
         if source.streams:
-            page = merged(rows, key, source.streams, descending=descending)
-        else:
-            page = rows.order_by(*in_order(key, descending=descending)).limit(ROW_LIMIT)
-        if source.without is None:
-            return page
-        found = page.subquery("found")
-        return select(*found.c).where(found.c.project_id.not_in(source.without))
+            return merged(rows, key, source.streams, descending=descending)
+        return rows.order_by(*in_order(key, descending=descending)).limit(ROW_LIMIT)
 
     def _sources(self, filters: frozenset[str], order: Order, within: Reach) -> list["Source"]:
         """The ways in which the rows are read that a caller is shown."""
@@ -242,20 +263,16 @@ class Lister:
         if within is not Reach.PROJECTS:
             return [found]
         if self.table is projects:
-            is_member = and_(
-                projects.c.id.in_(reached_projects(self.permission)),
-                projects.c.owner_id.is_distinct_from(RIGHTS["caller_id"]),
-            )
+            is_member = projects.c.id.in_(joined_projects(self.permission))
             return [found, Source(is_member, (), filters)]
-        if self._assignee is None or "assigned_to" in filters:
+        if self._user_id is None or "assigned_to" in filters:
             return [found]
-        own = and_(self._own, self._assignee == RIGHTS["caller_id"])
         named = self._named_project(filters)
-        if named is not None:
-            elsewhere = and_(own, not_(self._permits(named)))
-            return [found, self._source(filters, order, Reach.OWN, elsewhere)]
-        outside = self._source(filters, order, Reach.OWN, own)
-        return [found, outside._replace(without=reached_projects(self.permission))]
+        if named is None:
+            elsewhere = in_unreached(self._user_id, reached_projects(self.permission))
+        else:
+            elsewhere = in_named(self._user_id, named, not_(self._permits(named)))
+        return [found, Source(elsewhere, (), filters)]
 
     def _source(
         self,
@@ -281,7 +298,8 @@ class Lister:
                 return self._own
             return and_(self._own, self._assignee == RIGHTS["caller_agent_id"])
         if self.table is projects:
-            return projects.c.owner_id == RIGHTS["caller_id"]
+            is_owner: ColumnElement[bool] = projects.c.owner_id == RIGHTS["caller_id"]
+            return is_owner
         named = self._named_project(filters)
         if named is not None:
             return or_(self._permits(named), self._own_named)
@@ -305,12 +323,17 @@ class Lister:
             reached = reached_projects(self.permission).subquery("reached")
             streams.append(Stream(reached, self.table.c.project_id))
         if self._is_by_status(filters, order, within):
-            values: ColumnElement[Any] = array(self._statuses)
-            if "statuses" in filters:
-                values = bindparam("statuses", type_=ARRAY(String))
-            wanted = select(func.unnest(values).label("status")).distinct().subquery("wanted")
-            streams.append(Stream(wanted, self.table.c.status))
+            streams.append(Stream(self._wanted(filters), self.table.c.status))
         return streams
+
+    def _wanted(self, filters: frozenset[str]) -> FromClause:
+        """The statuses that rows can have to pass the filters."""
+        values: ColumnElement[Any] = array(self.statuses)
+        if "statuses" in filters:
+            values = bindparam("statuses", type_=ARRAY(String))
+        status = func.unnest(values).column_valued("status")
+        said = [self._of_status[name](status) for name in sorted(filters & self._of_status.keys())]
+        return select(status).distinct().where(*said).subquery("wanted")
 
     def _is_by_project(self, filters: frozenset[str], within: Reach) -> bool:
         if within is not Reach.PROJECTS or self.table is projects:
@@ -318,13 +341,17 @@ class Lister:
         return not self._is_of_assignee(filters, within) and filters.isdisjoint(self._project_of)
 
     def _is_by_status(self, filters: frozenset[str], order: Order, within: Reach) -> bool:
-        if not self._statuses or order.field != "created_at":
+        is_of_parent = not filters.isdisjoint(self._project_of.keys() - {"project_id"})
+        is_of_assignee = self._is_of_assignee(filters, within)
+        if order.field in self.by_status:
+            return not is_of_parent and not is_of_assignee
+        if not self.statuses or order.field != "created_at":
             return False
-        if "statuses" in filters:
-            return filters.isdisjoint(self._project_of.keys() - {"project_id"})
+        if not filters.isdisjoint({"statuses", *self._of_status}):
+            return not is_of_parent
         # The indexes for these have the status in any case.
         is_of_all = within is Reach.ALL and filters.isdisjoint(self._project_of)
-        return is_of_all or self._is_of_assignee(filters, within)
+        return is_of_all or is_of_assignee
 
     def _is_of_assignee(self, filters: frozenset[str], within: Reach) -> bool:
         if self._assignee is None:
@@ -333,16 +360,11 @@ class Lister:
 
 
 class Source(NamedTuple):
-    """Rows that are read in one way: those with a condition and the filters, by streams if any.
-
-    Of these, the first are found, and then those left out that are in one of the projects
-    `without`.
-    """
+    """Rows that are read in one way: those with a condition and the filters, by streams if any."""
 
     where: ColumnElement[bool]
     streams: Sequence[Stream]
     filters: frozenset[str]
-    without: Select[Any] | None = None
 
 
 def _first_of(pages: Iterable[Select[Any]], descending: bool) -> Select[Any]:

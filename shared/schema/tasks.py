@@ -126,22 +126,22 @@ tasks = Table(
     Index("idx_tasks_status", "project_id", "status", "created_at", "id"),
     Index("idx_tasks_created_by", "created_by"),
     Index("idx_tasks_updated_at", "project_id", "updated_at", "id"),
-    Index("idx_tasks_due_date", "project_id", "due_date", "id"),
+    Index("idx_tasks_due_date", "project_id", "status", "due_date", "id"),
     # Most tasks lack some of these, and such a task costs no entry in an index.
     _if_set("idx_tasks_room_id", "room_id", "project_id", "room_id", "created_at", "id"),
     _if_set("idx_tasks_assigned_to", "assigned_to", "assigned_to", "status", "created_at", "id"),
     _if_set("idx_tasks_assigned_agent_id", "assigned_agent_id", "project_id", "assigned_agent_id"),
-    _if_set("idx_tasks_assigned_user_id", "assigned_user_id", "assigned_user_id"),
+    _if_set("idx_tasks_assigned_user_id", "assigned_user_id", "assigned_user_id", "project_id"),
     # For superusers, whose lists are of all projects.
     Index("idx_tasks_all_created_at", "status", "created_at", "id"),
     Index("idx_tasks_all_updated_at", "updated_at", "id"),
-    Index("idx_tasks_all_due_date", "due_date", "id"),
+    Index("idx_tasks_all_due_date", "status", "due_date", "id"),
 )
 
 # What tasks are ordered by if that is their priority.
 urgency = func.coalesce(func.strpos(PRIORITIES_IN_ORDER, tasks.c.priority), WITHOUT_PRIORITY)
-Index("idx_tasks_priority", tasks.c.project_id, urgency, tasks.c.id)
-Index("idx_tasks_all_priority", urgency, tasks.c.id)
+Index("idx_tasks_priority", tasks.c.project_id, tasks.c.status, urgency, tasks.c.id)
+Index("idx_tasks_all_priority", tasks.c.status, urgency, tasks.c.id)
 
 task_dependencies = Table(
     "task_dependencies",

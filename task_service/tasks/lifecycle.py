@@ -3,7 +3,7 @@
 MOVES: dict[str, tuple[str, ...]] = {
     "pending": ("in_progress", "blocked", "cancelled"),
     "in_progress": ("review", "blocked", "pending", "completed", "failed", "cancelled"),
-    "review": ("in_progress", "completed", "failed", "cancelled"),
+    "review": ("in_progress", "pending", "completed", "failed", "cancelled"),
     "blocked": ("pending", "in_progress", "cancelled"),
     "completed": ("in_progress",),
     "failed": ("pending",),

@@ -65,6 +65,9 @@ def task(row: Record) -> pb.Task:
         priority=TO_PRIORITY[row["priority"]],
         assigned_to=_text(row["assigned_to"]),
         assigned_to_type=TO_TYPE[row["assigned_to_type"]],
+        created_by_agent_id=None
+        if row["created_by_agent_id"] is None
+        else str(row["created_by_agent_id"]),
         created_by=_text(row["created_by"]),
         dependencies=row["dependencies"],
         started_at=row["started_at"],

@@ -22,6 +22,7 @@ from sqlalchemy import (
     extract,
     func,
     literal,
+    not_,
     null,
     or_,
     select,
@@ -219,6 +220,7 @@ def _by_due_date(without: int) -> Parts:
 
 
 _overdue: ColumnElement[Any] = and_(tasks.c.due_date < func.now(), tasks.c.status.not_in(ENDED))
+_is_asked_for_overdue = bindparam("overdue", type_=Boolean)
 
 
 def _folded(text: ColumnElement[str]) -> ColumnElement[str]:
@@ -264,7 +266,7 @@ LIST = Lister(
         "created_by": tasks.c.created_by == bindparam("created_by", type_=Uuid),
         "due_after": tasks.c.due_date >= bindparam("due_after", type_=tasks.c.due_date.type),
         "due_before": tasks.c.due_date < bindparam("due_before", type_=tasks.c.due_date.type),
-        "overdue": func.coalesce(_overdue, text("false")) == bindparam("overdue", type_=Boolean),
+        "overdue": func.coalesce(_overdue, text("false")) == _is_asked_for_overdue,
         "title_contains": func.strpos(_folded(tasks.c.title), _title_part) > 0,
     },
     # Those without a due date or a priority come last in both directions.
@@ -283,6 +285,9 @@ LIST = Lister(
     project_of={"project_id": _project_id, "room_id": _project_of_room},
     permission=Permission.READ_TASKS,
     own=_own,
+    user_id=tasks.c.assigned_user_id,
     assignee=tasks.c.assigned_to,
     statuses=TASK_STATUSES,
+    by_status=("due_date", "priority"),
+    of_status={"overdue": lambda status: not_(and_(_is_asked_for_overdue, status.in_(ENDED)))},
 )

@@ -17,7 +17,34 @@ from tests.access.table import Row, Things, Who
 from tests.world import TIMEOUT_SECONDS, Client, User, World
 
 ROOT = Path(__file__).parents[2]
-USERS = (Who.OWNER, Who.SUPERUSER, Who.OTHER, Who.INACTIVE, Who.NOBODY)
+USERS = (
+    Who.OWNER,
+    Who.SUPERUSER,
+    Who.ADMIN,
+    Who.EDITOR,
+    Who.VIEWER,
+    Who.REMOVED,
+    Who.ASSIGNED,
+    Who.PARTICIPANT,
+    Who.OTHER,
+    Who.INACTIVE,
+    Who.NOBODY,
+)
+MEMBERS = {Who.ADMIN: "admin", Who.EDITOR: "editor", Who.VIEWER: "viewer", Who.REMOVED: "admin"}
+SCOPES = {
+    Who.AGENT_NEIGHBOUR: "API_KEY_SCOPE_CLAIM_TASKS",
+    Who.AGENT_READS: "API_KEY_SCOPE_READ_PROJECT",
+    Who.AGENT_CREATES: "API_KEY_SCOPE_CREATE_TASKS",
+    Who.AGENT_MANAGES_TASKS: "API_KEY_SCOPE_MANAGE_TASKS",
+    Who.AGENT_MANAGES_ROOMS: "API_KEY_SCOPE_MANAGE_ROOMS",
+}
+REMOVE_MEMBERS = "DELETE FROM project_members WHERE project_id = $1"
+# Only members can be assigned and seated by the services, and these are none any more.
+ASSIGN = "UPDATE tasks SET assigned_agent_id = NULL, assigned_user_id = $1 WHERE id = $2"
+SEAT = """
+INSERT INTO chat_participants (id, project_id, room_id, user_id)
+VALUES (gen_random_uuid(), $1, $2, $3)
+"""
 
 
 def declared() -> Iterator[tuple[str, MethodDescriptor]]:
@@ -55,9 +82,11 @@ class Stage:
     async def caller(self, who: Who, its: Things) -> Client:
         """A caller of this kind, in the relation to these things that the kind states."""
         if who in USERS:
-            return await self._user(who)
-        if who is Who.AGENT_NEIGHBOUR:
-            return await self.owner.as_agent(await self.owner.agent(its.project))
+            return await self._user(who, its)
+        if scope := SCOPES.get(who):
+            neighbour = await self.owner.agent(its.project)
+            key = await self.owner.api_key(neighbour, scopes=[scope])
+            return await self.owner.exchanged(key.secret)
         if who in (Who.AGENT_STRANGER, Who.AGENT_DELETED_PROJECT):
             return await self._agent_elsewhere(gone=who is Who.AGENT_DELETED_PROJECT)
         agent = await self.owner.exchanged(its.key.secret)
@@ -69,12 +98,21 @@ class Stage:
             await self.owner.auth.RevokeApiKey(revoke)
         return agent
 
-    async def _user(self, who: Who) -> Client:
+    async def _user(self, who: Who, its: Things) -> Client:
         if who is Who.OWNER:
             return self.owner
         if who is Who.NOBODY:
             return self.world.nobody()
-        return await self.world.user(superuser=who is Who.SUPERUSER, active=who is not Who.INACTIVE)
+        user = await self.world.user(superuser=who is Who.SUPERUSER, active=who is not Who.INACTIVE)
+        if role := MEMBERS.get(who):
+            await self.world.member(its.project.id, user, role)
+        if who is Who.REMOVED:
+            await self.world.execute(REMOVE_MEMBERS, its.project.id)
+        if who is Who.ASSIGNED:
+            await self.world.execute(ASSIGN, user.id, its.task.id)
+        if who is Who.PARTICIPANT:
+            await self.world.execute(SEAT, its.project.id, its.room.id, user.id)
+        return user
 
     async def _agent_elsewhere(self, *, gone: bool) -> Client:
         project = await self.owner.project()

@@ -45,7 +45,9 @@ class Answer(Enum):
 
     OK = "yes"
     NOT_PROJECT_OWNER = Reason.NOT_PROJECT_OWNER.name
+    INSUFFICIENT_ROLE = Reason.INSUFFICIENT_ROLE.name
     NOT_ALLOWED_FOR_AGENT = Reason.NOT_ALLOWED_FOR_AGENT.name
+    SCOPE_MISSING = Reason.SCOPE_MISSING.name
     CALLER_INACTIVE = Reason.CALLER_INACTIVE.name
     TOKEN_MISSING = Reason.TOKEN_MISSING.name
     API_KEY_INVALID = Reason.API_KEY_INVALID.name
@@ -56,11 +58,21 @@ class Who(Enum):
 
     OWNER = "owner"
     SUPERUSER = "superuser"
+    ADMIN = "admin"
+    EDITOR = "editor"
+    VIEWER = "viewer"
+    REMOVED = "removed member"
+    ASSIGNED = "assigned user"
+    PARTICIPANT = "participating user"
     OTHER = "other user"
     INACTIVE = "inactive user"
     NOBODY = "nobody"
     AGENT_SELF = "agent-self"
-    AGENT_NEIGHBOUR = "agent-other of the project"
+    AGENT_NEIGHBOUR = "agent-other with CLAIM_TASKS"
+    AGENT_READS = "agent-other with READ_PROJECT"
+    AGENT_CREATES = "agent-other with CREATE_TASKS"
+    AGENT_MANAGES_TASKS = "agent-other with MANAGE_TASKS"
+    AGENT_MANAGES_ROOMS = "agent-other with MANAGE_ROOMS"
     AGENT_STRANGER = "agent-other of another project"
     AGENT_INACTIVE = "agent-inactive"
     AGENT_DELETED_PROJECT = "agent-of-deleted-project"
@@ -75,19 +87,67 @@ STOPPED = {
     Who.AGENT_DELETED_PROJECT: Answer.CALLER_INACTIVE,
     Who.KEY_REVOKED: Answer.CALLER_INACTIVE,
 }
-NOT_FOR_AGENTS = dict.fromkeys(
-    (Who.AGENT_SELF, Who.AGENT_NEIGHBOUR, Who.AGENT_STRANGER), Answer.NOT_ALLOWED_FOR_AGENT
+MEMBERS = (Who.VIEWER, Who.EDITOR, Who.ADMIN)
+STRANGERS = (Who.OTHER, Who.REMOVED, Who.ASSIGNED, Who.PARTICIPANT)
+AGENTS_HERE = (
+    Who.AGENT_SELF,
+    Who.AGENT_NEIGHBOUR,
+    Who.AGENT_READS,
+    Who.AGENT_CREATES,
+    Who.AGENT_MANAGES_TASKS,
+    Who.AGENT_MANAGES_ROOMS,
 )
 
 
 Answers: TypeAlias = Mapping[Who, Answer]
 
+
+def members(lowest: Who, *allowed: Who, own: bool = False) -> Answers:
+    """What members from `lowest` on may do, and agents with a scope for it, who are `allowed`.
+
+    Others may be allowed if the row is their own: then it takes the row to refuse the rest.
+    """
+    scopes = any("_" in who.value for who in allowed)
+    here = Answer.SCOPE_MISSING if scopes else Answer.NOT_ALLOWED_FOR_AGENT
+    refused = {
+        **STOPPED,
+        **dict.fromkeys(STRANGERS, Answer.NOT_PROJECT_OWNER),
+        **dict.fromkeys(MEMBERS[: MEMBERS.index(lowest)], Answer.INSUFFICIENT_ROLE),
+        **dict.fromkeys(AGENTS_HERE, here),
+        Who.AGENT_STRANGER: Answer.NOT_ALLOWED_FOR_AGENT if own else here,
+    }
+    return {who: answer for who, answer in refused.items() if who not in allowed}
+
+
+READS, CREATES = Who.AGENT_READS, Who.AGENT_CREATES
+TASKS_OF, ROOMS_OF = Who.AGENT_MANAGES_TASKS, Who.AGENT_MANAGES_ROOMS
+
 # By kind of method: the results other than success.
-OWN: Answers = {**STOPPED, **NOT_FOR_AGENTS, Who.OTHER: Answer.NOT_PROJECT_OWNER}
-OWN_OR_SELF: Answers = {**OWN, Who.AGENT_SELF: Answer.OK}
-# An agent is shown its own tasks of the project, possibly none.
-OWN_OR_ITS_PART: Answers = {**OWN_OR_SELF, Who.AGENT_NEIGHBOUR: Answer.OK}
-EVERY_USER: Answers = {**STOPPED, **NOT_FOR_AGENTS}
+READ = members(Who.VIEWER, READS)
+READ_AGENT = members(Who.VIEWER, READS, Who.AGENT_SELF, own=True)
+READ_TASK = members(Who.VIEWER, READS, TASKS_OF, Who.AGENT_SELF, Who.ASSIGNED, own=True)
+# A caller is shown its own tasks of the project, an agent possibly none.
+LIST_TASKS = members(Who.VIEWER, *AGENTS_HERE, Who.ASSIGNED, own=True)
+CHECK_TASKS = members(Who.VIEWER, READS, TASKS_OF)
+READ_ROOM = members(Who.VIEWER, READS, ROOMS_OF, Who.PARTICIPANT, own=True)
+LIST_ROOMS = members(Who.VIEWER, READS, ROOMS_OF)
+CREATE_TASK = members(Who.EDITOR, CREATES, TASKS_OF)
+MANAGE_TASK = members(Who.EDITOR, TASKS_OF)
+MOVE_TASK = members(Who.EDITOR, TASKS_OF, Who.AGENT_SELF, Who.ASSIGNED, own=True)
+MANAGE_ROOM = members(Who.EDITOR, ROOMS_OF)
+SET_STATUS = members(Who.EDITOR, Who.AGENT_SELF, own=True)
+ADMINISTER = members(Who.ADMIN)
+OWN = {**ADMINISTER, **dict.fromkeys(MEMBERS, Answer.INSUFFICIENT_ROLE)}
+EVERY_USER: Answers = {
+    **STOPPED,
+    **dict.fromkeys((*AGENTS_HERE, Who.AGENT_STRANGER), Answer.NOT_ALLOWED_FOR_AGENT),
+}
+# A user is shown its own, an agent needs a scope for any.
+EVERY_READER: Answers = {
+    who: Answer.SCOPE_MISSING if answer is Answer.NOT_ALLOWED_FOR_AGENT else answer
+    for who, answer in EVERY_USER.items()
+    if who is not READS
+}
 EVERY_CALLER: Answers = STOPPED
 # The API key is the proof, whichever caller sends it.
 EVERYBODY: Answers = dict.fromkeys((Who.AGENT_INACTIVE, Who.KEY_REVOKED), Answer.API_KEY_INVALID)
@@ -100,46 +160,50 @@ class Row:
     answers: Answers
     request: Callable[[Things], Message]
     spoiled_by: Message | None = None
+    # What only a valid request shows to be the caller's own.
+    found_by_request: frozenset[Who] = frozenset()
 
     def answer(self, who: Who) -> Answer:
         """The result for this kind of caller."""
         return self.answers.get(who, Answer.OK)
 
 
-def own(request: Callable[[Things], Message], spoiled_by: Message | None = None) -> Row:
-    return Row(OWN, request, spoiled_by)
-
-
-def own_or_self(request: Callable[[Things], Message], spoiled_by: Message | None = None) -> Row:
-    return Row(OWN_OR_SELF, request, spoiled_by)
-
-
 MASK = FieldMask(paths=["nonsense"])
 AGENTS = {
-    "CreateAgent": own(
+    "CreateAgent": Row(
+        ADMINISTER,
         lambda its: a.CreateAgentRequest(agent={"project_id": its.project.id, "name": "New"}),
         a.CreateAgentRequest(agent={"nickname": "\0"}),
     ),
-    "GetAgent": own_or_self(lambda its: a.GetAgentRequest(agent_id=its.agent.id)),
-    "BatchGetAgents": own(lambda its: a.BatchGetAgentsRequest(agent_ids=[its.agent.id])),
-    "ListAgents": own(
+    "GetAgent": Row(READ_AGENT, lambda its: a.GetAgentRequest(agent_id=its.agent.id)),
+    "BatchGetAgents": Row(
+        READ_AGENT, lambda its: a.BatchGetAgentsRequest(agent_ids=[its.agent.id])
+    ),
+    "ListAgents": Row(
+        READ,
         lambda its: a.ListAgentsRequest(project_id=its.project.id),
         a.ListAgentsRequest(page_size=-1),
     ),
-    "UpdateAgent": own(
+    "UpdateAgent": Row(
+        ADMINISTER,
         lambda its: a.UpdateAgentRequest(agent={"id": its.agent.id, "name": "Other"}),
         a.UpdateAgentRequest(update_mask=MASK),
     ),
-    "DeleteAgent": own(
+    "DeleteAgent": Row(
+        ADMINISTER,
         lambda its: a.DeleteAgentRequest(agent_id=its.agent.id),
         a.DeleteAgentRequest(revision=-1),
     ),
-    "SetAgentStatus": own_or_self(
+    "SetAgentStatus": Row(
+        SET_STATUS,
         lambda its: a.SetAgentStatusRequest(agent_id=its.agent.id, status=2),
         a.SetAgentStatusRequest(status=99),
     ),
-    "VerifyAgentAccess": own(lambda its: a.VerifyAgentAccessRequest(agent_id=its.agent.id)),
-    "ValidateAssignee": own(
+    "VerifyAgentAccess": Row(
+        READ_AGENT, lambda its: a.VerifyAgentAccessRequest(agent_id=its.agent.id)
+    ),
+    "ValidateAssignee": Row(
+        CREATE_TASK,
         lambda its: a.ValidateAssigneeRequest(
             project_id=its.project.id, assignee_id=its.agent.id, assignee_type=1
         ),
@@ -154,105 +218,126 @@ PROJECTS = {
         ),
         p.CreateProjectRequest(project={"description": "\0"}),
     ),
-    "GetProject": own(lambda its: p.GetProjectRequest(project_id=its.project.id)),
+    "GetProject": Row(READ, lambda its: p.GetProjectRequest(project_id=its.project.id)),
     "ListProjects": Row(
-        EVERY_USER, lambda _: p.ListProjectsRequest(), p.ListProjectsRequest(page_size=-1)
+        EVERY_READER, lambda _: p.ListProjectsRequest(), p.ListProjectsRequest(page_size=-1)
     ),
-    "UpdateProject": own(
+    "UpdateProject": Row(
+        ADMINISTER,
         lambda its: p.UpdateProjectRequest(project={"id": its.project.id, "name": "Other"}),
         p.UpdateProjectRequest(update_mask=MASK),
     ),
-    "DeleteProject": own(
+    "DeleteProject": Row(
+        OWN,
         lambda its: p.DeleteProjectRequest(project_id=its.project.id),
         p.DeleteProjectRequest(revision=-1),
     ),
 }
 ROOMS = {
-    "CreateRoom": own(
+    "CreateRoom": Row(
+        MANAGE_ROOM,
         lambda its: r.CreateRoomRequest(room={"project_id": its.project.id, "name": "New"}),
         r.CreateRoomRequest(room={"description": "\0"}),
     ),
-    "GetRoom": own(lambda its: r.GetRoomRequest(room_id=its.room.id)),
-    "ListRooms": own(
+    "GetRoom": Row(READ_ROOM, lambda its: r.GetRoomRequest(room_id=its.room.id)),
+    "ListRooms": Row(
+        LIST_ROOMS,
         lambda its: r.ListRoomsRequest(project_id=its.project.id),
         r.ListRoomsRequest(page_size=-1),
     ),
-    "UpdateRoom": own(
+    "UpdateRoom": Row(
+        MANAGE_ROOM,
         lambda its: r.UpdateRoomRequest(room={"id": its.room.id, "name": "Other"}),
         r.UpdateRoomRequest(update_mask=MASK),
     ),
-    "DeleteRoom": own(
+    "DeleteRoom": Row(
+        MANAGE_ROOM,
         lambda its: r.DeleteRoomRequest(room_id=its.room.id),
         r.DeleteRoomRequest(revision=-1),
     ),
-    "AddParticipant": own(
+    "AddParticipant": Row(
+        MANAGE_ROOM,
         lambda its: r.AddParticipantRequest(room_id=its.room.id, user_id=its.project.owner_id),
         r.AddParticipantRequest(request_id="x"),
     ),
-    "RemoveParticipant": own(
+    "RemoveParticipant": Row(
+        MANAGE_ROOM,
         lambda its: r.RemoveParticipantRequest(room_id=its.room.id, agent_id=its.agent.id),
         r.RemoveParticipantRequest(request_id="x"),
     ),
-    "ListParticipants": own(
+    "ListParticipants": Row(
+        READ_ROOM,
         lambda its: r.ListParticipantsRequest(room_id=its.room.id),
         r.ListParticipantsRequest(page_size=-1),
     ),
 }
 AUTH = {
     "WhoAmI": Row(EVERY_CALLER, lambda _: k.WhoAmIRequest()),
-    "CreateApiKey": own(
+    "CreateApiKey": Row(
+        ADMINISTER,
         lambda its: k.CreateApiKeyRequest(api_key={"agent_id": its.agent.id}),
         k.CreateApiKeyRequest(api_key={"capabilities": ["\0"]}),
     ),
-    "ListApiKeys": own(
+    "ListApiKeys": Row(
+        ADMINISTER,
         lambda its: k.ListApiKeysRequest(agent_id=its.agent.id),
         k.ListApiKeysRequest(page_size=-1),
     ),
-    "RevokeApiKey": own(
+    "RevokeApiKey": Row(
+        ADMINISTER,
         lambda its: k.RevokeApiKeyRequest(api_key_id=its.key.api_key.id),
         k.RevokeApiKeyRequest(request_id="x"),
     ),
-    "RotateApiKey": own(
+    "RotateApiKey": Row(
+        ADMINISTER,
         lambda its: k.RotateApiKeyRequest(api_key_id=its.key.api_key.id),
         k.RotateApiKeyRequest(grace_period={"seconds": -1}),
     ),
     "ExchangeApiKey": Row(EVERYBODY, lambda its: k.ExchangeApiKeyRequest(api_key=its.key.secret)),
 }
 TASKS = {
-    "CreateTask": own(
+    "CreateTask": Row(
+        CREATE_TASK,
         lambda its: t.CreateTaskRequest(task={"project_id": its.project.id, "title": "New"}),
         t.CreateTaskRequest(task={"description": "\0"}),
     ),
-    "GetTask": own_or_self(lambda its: t.GetTaskRequest(task_id=its.task.id)),
-    "BatchGetTasks": own_or_self(lambda its: t.BatchGetTasksRequest(task_ids=[its.task.id])),
+    "GetTask": Row(READ_TASK, lambda its: t.GetTaskRequest(task_id=its.task.id)),
+    "BatchGetTasks": Row(READ_TASK, lambda its: t.BatchGetTasksRequest(task_ids=[its.task.id])),
     "ListTasks": Row(
-        OWN_OR_ITS_PART,
+        LIST_TASKS,
         lambda its: t.ListTasksRequest(project_id=its.project.id),
         t.ListTasksRequest(page_size=-1),
+        frozenset({Who.ASSIGNED}),
     ),
-    "UpdateTask": own(
+    "UpdateTask": Row(
+        MANAGE_TASK,
         lambda its: t.UpdateTaskRequest(task={"id": its.task.id, "title": "Other"}),
         t.UpdateTaskRequest(update_mask=MASK),
     ),
-    "DeleteTask": own(
+    "DeleteTask": Row(
+        MANAGE_TASK,
         lambda its: t.DeleteTaskRequest(task_id=its.task.id),
         t.DeleteTaskRequest(revision=-1),
     ),
-    "AssignTask": own(
+    "AssignTask": Row(
+        MANAGE_TASK,
         lambda its: t.AssignTaskRequest(
             task_id=its.task.id, assigned_to=its.agent.id, assigned_to_type=1
         ),
         t.AssignTaskRequest(assigned_to="x"),
     ),
-    "UnassignTask": own(
+    "UnassignTask": Row(
+        MANAGE_TASK,
         lambda its: t.UnassignTaskRequest(task_id=its.task.id),
         t.UnassignTaskRequest(request_id="x"),
     ),
-    "UpdateTaskStatus": own_or_self(
+    "UpdateTaskStatus": Row(
+        MOVE_TASK,
         lambda its: t.UpdateTaskStatusRequest(task_id=its.task.id, status=2),
         t.UpdateTaskStatusRequest(status=99),
     ),
-    "VerifyDependencies": own(
+    "VerifyDependencies": Row(
+        CHECK_TASKS,
         lambda its: t.VerifyDependenciesRequest(task_id=its.task.id),
         t.VerifyDependenciesRequest(dependencies=["x"]),
     ),

@@ -149,9 +149,9 @@ async def test_a_task_is_its_agents_as_long_as_it_is_assigned(crew: Crew) -> Non
         )
     )
     for call in (crew.calling.tasks.GetTask(get), crew.calling.tasks.UpdateTaskStatus(move)):
-        await refused(call, Reason.NOT_ALLOWED_FOR_AGENT)
+        await refused(call, Reason.SCOPE_MISSING)
     await crew.owner.tasks.UnassignTask(UnassignTaskRequest(task_id=task.id))
-    await refused(crew.calling.tasks.UpdateTaskStatus(move), Reason.NOT_ALLOWED_FOR_AGENT)
+    await refused(crew.calling.tasks.UpdateTaskStatus(move), Reason.SCOPE_MISSING)
     assert (await crew.owner.tasks.GetTask(get)).revision == 3
 
 

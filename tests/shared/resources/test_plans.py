@@ -9,8 +9,10 @@ from uuid import UUID
 import pytest
 
 from agent_service.agents.queries import LIST as AGENTS
+from agent_service.api_keys.queries import LIST as KEYS
 from agent_service.projects.queries import LIST as PROJECTS
 from agent_service.rooms.queries import LIST as ROOMS
+from agent_service.rooms.queries import LIST_PARTICIPANTS as PARTICIPANTS
 from shared.auth.caller import Agent, Caller, User
 from shared.database.pool import Record
 from shared.database.transaction import Database
@@ -44,10 +46,21 @@ INSERT INTO tasks (id, project_id, title, status, priority, due_date, created_at
             WHEN n <= 95000 THEN 12 + n % 1000 ELSE 2000 + n % 3000 END), 'Task',
         CASE n % 500 WHEN 0 THEN 'review' WHEN 1 THEN 'pending' ELSE 'completed' END,
         (ARRAY['low', 'medium', 'high', 'critical'])[1 + n % 5],
-        CASE WHEN n % 3 > 0 THEN now() + (n % 7919) * interval '1 minute' END,
+        CASE WHEN n % 3 > 0 THEN now() + (n % 7919 - 4000) * interval '1 minute' END,
         now() - (n / 3) * interval '1 second', now() - (n % 9973) * interval '1 second',
         CASE WHEN n <= 60000 AND n % 3 = 0 THEN id(1) END
     FROM generate_series(1, 100000) n;
+-- Room 5000 and agent 1 are of project 1.
+INSERT INTO chat_participants (id, project_id, room_id, agent_id, joined_at)
+    SELECT id(n), id(1), id(5000), id(n), now() - (n / 3) * interval '1 second'
+    FROM generate_series(1, 5000) n;
+INSERT INTO chat_participants (id, project_id, room_id, agent_id)
+    SELECT id(n), id(1 + n % 5000), id(n), id(n) FROM generate_series(5001, 15000) n;
+INSERT INTO agent_api_keys (id, project_id, agent_id, key_id, api_key_hash, key_prefix, created_at)
+    SELECT id(n), id(1), id(1), n, n, n, now() - (n / 3) * interval '1 second'
+    FROM generate_series(1, 5000) n;
+INSERT INTO agent_api_keys (id, project_id, agent_id, key_id, api_key_hash, key_prefix)
+    SELECT id(n), id(1 + n % 5000), id(10000 + n), n, n, n FROM generate_series(5001, 15000) n;
 ANALYZE;
 """
 
@@ -113,30 +126,42 @@ def orders_of(lister: Lister) -> list[Order]:
     return [Order(name, descending) for name in names for descending in (False, True)]
 
 
+def statuses_of(lister: Lister, caller: Caller, order: Order) -> int:
+    """How many statuses the index of an order has before the rows are in that order."""
+    if order.field in lister.by_status or (caller is ROOT and order.field == "created_at"):
+        return max(1, len(lister.statuses))
+    return 1
+
+
 CASES = [
     ("tasks of a project", TASKS, ONE, IN_ONE, 1),
     ("tasks of one project's owner", TASKS, ONE, {}, 1),
     ("tasks of ten projects", TASKS, TEN, {}, 10),
     ("tasks of a thousand projects", TASKS, THOUSAND, {}, MANY),
-    ("all tasks", TASKS, ROOT, {}, 7),
+    ("all tasks", TASKS, ROOT, {}, 1),
     ("agents of a thousand projects", AGENTS, THOUSAND, {}, MANY),
-    ("all agents", AGENTS, ROOT, {}, 4),
+    ("all agents", AGENTS, ROOT, {}, 1),
     ("rooms of a thousand projects", ROOMS, THOUSAND, {}, MANY),
     ("all rooms", ROOMS, ROOT, {}, 1),
     ("projects", PROJECTS, THOUSAND, {}, 1),
-    ("all projects", PROJECTS, ROOT, {}, 3),
+    ("all projects", PROJECTS, ROOT, {}, 1),
+    ("participants of a room", PARTICIPANTS, ONE, {"room_id": number(5000)}, 1),
+    ("participants of a room for a superuser", PARTICIPANTS, ROOT, {"room_id": number(5000)}, 1),
+    ("keys of an agent", KEYS, ONE, {"agent_id": number(1)}, 1),
+    ("keys of an agent for a superuser", KEYS, ROOT, {"agent_id": number(1)}, 1),
 ]
 
 
 @pytest.mark.parametrize(
-    ("lister", "caller", "filters", "streams"),
+    ("lister", "caller", "filters", "projects"),
     [case[1:] for case in CASES],
     ids=[case[0] for case in CASES],
 )
 async def test_every_order_is_served_by_an_index(
-    filled_url: str, lister: Lister, caller: Caller, filters: dict[str, Any], streams: int
+    filled_url: str, lister: Lister, caller: Caller, filters: dict[str, Any], projects: int
 ) -> None:
     for order in orders_of(lister):
+        streams = projects * statuses_of(lister, caller, order)
         for cost in await pages(filled_url, lister, caller, order, filters):
             assert_bounded(cost, lister.table.name, streams)
 
@@ -161,3 +186,36 @@ async def test_rare_statuses_are_found_by_an_index(
         order = Order("created_at", descending)
         first, _ = await pages(filled_url, TASKS, caller, order, filters)
         assert_bounded(first, "tasks", streams)
+
+
+@pytest.mark.parametrize(
+    ("caller", "filters", "streams"),
+    [
+        (ONE, {**IN_ONE, **RARE}, 2),
+        (ONE, RARE, 2),
+        (ROOT, RARE, 2),
+        (ROOT, {**IN_ONE, **RARE}, 2),
+        (THOUSAND, RARE, 2 * MANY),
+    ],
+)
+async def test_work_to_do_is_found_by_an_index(
+    filled_url: str, caller: Caller, filters: dict[str, Any], streams: int
+) -> None:
+    for order in orders_of(TASKS):
+        if order.field in TASKS.by_status:
+            first, _ = await pages(filled_url, TASKS, caller, order, filters)
+            assert_bounded(first, "tasks", streams)
+
+
+@pytest.mark.parametrize(
+    ("caller", "filters", "under_way"), [(ONE, IN_ONE, 240), (ONE, {}, 240), (ROOT, {}, 400)]
+)
+async def test_overdue_tasks_are_looked_for_among_those_that_have_not_ended(
+    filled_url: str, caller: Caller, filters: dict[str, Any], under_way: int
+) -> None:
+    for order in orders_of(TASKS):
+        if order.field != "updated_at":
+            asked = {**filters, "overdue": True}
+            first, _ = await pages(filled_url, TASKS, caller, order, asked)
+            assert "tasks" not in first.sequential, first.plans
+            assert first.rows <= 2 * under_way + 2 * len(TASKS.statuses), first.plans

@@ -344,7 +344,8 @@ async def test_an_agent_s_own_tasks_come_from_an_index_in_its_order(world: World
     newest = Order("created_at", descending=True)
     statement = LIST.page_statement(frozenset(), newest, continued=False, within=Reach.OWN)
     agent_id = UUID(agents[0].id)
-    shown = await plan_of(world.database, statement, caller_agent_id=agent_id, row_limit=51)
+    caller = {"caller_id": None, "caller_agent_id": agent_id}
+    shown = await plan_of(world.database, statement, **caller, row_limit=51)
     # Merged from those with each status; the index of all projects has these, too.
     assert shown.count("idx_tasks_assigned_to on tasks") == 2, shown
     assert "idx_tasks_all" not in shown, shown

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "013_add_project_members"
-down_revision = "012_ignore_case_of_users"
+revision = "014_add_project_members"
+down_revision = "013_ignore_case_of_users"
 branch_labels = None
 depends_on = None
 
@@ -25,13 +25,22 @@ CREATE TABLE project_members (
 )
 """
 
+# For the tasks of users in projects of which they are no members.
+INDEX = """
+CREATE INDEX idx_tasks_assigned_user_id ON tasks ({columns}) WHERE assigned_user_id IS NOT NULL
+"""
+
 
 def upgrade() -> None:
     op.execute(TABLE)
+    op.drop_index("idx_tasks_assigned_user_id")
+    op.execute(INDEX.format(columns="assigned_user_id, project_id"))
     columns = ["project_id", "created_at", "id"]
     op.create_index("idx_project_members_project_id", "project_members", columns)
     op.create_index("idx_project_members_user_id", "project_members", ["user_id", "project_id"])
 
 
 def downgrade() -> None:
+    op.drop_index("idx_tasks_assigned_user_id")
+    op.execute(INDEX.format(columns="assigned_user_id"))
     op.drop_table("project_members")

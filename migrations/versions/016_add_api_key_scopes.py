@@ -5,8 +5,8 @@ A key that exists has no scopes, and so exactly the rights that it had.
 
 from alembic import op
 
-revision = "015_add_api_key_scopes"
-down_revision = "014_add_user_identities"
+revision = "016_add_api_key_scopes"
+down_revision = "015_add_user_identities"
 branch_labels = None
 depends_on = None
 

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "014_add_user_identities"
-down_revision = "013_add_project_members"
+revision = "015_add_user_identities"
+down_revision = "014_add_project_members"
 branch_labels = None
 depends_on = None
 

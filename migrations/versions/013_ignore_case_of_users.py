@@ -5,8 +5,8 @@ from sqlalchemy import BigInteger, Column, text
 
 from migrations.report import refuse_rows
 
-revision = "012_ignore_case_of_users"
-down_revision = "011_serve_every_list_by_index"
+revision = "013_ignore_case_of_users"
+down_revision = "012_add_status_to_task_orders"
 branch_labels = None
 depends_on = None
 
