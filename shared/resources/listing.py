@@ -21,6 +21,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     true,
 )
 from sqlalchemy.dialects.postgresql import JSONB, array
@@ -49,10 +50,11 @@ class Lister:
     """The lists of one table: the columns that they show, and a condition for each filter.
 
     A filter's parameter has the filter's name. Orders map the name of a field to what it orders by,
-    and "<name> desc" if the other direction orders by something else. `project_of` has, by filter,
-    the one project in which its rows are. `agent_id` is the column with the agent whose row it is
-    (None: an agent has no such list). An index begins with `assignee`, which has the value of the
-    filter `assigned_to`, and also that of `agent_id` if it is an agent's.
+    and "<name> desc" if the other direction orders by something else; the first is that in which
+    indexes have the rows of a parent or an assignee. `project_of` has, by filter, the one project
+    in which its rows are. `agent_id` is the column with the agent whose row it is (None: an agent
+    has no such list). An index begins with `assignee`, which has the value of the filter
+    `assigned_to`, and also that of `agent_id` if it is an agent's.
 
     `statuses` are all values of the column `status`, if indexes have it before the time of
     creation. The orders `by_status` have no indexes without it. `of_status` has, by filter, what
@@ -87,6 +89,7 @@ class Lister:
         self._of_status = of_status or {}
         self.filters = filters
         self.orders = orders
+        self._order_of_parents = next(iter(orders))
         self._reached = reached_by(RIGHTS, projects.c.owner_id, agent_id)
         self.page_statement = lru_cache(maxsize=512)(self._page_statement)
         self.count_statement = lru_cache(maxsize=128)(self._count_statement)
@@ -181,19 +184,21 @@ class Lister:
         )
         wanted, descending = self.parts(order)[part], order.descending
         streams = self._streams(filters, order, within)
-        # A stream is of one status, and need not say so again.
-        is_by_status = self._is_by_status(filters, order, within)
-        conditions = filters - {"statuses"} if is_by_status else filters
         rows = self._rows.add_columns(wanted.page_key.label("page_key")).where(
-            wanted.where, *self._named(conditions), self._within(filters, within)
+            wanted.where, *self._conditions(filters, order, within), self._within(filters, within)
         )
         if continued:
             rows = rows.where(behind(wanted, self.table.c.id, descending=descending))
         key = (wanted.key, self.table.c.id)
+        is_of_project = "project_id" in filters or self._is_by_project(filters, within)
+        is_unique = wanted.is_unique and is_of_project
         if streams:
-            page = merged(rows, key, streams, descending=descending)
+            page = merged(rows, key, streams, descending=descending, is_unique=is_unique)
+        elif self._is_sorted(filters, order, within):
+            page = _sorted(rows, descending)
         else:
-            page = rows.order_by(*in_order(key, descending=descending)).limit(ROW_LIMIT)
+            order_by = in_order(key[:1] if is_unique else key, descending=descending)
+            page = rows.order_by(*order_by).limit(ROW_LIMIT)
         fitted = _fitted(page, descending) if measured else self._light(page, descending)
         return Statement(purpose, fitted)
 
@@ -218,6 +223,17 @@ class Lister:
         count = select(func.count()).select_from(rows.subquery())
         return Statement("How many rows there are.", count)
 
+    def _conditions(
+        self, filters: frozenset[str], order: Order, within: Scope
+    ) -> list[ColumnElement[bool]]:
+        """What the filters say, so far as the streams do not."""
+        # A stream is of one status, and need not say so again.
+        said = {"statuses"} if self._is_by_status(filters, order, within) else set()
+        if not self._is_of_assignee(filters, within) or "project_id" not in filters:
+            return self._named(filters - said)
+        in_project = _by_no_index(self.filters["project_id"])
+        return [*self._named(filters - said - {"project_id"}), in_project]
+
     def _named(self, filters: Collection[str]) -> list[ColumnElement[bool]]:
         return [self.filters[name] for name in sorted(filters)]
 
@@ -231,7 +247,9 @@ class Lister:
             return true()
         if within is Scope.AGENT:
             own = RIGHTS["caller_agent_id"]
-            return reached if self._assignee is None else and_(reached, self._assignee == own)
+            if self._assignee is None:
+                return reached
+            return and_(_by_no_index(reached), self._assignee == own)
         if self.table is projects:
             return reached
         if named := [self._project_of[name] for name in self._project_of if name in filters]:
@@ -277,6 +295,13 @@ class Lister:
         is_of_all = within is Scope.ALL and filters.isdisjoint(self._project_of)
         return is_of_all or is_of_assignee
 
+    def _is_sorted(self, filters: frozenset[str], order: Order, within: Scope) -> bool:
+        """Whether the rows of a parent or an assignee are asked for in an order of no index."""
+        if order.field == self._order_of_parents:
+            return False
+        is_of_parent = not filters.isdisjoint(self._project_of.keys() - {"project_id"})
+        return is_of_parent or self._is_of_assignee(filters, within)
+
     def _is_of_assignee(self, filters: frozenset[str], within: Scope) -> bool:
         if self._assignee is None:
             return False
@@ -293,6 +318,20 @@ def _is_heavy(column: ColumnElement[Any], limit: int) -> ColumnElement[bool]:
         return heavy
     is_compressed = func.pg_column_compression(column).is_not(None)
     return is_compressed | (func.pg_column_size(column) > limit // JSON_EXPANSION)
+
+
+def _by_no_index(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """A condition for the rows of an assignee: to the planner, its index may be as good as that of
+    the assignee, which it is not if these are few."""
+    return func.coalesce(condition, text("false"))
+
+
+def _sorted(rows: Select[Any], descending: bool) -> Select[Any]:
+    """The first of all rows: to the planner, an index in this order could have them early."""
+    # OFFSET keeps the planner from looking at the order while it looks for the rows.
+    every = rows.offset(literal_column("0")).subquery("every")
+    order = in_order((every.c.page_key, every.c.id), descending=descending)
+    return select(*every.c).order_by(*order).limit(ROW_LIMIT)
 
 
 def _fitted(rows: Select[Any], descending: bool) -> Select[Any]:
