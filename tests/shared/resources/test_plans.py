@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -208,6 +209,15 @@ async def test_work_to_do_is_found_by_an_index(
         if order.field in TASKS.by_status:
             first, _ = await pages(filled_url, TASKS, caller, order, filters)
             assert_bounded(first, "tasks", streams)
+
+
+@pytest.mark.parametrize("descending", [False, True])
+async def test_a_range_of_due_dates_is_found_by_an_index(filled_url: str, descending: bool) -> None:
+    now = datetime.now(UTC)
+    due = {"due_after": now, "due_before": now + timedelta(minutes=10)}
+    order = Order("due_date", descending)
+    first, _ = await pages(filled_url, TASKS, ONE, order, {**IN_ONE, **due})
+    assert_bounded(first, "tasks", len(TASKS.statuses))
 
 
 @pytest.mark.parametrize(
