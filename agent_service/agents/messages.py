@@ -9,6 +9,7 @@ from uuid import UUID
 from shared.auth.access import ACTIVE
 from shared.database.pool import Record
 from shared.resources.batch import build_batch
+from shared.resources.building import Row
 from shared.resources.pagination import Listing, Pager, Query, instant
 from shared.resources.struct_json import to_struct
 from shared.resources.validation import KIB, fixed_id, optional, read_new, struct, validate
@@ -29,7 +30,7 @@ FROM_STATUS = {status: name for name, status in TO_STATUS.items()}
 FROM_ASSIGNEE_TYPE = {pb.ASSIGNEE_TYPE_AGENT: "agent", pb.ASSIGNEE_TYPE_USER: "user"}
 
 
-def agent(row: Record) -> pb.Agent:
+def agent(row: Row) -> pb.Agent:
     """A row as a message."""
     return pb.Agent(
         id=str(row["id"]),
@@ -47,15 +48,18 @@ def agent(row: Record) -> pb.Agent:
     )
 
 
-async def batch(rows: Iterable[Record]) -> pb.BatchGetAgentsResponse:
+async def batch(rows: Iterable[Row]) -> pb.BatchGetAgentsResponse:
     """Many rows. Raises Refusal(LIMIT_EXCEEDED) if they are more than clients take."""
-    return pb.BatchGetAgentsResponse(agents=await build_batch(rows, agent))
+    response = pb.BatchGetAgentsResponse()
+    await build_batch(rows, agent, response.agents)
+    return response
 
 
 async def listing(found: Listing, pager: Pager) -> pb.ListAgentsResponse:
     """A page of rows."""
-    agents, token = await pager.fit(found, agent)
-    return pb.ListAgentsResponse(agents=agents, next_page_token=token, total_size=found.total)
+    response = pb.ListAgentsResponse(total_size=found.total)
+    response.next_page_token = await pager.fit(found, agent, response.agents)
+    return response
 
 
 def access(row: Record, *, can_administer: bool) -> pb.VerifyAgentAccessResponse:

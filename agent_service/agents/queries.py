@@ -23,7 +23,7 @@ from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
-from shared.resources.ordering import by
+from shared.resources.ordering import by, by_unique
 from shared.resources.project_scoped import PROJECTS, ProjectScopedTable, new_values
 from shared.schema import AGENT_STATUSES, agents, projects, tasks, users
 
@@ -114,7 +114,7 @@ LIST = Lister(
     orders={
         "created_at": by(agents.c.created_at),
         "updated_at": by(agents.c.updated_at),
-        "name": by(agents.c.name),
+        "name": by_unique(agents.c.name),
     },
     batch_size=BATCH_SIZE,
     project_of={"project_id": bindparam("project_id", type_=Uuid)},

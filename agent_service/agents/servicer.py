@@ -6,6 +6,7 @@ from agent_service.agents import messages
 from agent_service.agents.rules import AgentRules
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
+from shared.resources.building import build
 from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager
 from shared.resources.validation import parse, read_changes, read_id, read_ids, read_revision
@@ -28,7 +29,8 @@ class AgentServicer(AgentServiceServicer):
         )
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: Context) -> pb.Agent:
-        return messages.agent(await self._rules.get(caller(), read_id(request, "agent_id")))
+        agent = await self._rules.get(caller(), read_id(request, "agent_id"))
+        return await build(agent, messages.agent)
 
     async def BatchGetAgents(
         self, request: pb.BatchGetAgentsRequest, context: Context

@@ -12,6 +12,7 @@ from agent_service.api_keys.keys import NewKey
 from shared.auth.caller import Agent, Caller, User
 from shared.database.pool import Record
 from shared.errors import invalid_field
+from shared.resources.building import Row
 from shared.resources.pagination import Listing, Pager, Query, instant
 from shared.resources.validation import KIB, timestamp, validate, validate_new
 from tandem.agent.v1 import auth_service_pb2 as pb
@@ -63,7 +64,7 @@ def _user(user: User) -> pb.User:
     )
 
 
-def api_key(row: Record) -> pb.ApiKey:
+def api_key(row: Row) -> pb.ApiKey:
     """A row as a message."""
     creator = row["created_by_id"]
     return pb.ApiKey(
@@ -103,8 +104,9 @@ def granted(token: str, expires_at: int) -> pb.ExchangeApiKeyResponse:
 
 async def listing(found: Listing, pager: Pager) -> pb.ListApiKeysResponse:
     """A page of rows."""
-    keys, token = await pager.fit(found, api_key)
-    return pb.ListApiKeysResponse(api_keys=keys, next_page_token=token, total_size=found.total)
+    response = pb.ListApiKeysResponse(total_size=found.total)
+    response.next_page_token = await pager.fit(found, api_key, response.api_keys)
+    return response
 
 
 def new_api_key(request: pb.CreateApiKeyRequest) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from shared.database.pool import Record
+from shared.resources.building import Row
 from shared.resources.pagination import Listing, Pager, Query, instant
 from shared.resources.struct_json import to_struct
 from shared.resources.validation import KIB, optional, read_new, struct, validate
@@ -23,7 +23,7 @@ TO_STATUS = {
 FROM_STATUS = {status: name for name, status in TO_STATUS.items()}
 
 
-def project(row: Record) -> pb.Project:
+def project(row: Row) -> pb.Project:
     """A row as a message."""
     return pb.Project(
         id=str(row["id"]),
@@ -41,8 +41,9 @@ def project(row: Record) -> pb.Project:
 
 async def listing(found: Listing, pager: Pager) -> pb.ListProjectsResponse:
     """A page of rows."""
-    projects, token = await pager.fit(found, project)
-    return pb.ListProjectsResponse(projects=projects, next_page_token=token, total_size=found.total)
+    response = pb.ListProjectsResponse(total_size=found.total)
+    response.next_page_token = await pager.fit(found, project, response.projects)
+    return response
 
 
 def new_project(request: pb.CreateProjectRequest) -> dict[str, Any]:

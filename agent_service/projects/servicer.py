@@ -6,6 +6,7 @@ from agent_service.projects import messages
 from agent_service.projects.rules import ProjectRules
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
+from shared.resources.building import build
 from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager
 from shared.resources.validation import parse, read_changes, read_id, read_revision
@@ -27,7 +28,8 @@ class ProjectServicer(ProjectServiceServicer):
         )
 
     async def GetProject(self, request: pb.GetProjectRequest, context: Context) -> pb.Project:
-        return messages.project(await self._rules.get(caller(), read_id(request, "project_id")))
+        project = await self._rules.get(caller(), read_id(request, "project_id"))
+        return await build(project, messages.project)
 
     async def ListProjects(
         self, request: pb.ListProjectsRequest, context: Context

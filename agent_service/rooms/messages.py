@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from shared.database.pool import Record
+from shared.resources.building import Row
 from shared.resources.pagination import Listing, Pager, Query, instant
 from shared.resources.validation import fixed_id, optional, read_new, validate
 from tandem.agent.v1 import room_service_pb2 as pb
@@ -16,7 +16,7 @@ MEMBERS = ("agent_id", "user_id")
 TIMES = {"created_at": instant, "updated_at": instant, "joined_at": instant}
 
 
-def room(row: Record) -> pb.Room:
+def room(row: Row) -> pb.Room:
     """A row as a message."""
     return pb.Room(
         id=str(row["id"]),
@@ -33,7 +33,7 @@ def room(row: Record) -> pb.Room:
     )
 
 
-def participant(row: Record) -> pb.Participant:
+def participant(row: Row) -> pb.Participant:
     """A participant's row as a message."""
     return pb.Participant(
         id=str(row["id"]),
@@ -45,16 +45,16 @@ def participant(row: Record) -> pb.Participant:
 
 async def listing(found: Listing, pager: Pager) -> pb.ListRoomsResponse:
     """A page of rows."""
-    rooms, token = await pager.fit(found, room)
-    return pb.ListRoomsResponse(rooms=rooms, next_page_token=token, total_size=found.total)
+    response = pb.ListRoomsResponse(total_size=found.total)
+    response.next_page_token = await pager.fit(found, room, response.rooms)
+    return response
 
 
 async def participants(found: Listing, pager: Pager) -> pb.ListParticipantsResponse:
     """A page of participants."""
-    page, token = await pager.fit(found, participant)
-    return pb.ListParticipantsResponse(
-        participants=page, next_page_token=token, total_size=found.total
-    )
+    response = pb.ListParticipantsResponse(total_size=found.total)
+    response.next_page_token = await pager.fit(found, participant, response.participants)
+    return response
 
 
 def new_room(request: pb.CreateRoomRequest) -> dict[str, Any]:

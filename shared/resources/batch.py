@@ -23,8 +23,9 @@ from shared.auth.caller import Caller
 from shared.database.pool import Connection, Record
 from shared.database.statement import Statement
 from shared.errors import Reason, Refusal, all_not_found
+from shared.resources.building import M, Messages, Row, build_all
 from shared.resources.listing import is_large, size_as_text
-from shared.resources.pagination import PAGE_BYTES, M, build_all
+from shared.resources.pagination import PAGE_BYTES
 from shared.resources.project_scoped import ProjectScopedTable
 
 # As text, rows can be larger than in the message that PAGE_BYTES limits.
@@ -66,16 +67,17 @@ class BatchGet:
         return [found[row_id] for row_id in ids]
 
 
-async def build_batch(rows: Iterable[Record], message: Callable[[Record], M]) -> list[M]:
-    """The messages of rows. Raises Refusal(LIMIT_EXCEEDED) if they are more than clients take."""
-    messages: list[M] = []
+async def build_batch(rows: Iterable[Row], message: Callable[[Row], M], batch: Messages[M]) -> None:
+    """Append the messages of rows to the field of the response.
+
+    Raises Refusal(LIMIT_EXCEEDED) if they are more than clients take.
+    """
     left = PAGE_BYTES
     async for each, size in build_all(rows, message):
         left -= size
         if left < 0:
             raise _too_large(message.__name__)
-        messages.append(each)
-    return messages
+        batch.append(each)
 
 
 def _too_large(kind: str) -> Refusal:

@@ -18,10 +18,11 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shared.auth.caller import Agent, Caller, current_call
 from shared.auth.encryption import Encryptor
-from shared.database.pool import Connection, UnitOfWork
+from shared.database.pool import Connection, Record, UnitOfWork
 from shared.database.statement import Statement
 from shared.database.transaction import Database
 from shared.errors import Reason, Refusal
+from shared.resources.building import SMALL_BYTES, build
 from shared.resources.validation import as_uuid
 from shared.schema import request_ids
 
@@ -125,7 +126,7 @@ class IdempotentCall(Generic[M]):
         """
         if self.request.request_id:
             return await self.transaction(database, unit_of_work)
-        return self.to_response(await database.single(unit_of_work))
+        return await self._respond(await database.single(unit_of_work))
 
     async def transaction(self, database: Database, unit_of_work: UnitOfWork[Any]) -> M:
         """Run a unit of work in a transaction; see Database.transaction.
@@ -134,7 +135,7 @@ class IdempotentCall(Generic[M]):
         """
         request_id = self._request_id()
         if request_id is None:
-            return self.to_response(await database.transaction(unit_of_work))
+            return await self._respond(await database.transaction(unit_of_work))
         key, payload_hash = self._key(request_id), self._payload_hash()
         return await database.transaction(partial(self._once, key, payload_hash, unit_of_work))
 
@@ -157,12 +158,20 @@ class IdempotentCall(Generic[M]):
             if stored is None:
                 raise Refusal(Reason.CONFLICT, "The first call with this request_id was undone.")
             return stored
-        response = self.to_response(await unit_of_work(connection))
+        response = await self._respond(await unit_of_work(connection))
         content = self._encrypt(response, key)
         if len(content) > LARGE_BYTES:
             await _require_room(connection, self.caller.id, len(content))
         await KEEP.run(connection, **key, response=content)
         return response
+
+    async def _respond(self, found: Any) -> M:
+        """The response to what was found, which most often is a row."""
+        if isinstance(found, Record) and any(
+            type(value) is bytes and len(value) > SMALL_BYTES for value in found.values()
+        ):
+            return await build(found, self.to_response)
+        return self.to_response(found)
 
     async def _replay(
         self, connection: Connection, key: dict[str, Any], payload_hash: bytes

@@ -24,6 +24,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    text,
     true,
     union_all,
 )
@@ -66,13 +67,14 @@ class Lister:
     """The lists of one table: the columns that they show, and a condition for each filter.
 
     A filter's parameter has the filter's name. Orders map the name of a field to what it orders by,
-    and "<name> desc" if the other direction orders by something else. `project_of` has, by filter,
-    the one project in which its rows are.
+    and "<name> desc" if the other direction orders by something else; the first is that in which
+    indexes have the rows of a parent or an assignee. `project_of` has, by filter, the one project
+    in which its rows are.
 
     Rows are shown to a caller that has the `permission` for their project, or whose `own` they are,
     or if what a filter names is the caller's own (`own_named`). `user_id` is the column that makes
-    rows a user's own. An index begins with `assignee`,
-    which has the value of the filter `assigned_to`, and the id of those whose own a row is.
+    rows a user's own. An index begins with `assignee`, which has the value of the filter
+    `assigned_to`, and the id of those whose own a row is.
 
     `statuses` are all values of the column `status`, if indexes have it before the time of
     creation. The orders `by_status` have no indexes without it. `of_status` has, by filter, what
@@ -114,6 +116,7 @@ class Lister:
         self._own = NONE if own is None else own
         self._user_id = user_id
         self._own_named = false() if own_named is None else own_named
+        self._order_of_parents = next(iter(orders))
         self.page_statement = lru_cache(maxsize=512)(self._page_statement)
         self.count_statement = lru_cache(maxsize=128)(self._count_statement)
 
@@ -211,7 +214,7 @@ class Lister:
             rows = rows.where(behind(wanted, self.table.c.id, descending=descending))
         key = (wanted.key, self.table.c.id)
         pages = [
-            self._page_of(rows, source, key, descending)
+            _page_of(rows, source, key, descending, is_unique=wanted.is_unique)
             for source in self._sources(filters, order, within)
         ]
         page = pages[0] if len(pages) == 1 else _first_of(pages, descending)
@@ -236,6 +239,17 @@ class Lister:
         count = select(func.count()).select_from(rows.subquery())
         return Statement("How many rows there are.", count)
 
+    def _conditions(
+        self, filters: frozenset[str], order: Order, within: Reach
+    ) -> list[ColumnElement[bool]]:
+        """What the filters say, so far as the streams do not."""
+        # A stream is of one status, and need not say so again.
+        said = {"statuses"} if self._is_by_status(filters, order, within) else set()
+        if not self._is_of_assignee(filters, within) or "project_id" not in filters:
+            return self._named(filters - said)
+        in_project = _by_no_index(self.filters["project_id"])
+        return [*self._named(filters - said - {"project_id"}), in_project]
+
     def _named(self, filters: Collection[str]) -> list[ColumnElement[bool]]:
         return [self.filters[name] for name in sorted(filters)]
 
@@ -245,46 +259,33 @@ class Lister:
         reached: ColumnElement[bool] = project_id.in_(reached_projects(self.permission))
         return or_(reached, self._own, self._own_named)
 
-    def _page_of(
-        self,
-        rows: Select[Any],
-        source: "Source",
-        key: Sequence[ColumnElement[Any]],
-        descending: bool,
-    ) -> Select[Any]:
-        rows = rows.where(source.where, *self._named(source.filters))
-        if source.streams:
-            return merged(rows, key, source.streams, descending=descending)
-        return rows.order_by(*in_order(key, descending=descending)).limit(ROW_LIMIT)
-
     def _sources(self, filters: frozenset[str], order: Order, within: Reach) -> list["Source"]:
         """The ways in which the rows are read that a caller is shown."""
-        found = self._source(filters, order, within, self._within(filters, within))
+        found = Source(
+            [*self._conditions(filters, order, within), self._within(filters, within)],
+            self._streams(filters, order, within),
+            is_of_project="project_id" in filters or self._is_by_project(filters, within),
+            is_sorted=self._is_sorted(filters, order, within),
+        )
         if within is not Reach.PROJECTS:
             return [found]
+        elsewhere = self._elsewhere(filters)
+        return [found] if elsewhere is None else [found, self._few(filters, elsewhere)]
+
+    def _few(self, filters: frozenset[str], where: ColumnElement[bool]) -> "Source":
+        """The rows with a condition that few have."""
+        return Source([where, *self._named(filters)], (), is_of_project=False, is_sorted=True)
+
+    def _elsewhere(self, filters: frozenset[str]) -> ColumnElement[bool] | None:
+        """The rows that a caller is shown besides those that an index has together."""
         if self.table is projects:
-            is_member = projects.c.id.in_(joined_projects(self.permission))
-            return [found, Source(is_member, (), filters)]
+            return projects.c.id.in_(joined_projects(self.permission))
         if self._user_id is None or "assigned_to" in filters:
-            return [found]
+            return None
         named = self._named_project(filters)
         if named is None:
-            elsewhere = in_unreached(self._user_id, reached_projects(self.permission))
-        else:
-            elsewhere = in_named(self._user_id, named, not_(self._permits(named)))
-        return [found, Source(elsewhere, (), filters)]
-
-    def _source(
-        self,
-        filters: frozenset[str],
-        order: Order,
-        within: Reach,
-        where: ColumnElement[bool],
-    ) -> "Source":
-        # A stream is of one status, and need not say so again.
-        by_status = self._is_by_status(filters, order, within)
-        named = filters - {"statuses"} if by_status else filters
-        return Source(where, self._streams(filters, order, within), named)
+            return in_unreached(self._user_id, reached_projects(self.permission))
+        return in_named(self._user_id, named, not_(self._permits(named)))
 
     def _within(self, filters: frozenset[str], within: Reach) -> ColumnElement[bool]:
         """The rows that the caller reaches, unless streams are only of projects that it reaches.
@@ -296,7 +297,8 @@ class Lister:
         if within is Reach.OWN:
             if self._assignee is None:
                 return self._own
-            return and_(self._own, self._assignee == RIGHTS["caller_agent_id"])
+            assigned = self._assignee == RIGHTS["caller_agent_id"]
+            return and_(_by_no_index(self._own), assigned)
         if self.table is projects:
             is_owner: ColumnElement[bool] = projects.c.owner_id == RIGHTS["caller_id"]
             return is_owner
@@ -353,6 +355,13 @@ class Lister:
         is_of_all = within is Reach.ALL and filters.isdisjoint(self._project_of)
         return is_of_all or is_of_assignee
 
+    def _is_sorted(self, filters: frozenset[str], order: Order, within: Reach) -> bool:
+        """Whether the rows of a parent or an assignee are asked for in an order of no index."""
+        if order.field == self._order_of_parents:
+            return False
+        is_of_parent = not filters.isdisjoint(self._project_of.keys() - {"project_id"})
+        return is_of_parent or self._is_of_assignee(filters, within)
+
     def _is_of_assignee(self, filters: frozenset[str], within: Reach) -> bool:
         if self._assignee is None:
             return False
@@ -360,11 +369,31 @@ class Lister:
 
 
 class Source(NamedTuple):
-    """Rows that are read in one way: those with a condition and the filters, by streams if any."""
+    """Rows with some conditions, which are read in one way: by streams, or sorted, or in order."""
 
-    where: ColumnElement[bool]
+    conditions: Sequence[ColumnElement[bool]]
     streams: Sequence[Stream]
-    filters: frozenset[str]
+    is_of_project: bool
+    is_sorted: bool
+
+
+def _page_of(
+    rows: Select[Any],
+    source: Source,
+    key: Sequence[ColumnElement[Any]],
+    descending: bool,
+    *,
+    is_unique: bool,
+) -> Select[Any]:
+    """The first rows of a source; in a project, `is_unique` says whether no two have one key."""
+    rows = rows.where(*source.conditions)
+    is_unique = is_unique and source.is_of_project
+    if source.streams:
+        return merged(rows, key, source.streams, descending=descending, is_unique=is_unique)
+    if source.is_sorted:
+        return _sorted(rows, descending)
+    order_by = in_order(key[:1] if is_unique else key, descending=descending)
+    return rows.order_by(*order_by).limit(ROW_LIMIT)
 
 
 def _first_of(pages: Iterable[Select[Any]], descending: bool) -> Select[Any]:
@@ -384,6 +413,20 @@ def _is_heavy(column: ColumnElement[Any], limit: int) -> ColumnElement[bool]:
         return heavy
     is_compressed = func.pg_column_compression(column).is_not(None)
     return is_compressed | (func.pg_column_size(column) > limit // JSON_EXPANSION)
+
+
+def _by_no_index(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """A condition for the rows of an assignee: to the planner, its index may be as good as that of
+    the assignee, which it is not if these are few."""
+    return func.coalesce(condition, text("false"))
+
+
+def _sorted(rows: Select[Any], descending: bool) -> Select[Any]:
+    """The first of all rows: to the planner, an index in this order could have them early."""
+    # OFFSET keeps the planner from looking at the order while it looks for the rows.
+    every = rows.offset(literal_column("0")).subquery("every")
+    order = in_order((every.c.page_key, every.c.id), descending=descending)
+    return select(*every.c).order_by(*order).limit(ROW_LIMIT)
 
 
 def _fitted(rows: Select[Any], descending: bool) -> Select[Any]:

@@ -39,14 +39,16 @@ def merged(
     streams: Sequence[Stream],
     *,
     descending: bool,
+    is_unique: bool = False,
 ) -> Select[Any]:
     """The first `row_limit` of the rows, which are ordered by a key of an index and an id.
 
-    There is a stream for each combination of the values of `streams`.
+    There is a stream for each combination of the values of `streams`. If the key `is_unique` in
+    each of them, the index does not need the id.
     """
     sources = [stream.values for stream in streams]
     named = [next(iter(source.c)) for source in sources]
-    order = in_order(by, descending=descending)
+    order = in_order(by[:1] if is_unique else by, descending=descending)
     # A limit of 1 that the planner knew would be as cheap to it by an index that has the rows of
     # all streams, in which it may have to pass most of them.
     one = select(literal_column("1")).scalar_subquery()

@@ -19,7 +19,8 @@ class Part:
     """Rows that follow each other in an order: those with the condition `where`, by `key` and id.
 
     An index has the `key`. A page token has the `page_key`, of which `bound` makes a key again. If
-    all rows have the same page key, that is `only`, and their ids alone say where they stand.
+    all rows have the same page key, that is `only`, and their ids alone say where they stand. If
+    the key `is_unique` in each project, an index of both is in order without the id.
     """
 
     key: ColumnElement[Any]
@@ -27,6 +28,7 @@ class Part:
     where: ColumnElement[bool] = EVERYTHING
     bound: Callable[[Any], Any] = _itself
     only: int | None = None
+    is_unique: bool = False
 
 
 # An order is made of parts, one behind the other: an index has NULLs at one end only, and there are
@@ -45,6 +47,11 @@ class Position:
 def by(key: ColumnElement[Any]) -> Parts:
     """The order by a column that is never NULL."""
     return (Part(key, key),)
+
+
+def by_unique(key: ColumnElement[Any]) -> Parts:
+    """The order by a column that is never NULL, and unique in each project."""
+    return (Part(key, key, is_unique=True),)
 
 
 def last(where: ColumnElement[bool], key: ColumnElement[Any], only: int) -> Part:

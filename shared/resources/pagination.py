@@ -1,36 +1,26 @@
 """Pages by key: the last row's key says where the next page begins, never an offset."""
 
-import asyncio
 import base64
 import binascii
 import hashlib
 import hmac
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 from uuid import UUID
 
 import orjson
-from google.protobuf.message import Message
 
 from shared.database.pool import Record
 from shared.errors import Reason, Refusal, Violation
-from shared.resources.struct_json import LARGE_VALUES, most_values
+from shared.resources.building import M, Messages, Row, build_all
 
 DEFAULT_PAGE_SIZE = 50
 MAXIMUM_PAGE_SIZE = 1000
 # Clients take messages of 4 MiB by default; a page ends before it is larger than that.
 PAGE_BYTES = 3 * 1024 * 1024
-# What a value in a Struct counts for at least: many small ones take longer than their bytes.
-VALUE_BYTES = 16
-SMALL_BYTES = 256  # their values are not counted: so few make no page long to build
-# After so long it is the turn of other calls, for as long: each takes several steps.
-TURN_SECONDS = 0.005
 DIGEST_BYTES = 16
-
-M = TypeVar("M", bound=Message)
 
 
 class ListRequest(Protocol):
@@ -123,19 +113,21 @@ class Pager:
         digest = self._digest(self._context(page.list, filters, page.order), key)
         return _encode(digest + key)
 
-    async def fit(self, found: Listing, message: Callable[[Record], M]) -> tuple[list[M], str]:
-        """The messages of a page, and the token of the next page, empty if there is none."""
-        page, rows = found.query.page, found.rows
-        messages: list[M] = []
+    async def fit(self, found: Listing, message: Callable[[Row], M], page: Messages[M]) -> str:
+        """Append the messages of a page, and return the next page's token, empty without one.
+
+        `page` is the field of the response, because to copy many messages takes long.
+        """
+        asked, rows = found.query.page, found.rows
         left = PAGE_BYTES
-        async for each, size in build_all(rows[: page.size], message):
+        async for each, size in build_all(rows[: asked.size], message):
             left -= size
-            if left < 0 and messages:
+            if left < 0 and page:
                 break
-            messages.append(each)
-        if len(messages) == len(rows) and not found.truncated:
-            return messages, ""
-        return messages, self.token(page, found.query.filters, rows[len(messages) - 1])
+            page.append(each)
+        if len(page) == len(rows) and not found.truncated:
+            return ""
+        return self.token(asked, found.query.filters, rows[len(page) - 1])
 
     def _open(self, token: str, context: bytes) -> tuple[Any, str]:
         try:
@@ -160,36 +152,6 @@ class Pager:
     def _digest(self, context: bytes, key: bytes) -> bytes:
         size = len(context).to_bytes(8, "big")
         return hmac.digest(self._key, size + context + key, "sha256")[:DIGEST_BYTES]
-
-
-async def build_all(
-    rows: Iterable[Record], message: Callable[[Record], M]
-) -> AsyncIterator[tuple[M, int]]:
-    """The messages of rows, and what each counts for. Other calls go on between large ones."""
-    began = time.monotonic()
-    for row in rows:
-        values = _most_values(row)
-        built = message(row) if values <= LARGE_VALUES else await asyncio.to_thread(message, row)
-        yield built, max(built.ByteSize(), VALUE_BYTES * values)
-        if time.monotonic() - began > TURN_SECONDS:
-            await asyncio.sleep(TURN_SECONDS)
-            began = time.monotonic()
-
-
-async def build(row: Record, message: Callable[[Record], M]) -> M:
-    """The message of a row, in a thread if it is larger than any that is written today."""
-    if _most_values(row) > LARGE_VALUES:
-        return await asyncio.to_thread(message, row)
-    return message(row)
-
-
-def _most_values(row: Record) -> int:
-    """At least the values in the Structs of a row that are not small."""
-    values = 0
-    for value in row.values():
-        if type(value) is bytes and len(value) > SMALL_BYTES:
-            values += most_values(value)
-    return values
 
 
 def parse_order(order_by: str, orders: Sequence[str]) -> Order:

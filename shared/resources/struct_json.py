@@ -15,8 +15,6 @@ Json: TypeAlias = Any
 # Most clients read messages in messages 100 deep. A level of a Struct is up to three of them, and a
 # list of rows lies deeper than the request that a Struct came in.
 MAXIMUM_DEPTH = 30
-# No request can bring as many; an older row may have them.
-LARGE_VALUES = 25_000
 
 
 def from_struct(value: Struct) -> dict[str, Json]:
@@ -30,13 +28,15 @@ def from_struct(value: Struct) -> dict[str, Json]:
     return cast(dict[str, Json], content)
 
 
-def to_struct(text: bytes) -> Struct:
-    """The Struct of the text of an object; numbers become doubles.
+def to_struct(value: bytes | Struct) -> Struct:
+    """The Struct of the text of an object, if it is not read yet; numbers become doubles."""
+    if isinstance(value, Struct):
+        return value
+    return Struct.FromString(NativeStruct.from_json(value).to_binary())
 
-    If it has more than LARGE_VALUES, it is built in Python, so that other threads go on.
-    """
-    if most_values(text) <= LARGE_VALUES:
-        return Struct.FromString(NativeStruct.from_json(text).to_binary())
+
+def to_struct_in_thread(text: bytes) -> Struct:
+    """The same. It is built in Python, so that other threads go on."""
     value = Struct()
     value.update(orjson.loads(text))
     return value

@@ -162,9 +162,12 @@ def read_revision(request: Any) -> int:
     return revision
 
 
-def optional(message: Message, name: str, of: Callable[[Any], Any] = _itself) -> Any:
-    """What `of` makes of the optional field `name`, None if it is not set."""
-    return of(getattr(message, name)) if message.HasField(name) else None
+def optional(message: Message, name: str, of: Callable[[Any], Any] | None = None) -> Any:
+    """The optional field `name`, or what `of` makes of it; None if it is not set."""
+    if not message.HasField(name):
+        return None
+    value = getattr(message, name)
+    return of(value) if of else value
 
 
 def struct(message: Message, name: str, path: str, limit: int) -> dict[str, Any] | None:

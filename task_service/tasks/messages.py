@@ -6,9 +6,9 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from shared.database.pool import Record
 from shared.errors import invalid_field
 from shared.resources.batch import build_batch
+from shared.resources.building import Row
 from shared.resources.pagination import Listing, Pager, Query, instant
 from shared.resources.struct_json import to_struct
 from shared.resources.validation import (
@@ -53,22 +53,20 @@ TO_TYPE = {
 FROM_TYPE = {pb.ASSIGNEE_TYPE_AGENT: "agent", pb.ASSIGNEE_TYPE_USER: "user"}
 
 
-def task(row: Record) -> pb.Task:
+def task(row: Row) -> pb.Task:
     """A row as a message."""
     return pb.Task(
         id=str(row["id"]),
         project_id=str(row["project_id"]),
-        room_id=_text(row["room_id"]),
+        room_id=row["room_id"] and str(row["room_id"]),
         title=row["title"],
         description=row["description"],
         status=TO_STATUS[row["status"]],
         priority=TO_PRIORITY[row["priority"]],
-        assigned_to=_text(row["assigned_to"]),
+        assigned_to=row["assigned_to"] and str(row["assigned_to"]),
         assigned_to_type=TO_TYPE[row["assigned_to_type"]],
-        created_by_agent_id=None
-        if row["created_by_agent_id"] is None
-        else str(row["created_by_agent_id"]),
-        created_by=_text(row["created_by"]),
+        created_by=row["created_by"] and str(row["created_by"]),
+        created_by_agent_id=row["created_by_agent_id"] and str(row["created_by_agent_id"]),
         dependencies=row["dependencies"],
         started_at=row["started_at"],
         completed_at=row["completed_at"],
@@ -80,15 +78,18 @@ def task(row: Record) -> pb.Task:
     )
 
 
-async def batch(rows: Iterable[Record]) -> pb.BatchGetTasksResponse:
+async def batch(rows: Iterable[Row]) -> pb.BatchGetTasksResponse:
     """Many rows. Raises Refusal(LIMIT_EXCEEDED) if they are more than clients take."""
-    return pb.BatchGetTasksResponse(tasks=await build_batch(rows, task))
+    response = pb.BatchGetTasksResponse()
+    await build_batch(rows, task, response.tasks)
+    return response
 
 
 async def listing(found: Listing, pager: Pager) -> pb.ListTasksResponse:
     """A page of rows."""
-    tasks, token = await pager.fit(found, task)
-    return pb.ListTasksResponse(tasks=tasks, next_page_token=token, total_size=found.total)
+    response = pb.ListTasksResponse(total_size=found.total)
+    response.next_page_token = await pager.fit(found, task, response.tasks)
+    return response
 
 
 def new_task(request: pb.CreateTaskRequest) -> dict[str, Any]:
@@ -149,10 +150,6 @@ def _assigned(task: pb.Task) -> dict[str, UUID | None]:
 def _ids(message: pb.Task | pb.VerifyDependenciesRequest) -> list[str]:
     """Distinct also if the same id is written in two ways."""
     return list(dict.fromkeys(str(UUID(text)) for text in message.dependencies))
-
-
-def _text(value: UUID | None) -> str | None:
-    return None if value is None else str(value)
 
 
 # What a client may set and change. Each is read by itself: what is not changed is not looked at.

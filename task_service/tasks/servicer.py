@@ -4,8 +4,9 @@ from google.protobuf.empty_pb2 import Empty
 
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
+from shared.resources.building import build
 from shared.resources.idempotency import idempotent_call, to_empty
-from shared.resources.pagination import Pager, build
+from shared.resources.pagination import Pager
 from shared.resources.validation import parse, read_changes, read_id, read_ids, read_revision
 from tandem.task.v1 import task_service_pb2 as pb
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceServicer

@@ -1,6 +1,8 @@
 """A service as a process: what it says if it cannot start, and how it ends."""
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import orjson
@@ -69,6 +71,24 @@ def test_another_schema_is_not_served(
         f"The database is at revision {revision}, and this version of Tandem needs {REVISION}: "
     )
     assert advice in said
+
+
+FROZEN = """
+import gc
+import agent_service.__main__
+from shared.service import StartError, main
+
+def address(_settings):
+    raise StartError(gc.get_freeze_count())
+
+main("agent service", None, address)
+"""
+
+
+def test_no_collection_of_garbage_looks_at_what_is_imported() -> None:
+    """It would stop all calls for long."""
+    found = subprocess.run([sys.executable, "-c", FROZEN], stderr=subprocess.PIPE, check=False)
+    assert int(found.stderr) > 10_000
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -125,6 +125,10 @@ class AgentServiceServicer:
     def ListAgents(self, request, context):
         """Lists agents page by page: those of one project, or of every project that the caller may see.
 
+        Each order is served by an index, and so are `project_id`, and `statuses` by `created_at`. Other
+        filters are applied to one agent after the other until the page is full: if few pass, to all
+        agents of the project or, without one, of the caller's projects, each of which costs a look.
+
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
         NOT_PROJECT_OWNER, SCOPE_MISSING.
         """

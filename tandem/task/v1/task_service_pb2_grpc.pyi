@@ -69,6 +69,13 @@ class TaskServiceStub:
     Among them are the tasks that are assigned to the caller; without the scope to read others, an
     agent is shown only those.
 
+    Each order is served by an index, and so are `project_id`, `statuses` (not by `updated_at`), and
+    `due_after` and `due_before` by `due_date`. Other filters are applied to one task after the
+    other until the page is full: if few pass, to all tasks of the assignee or the room that is
+    named, or else to all of the project or, without one, of the caller's projects; with `overdue`,
+    to those that have not ended. The tasks of a room or an assignee are sorted, unless by
+    `created_at`. Without a project, a page costs a look into each of the caller's projects.
+
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
     NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not
     its own.
@@ -193,6 +200,13 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Lists tasks page by page: those of one project, or of every project that the caller may see.
     Among them are the tasks that are assigned to the caller; without the scope to read others, an
     agent is shown only those.
+
+    Each order is served by an index, and so are `project_id`, `statuses` (not by `updated_at`), and
+    `due_after` and `due_before` by `due_date`. Other filters are applied to one task after the
+    other until the page is full: if few pass, to all tasks of the assignee or the room that is
+    named, or else to all of the project or, without one, of the caller's projects; with `overdue`,
+    to those that have not ended. The tasks of a room or an assignee are sorted, unless by
+    `created_at`. Without a project, a page costs a look into each of the caller's projects.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
     NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not
@@ -335,6 +349,13 @@ class TaskServiceServicer:
         """Lists tasks page by page: those of one project, or of every project that the caller may see.
         Among them are the tasks that are assigned to the caller; without the scope to read others, an
         agent is shown only those.
+
+        Each order is served by an index, and so are `project_id`, `statuses` (not by `updated_at`), and
+        `due_after` and `due_before` by `due_date`. Other filters are applied to one task after the
+        other until the page is full: if few pass, to all tasks of the assignee or the room that is
+        named, or else to all of the project or, without one, of the caller's projects; with `overdue`,
+        to those that have not ended. The tasks of a room or an assignee are sorted, unless by
+        `created_at`. Without a project, a page costs a look into each of the caller's projects.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
         NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not

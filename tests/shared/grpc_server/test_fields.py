@@ -1,5 +1,6 @@
 """A message with too many fields is refused before it is parsed."""
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
@@ -8,7 +9,12 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import Struct
 
 from shared.errors import Reason, Refusal
-from shared.grpc_server.fields import MAXIMUM_FIELDS, UNCOUNTED_BYTES, require_few_fields
+from shared.grpc_server.fields import (
+    MANY_FIELDS,
+    MAXIMUM_FIELDS,
+    UNCOUNTED_BYTES,
+    require_few_fields,
+)
 from tandem.agent.v1.agent_service_pb2 import BatchGetAgentsRequest
 from tandem.task.v1.task_service_pb2 import (
     CreateTaskRequest,
@@ -17,6 +23,7 @@ from tandem.task.v1.task_service_pb2 import (
     UpdateTaskRequest,
 )
 from tests.refusals import refused
+from tests.turns import Turns
 from tests.world import World
 
 MANY = 2_000_000
@@ -80,6 +87,51 @@ async def test_the_limit_is_exact() -> None:
     data = with_list(b"\x0a\x02\x08\x00", fields // 2 + 1)
     with pytest.raises(Refusal):
         await require_few_fields(data, CreateTaskRequest.FromString)
+
+
+class Counted(bytes):
+    """Bytes that count how many of them are looked at."""
+
+    seen = 0
+
+    def __getitem__(self, at: Any) -> Any:
+        self.seen += 1
+        return super().__getitem__(at)
+
+
+def many_keys() -> bytes:
+    """A CreateTaskRequest whose result has 360,000 keys."""
+    return with_entries(b"".join(b"\x0a\x07\x0a\x05%05x" % n for n in range(360_000)))
+
+
+async def test_no_more_is_read_of_a_message_than_decides() -> None:
+    data = Counted(many_keys())
+    with pytest.raises(Refusal, match="more than 20000 fields"):
+        await require_few_fields(data, CreateTaskRequest.FromString)
+    # The tag and the size of each field, twice.
+    assert data.seen < 4 * MAXIMUM_FIELDS + 100
+
+
+async def test_hundreds_of_thousands_of_keys_are_refused_unparsed(world: World) -> None:
+    alice = await world.user()
+    create: Any = world.channels.tasks.unary_unary("/tandem.task.v1.TaskService/CreateTask")
+    request_id = CreateTaskRequest(request_id=str(uuid4())).SerializeToString()
+    call = create(many_keys() + request_id, metadata=(("authorization", f"Bearer {alice.token}"),))
+    assert "more than 20000 fields" in (await refused(call, Reason.INVALID_FIELD)).message
+
+
+@pytest.mark.parametrize(("fields", "pauses"), [(MANY_FIELDS, 0), (MANY_FIELDS + 1, 1)])
+async def test_others_have_a_turn_before_many_fields_are_parsed(
+    fields: int, pauses: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.grpc_server.fields.PAUSE_SECONDS", 0)
+    message = CreateTaskRequest(task=Task(dependencies=[""] * (fields - 1))).SerializeToString()
+    turns = Turns()
+    await asyncio.sleep(0)
+    before = turns.taken
+    await require_few_fields(message, CreateTaskRequest.FromString)
+    assert turns.taken - before == pauses
+    await turns.end()
 
 
 @pytest.mark.parametrize(

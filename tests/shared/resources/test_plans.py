@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -41,14 +42,16 @@ INSERT INTO agents (id, project_id, name) SELECT id(10000 + n), id(1 + n % 5000)
 INSERT INTO chat_rooms (id, project_id, name) SELECT id(n), id(1 + n % 5000), md5(n::text)
     FROM generate_series(1, 15000) n;
 INSERT INTO tasks (id, project_id, title, status, priority, due_date, created_at, updated_at,
-        assigned_agent_id)
+        assigned_agent_id, assigned_user_id, room_id)
     SELECT id(n), id(CASE WHEN n <= 60000 THEN 1 WHEN n <= 70000 THEN 2 + n % 10
             WHEN n <= 95000 THEN 12 + n % 1000 ELSE 2000 + n % 3000 END), 'Task',
         CASE n % 500 WHEN 0 THEN 'review' WHEN 1 THEN 'pending' ELSE 'completed' END,
         (ARRAY['low', 'medium', 'high', 'critical'])[1 + n % 5],
         CASE WHEN n % 3 > 0 THEN now() + (n % 7919 - 4000) * interval '1 minute' END,
         now() - (n / 3) * interval '1 second', now() - (n % 9973) * interval '1 second',
-        CASE WHEN n <= 60000 AND n % 3 = 0 THEN id(1) END
+        CASE WHEN n <= 60000 AND n % 3 = 0 THEN id(1) END,
+        CASE WHEN n <= 60000 AND n % 300 = 1 THEN id(2) END,
+        CASE WHEN n <= 60000 AND n % 200 = 1 THEN id(5000) END
     FROM generate_series(1, 100000) n;
 -- Room 5000 and agent 1 are of project 1.
 INSERT INTO chat_participants (id, project_id, room_id, agent_id, joined_at)
@@ -139,6 +142,7 @@ CASES = [
     ("tasks of ten projects", TASKS, TEN, {}, 10),
     ("tasks of a thousand projects", TASKS, THOUSAND, {}, MANY),
     ("all tasks", TASKS, ROOT, {}, 1),
+    ("agents of a project", AGENTS, ONE, IN_ONE, 1),
     ("agents of a thousand projects", AGENTS, THOUSAND, {}, MANY),
     ("all agents", AGENTS, ROOT, {}, 1),
     ("rooms of a thousand projects", ROOMS, THOUSAND, {}, MANY),
@@ -207,6 +211,15 @@ async def test_work_to_do_is_found_by_an_index(
             assert_bounded(first, "tasks", streams)
 
 
+@pytest.mark.parametrize("descending", [False, True])
+async def test_a_range_of_due_dates_is_found_by_an_index(filled_url: str, descending: bool) -> None:
+    now = datetime.now(UTC)
+    due = {"due_after": now, "due_before": now + timedelta(minutes=10)}
+    order = Order("due_date", descending)
+    first, _ = await pages(filled_url, TASKS, ONE, order, {**IN_ONE, **due})
+    assert_bounded(first, "tasks", len(TASKS.statuses))
+
+
 @pytest.mark.parametrize(
     ("caller", "filters", "under_way"), [(ONE, IN_ONE, 240), (ONE, {}, 240), (ROOT, {}, 400)]
 )
@@ -219,3 +232,23 @@ async def test_overdue_tasks_are_looked_for_among_those_that_have_not_ended(
             first, _ = await pages(filled_url, TASKS, caller, order, asked)
             assert "tasks" not in first.sequential, first.plans
             assert first.rows <= 2 * under_way + 2 * len(TASKS.statuses), first.plans
+
+
+@pytest.mark.parametrize(
+    ("caller", "filters", "matching"),
+    [
+        (ONE, {"room_id": number(5000)}, 300),
+        (ROOT, {"room_id": number(5000)}, 300),
+        (ONE, {"assigned_to": number(2)}, 200),
+        (ONE, {"assigned_to": number(2), **IN_ONE}, 200),
+        (ROOT, {"assigned_to": number(2)}, 200),
+        (AGENT, RARE, 120),
+    ],
+)
+async def test_other_orders_read_the_tasks_of_a_room_or_an_assignee(
+    filled_url: str, caller: Caller, filters: dict[str, Any], matching: int
+) -> None:
+    for order in orders_of(TASKS):
+        first, _ = await pages(filled_url, TASKS, caller, order, filters)
+        assert "tasks" not in first.sequential, first.plans
+        assert first.rows <= 2 * matching + 2 * SHOWN, (order, first.rows, first.plans)

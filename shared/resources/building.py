@@ -1,0 +1,78 @@
+"""Messages out of rows, in steps that are short for the calls that wait meanwhile."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from shared.resources.struct_json import most_values, to_struct, to_struct_in_thread
+
+M = TypeVar("M", bound=Message)
+M_contra = TypeVar("M_contra", bound=Message, contravariant=True)
+
+# What a value in a Struct counts for at least: many small ones take longer than their bytes.
+VALUE_BYTES = 16
+SMALL_BYTES = 256  # their values are not counted: so few make no page long to build
+# JSON with more values, or bytes, is read in a step of its own ...
+MANY_VALUES = 2_000
+MANY_BYTES = 1024 * 1024
+LARGE_VALUES = (
+    25_000  # ... or in a thread. No request can bring as many; an older row may have them.
+)
+# After so long it is the turn of other calls, for as long: each takes several steps.
+TURN_SECONDS = 0.005
+
+
+class Row(Protocol):
+    """The columns of a row, JSON as its text or, once it is read, as a Struct."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+    def items(self) -> Iterable[tuple[str, Any]]: ...
+
+
+class Messages(Protocol[M_contra]):
+    """A repeated field."""
+
+    def append(self, message: M_contra, /) -> None: ...
+    def __len__(self) -> int: ...
+
+
+async def build(row: Row, message: Callable[[Row], M]) -> M:
+    """The message of a row. Other calls go on while large JSON is read."""
+    built, _ = await _build(row, message)
+    return built
+
+
+async def build_all(
+    rows: Iterable[Row], message: Callable[[Row], M]
+) -> AsyncIterator[tuple[M, int]]:
+    """The messages of rows, and what each counts for. Other calls go on between large ones."""
+    began = time.monotonic()
+    for row in rows:
+        built, values = await _build(row, message)
+        yield built, max(built.ByteSize(), VALUE_BYTES * values)
+        if time.monotonic() - began > TURN_SECONDS:
+            await asyncio.sleep(TURN_SECONDS)
+            began = time.monotonic()
+
+
+async def _build(row: Row, message: Callable[[Row], M]) -> tuple[M, int]:
+    """The message of a row, and at least the values in its JSON that is not small."""
+    values, read = 0, {}
+    for name, value in row.items():
+        if type(value) is bytes and len(value) > SMALL_BYTES:
+            values += (most := most_values(value))
+            if most > MANY_VALUES or len(value) > MANY_BYTES:
+                read[name] = await _read(value, most)
+    return message({**dict(row.items()), **read} if read else row), values
+
+
+async def _read(text: bytes, values: int) -> Any:
+    await asyncio.sleep(TURN_SECONDS)
+    if values > LARGE_VALUES:
+        return await asyncio.to_thread(to_struct_in_thread, text)
+    value = to_struct(text)
+    await asyncio.sleep(TURN_SECONDS)
+    return value
