@@ -7,6 +7,7 @@ from uuid_utils.compat import uuid7
 
 from agent_service.agents.messages import batch
 from agent_service.agents.queries import GET_MANY
+from shared.auth.caller import User
 from shared.errors import Reason, Refusal
 from tandem.agent.v1.agent_service_pb2 import (
     BatchGetAgentsRequest,
@@ -115,7 +116,7 @@ async def test_no_more_of_a_batch_is_fetched_than_a_client_could_take(world: Wor
     project = await alice.project()
     ids = [UUID((await alice.agent(project)).id) for _ in range(3)]
     fill = "UPDATE agents SET config = jsonb_build_object('n', array_fill(1e-300, ARRAY[$1::int]))"
-    owner = {"superuser": False, "caller_id": alice.id, "caller_agent_id": None}
+    owner = User(alice.id, "alice", "alice@example.com", None, is_superuser=False).rights
 
     async def configs(numbers: int) -> list[bool]:
         await world.execute(fill, numbers)

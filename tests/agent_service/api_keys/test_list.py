@@ -144,6 +144,7 @@ async def test_a_list_is_served_by_its_index(holder: Holder) -> None:
         holder.world.database,
         statement,
         agent_id=UUID(holder.agent.id),
+        superuser=False,
         caller_id=holder.owner.id,
         row_limit=51,
     )

@@ -50,7 +50,7 @@ INSERT INTO tasks (id, project_id, title, status, priority, due_date, created_at
         CASE WHEN n % 3 > 0 THEN now() + (n % 7919 - 4000) * interval '1 minute' END,
         now() - (n / 3) * interval '1 second', now() - (n % 9973) * interval '1 second',
         CASE WHEN n <= 60000 AND n % 3 = 0 THEN id(1) END,
-        CASE WHEN n <= 60000 AND n % 300 = 1 THEN id(2) END,
+        CASE WHEN n <= 60000 AND n % 300 = 1 THEN id(2000) END,
         CASE WHEN n <= 60000 AND n % 200 = 1 THEN id(5000) END
     FROM generate_series(1, 100000) n;
 -- Room 5000 and agent 1 are of project 1.
@@ -78,6 +78,8 @@ def user(n: int, *, superuser: bool = False) -> User:
 
 ONE, TEN, THOUSAND = user(1), user(2), user(3)
 ROOT = user(9, superuser=True)
+# Users without a project; one is assigned tasks of the largest.
+ASSIGNED, STRANGER = user(2000), user(1999)
 AGENT = Agent(number(1), "Agent", number(BIG), [])
 IN_ONE = {"project_id": number(BIG)}
 RARE = {"statuses": ["pending", "review"]}
@@ -234,14 +236,30 @@ async def test_overdue_tasks_are_looked_for_among_those_that_have_not_ended(
             assert first.rows <= 2 * under_way + 2 * len(TASKS.statuses), first.plans
 
 
+async def test_a_stranger_reads_no_task(filled_url: str) -> None:
+    database = await Database.connect(filled_url, size=1)
+    try:
+        for order in orders_of(TASKS):
+            for filters in ({}, IN_ONE):
+                page = Page("list", SIZE, order, None, include_total=False)
+                cost, found = await page_of(database, TASKS, STRANGER, Query(filters, page))
+                assert not found
+                assert cost.rows <= 4, (order, cost.plans)  # at most two a part
+    finally:
+        await database.close()
+
+
 @pytest.mark.parametrize(
     ("caller", "filters", "matching"),
     [
         (ONE, {"room_id": number(5000)}, 300),
         (ROOT, {"room_id": number(5000)}, 300),
-        (ONE, {"assigned_to": number(2)}, 200),
-        (ONE, {"assigned_to": number(2), **IN_ONE}, 200),
-        (ROOT, {"assigned_to": number(2)}, 200),
+        (ONE, {"assigned_to": number(2000)}, 200),
+        (ONE, {"assigned_to": number(2000), **IN_ONE}, 200),
+        (ROOT, {"assigned_to": number(2000)}, 200),
+        (ASSIGNED, {}, 200),
+        (ASSIGNED, IN_ONE, 200),
+        (ASSIGNED, {"assigned_to": number(2000)}, 200),
         (AGENT, RARE, 120),
     ],
 )
