@@ -2,17 +2,13 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from contextlib import AsyncExitStack
 from typing import Any
 
-import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from agent_service.__main__ import build
 from shared.errors import Reason
 from shared.grpc_server.admission import (
     CALL_OWNER,
@@ -28,62 +24,21 @@ from tests.http2 import (
     END_STREAM,
     GOAWAY,
     HEADERS,
-    READS_NOTHING,
     RST_STREAM,
     call,
     connected,
     frame,
-    posted,
     read_until,
     settled,
 )
 from tests.locks import under_way
 from tests.refusals import outcome, outcomes, refused
+from tests.shared.grpc_server.door import WHO_AM_I, opened
 from tests.waiting import until
-from tests.world import TIMEOUT_SECONDS, Channels, Client, User, World, running
+from tests.world import TIMEOUT_SECONDS, Channels, Client, World
 
 CHECK = "/grpc.health.v1.Health/Check"
 CREATE = "/tandem.agent.v1.ProjectService/CreateProject"
-WHO_AM_I = "/tandem.agent.v1.AuthService/WhoAmI"
-# So that each channel has a connection of its own.
-OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
-
-
-class Door:
-    """A server with a small pool, and clients on connections of their own."""
-
-    def __init__(self, address: str, stack: AsyncExitStack) -> None:
-        self.address = address
-        self.port = int(address.rpartition(":")[2])
-        self._stack = stack
-
-    async def channel(self) -> grpc.aio.Channel:
-        channel = grpc.aio.insecure_channel(self.address, OWN_CONNECTION)
-        return await self._stack.enter_async_context(channel)
-
-    async def client(self, user: User) -> Client:
-        channel = await self.channel()
-        return Client(Channels(channel, channel), user.token)
-
-    async def silent(self, method: str, user: User | None = None) -> Any:
-        """A call on a connection of its own that has not sent its message."""
-        metadata = (("authorization", f"Bearer {user.token}"),) if user else ()
-        open_call: Any = (await self.channel()).stream_unary(method)
-        call = open_call(metadata=metadata, timeout=TIMEOUT_SECONDS)
-        await call.wait_for_connection()
-        return call
-
-    def unread(self, user: User) -> Any:
-        """A call whose answer is not read, on a connection of its own."""
-        bearer = {"authorization": f"Bearer {user.token}".encode()}
-        return posted(self.port, WHO_AM_I, bearer, settings=READS_NOTHING)
-
-
-@asynccontextmanager
-async def opened(world: World) -> AsyncIterator[Door]:
-    server = build(world.database, replace(world.settings, pool_size=1))
-    async with running(server) as (_, address), AsyncExitStack() as stack:
-        yield Door(address, stack)
 
 
 def who_am_i(client: Client) -> Any:
