@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from shared.errors import Reason, Refusal
+from shared.grpc_server.accepting import Crowd
 
 Task: TypeAlias = "asyncio.Task[Any]"
 # Whose share a call takes: the id of a user or agent, or without one a connection or a host.
@@ -24,9 +25,9 @@ MIB = 1024 * 1024
 # Calls at work for each connection to the database: so many at most wait for one, which takes well
 # below a second. One caller alone gets half of them.
 CALLS_PER_CONNECTION = 16
-# While more calls come than can even be taken, fewer are at work: the others are refused at once.
-CALLS_PER_CONNECTION_CROWDED = 1
-CROWDED_SECONDS = 0.1
+# While more calls come than can even be taken, one caller gets so many: they keep half of the
+# connections at work, and the others are refused at once.
+CALLS_PER_CONNECTION_CROWDED = 0.5
 RETRY_SECONDS = 1.0
 # Answers that their clients have not taken yet: beyond this, callers who have some of them are
 # refused; calls under way come on top. The sum is looked at only if more than a few calls wait.
@@ -52,23 +53,11 @@ class Shares:
     One holder alone gets half, each of n gets 1/(n+1), and there is always some left for the next.
     """
 
-    def __init__(self, total: int, crowded: int | None = None) -> None:
-        """`crowded` is the total while calls come too fast to be taken."""
+    def __init__(self, total: int, crowd: Crowd | None = None) -> None:
+        """While the `crowd` lasts, a holder has no more than that lets it."""
         self.free = total
+        self.crowd = crowd or Crowd(total)
         self.held: dict[Holder, int] = {}
-        self.withheld = 0
-        self._withhold = total - (total if crowded is None else crowded)
-        self._timer: asyncio.TimerHandle | None = None
-
-    def crowd(self) -> None:
-        """Calls come too fast to be taken: for a moment, there are only as many as `crowded`."""
-        self.withheld = self._withhold
-        if self._timer:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(CROWDED_SECONDS, self._end_crowd)
-
-    def _end_crowd(self) -> None:
-        self.withheld = 0
 
     def take(self, holder: Holder) -> bool:
         """Let the holder have one more. Returns False if its share is used up."""

@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from math import ceil
 from random import getrandbits
 from time import monotonic
 from typing import Any, NoReturn, TypeAlias, TypeGuard
@@ -31,6 +32,7 @@ from google.protobuf.message import DecodeError
 from shared.auth.authenticator import Authenticator
 from shared.auth.caller import Call, User, current_call
 from shared.errors import Reason, Refusal, not_allowed_for_agent
+from shared.grpc_server.accepting import Crowd
 from shared.grpc_server.admission import (
     ANSWER_SECONDS,
     CALLS_PER_CONNECTION,
@@ -50,7 +52,7 @@ from shared.grpc_server.admission import (
     too_many_calls,
 )
 from shared.grpc_server.fields import UNCOUNTED_BYTES, require_few_fields
-from shared.grpc_server.status import DETAILS_KEY, GRPC_CODES, to_status
+from shared.grpc_server.status import DETAILS_KEY, GRPC_CODES, packed
 
 log = structlog.get_logger()
 
@@ -88,10 +90,8 @@ class Interceptor:
         """`connections` to the database decide how many calls are taken at a time."""
         self._authenticator = authenticator
         self._access = {**access, UNKNOWN_METHOD: Access.PROBE}
-        self._places = Shares(
-            connections * CALLS_PER_CONNECTION, connections * CALLS_PER_CONNECTION_CROWDED
-        )
-        self.crowd = self._places.crowd
+        self.crowd = Crowd(ceil(connections * CALLS_PER_CONNECTION_CROWDED))
+        self._places = Shares(connections * CALLS_PER_CONNECTION, self.crowd)
         self._callers = Waiting(MAXIMUM_WAITING)
         self._strangers = Waiting(MAXIMUM_WAITING_STRANGERS)
         self._probes = Shares(MAXIMUM_WAITING_STRANGERS)
@@ -146,7 +146,7 @@ class Interceptor:
         serialize: Any,
     ) -> Callable[[Any, Context], Awaitable[bytes]]:
         places = self._probes if self._access.get(method) is Access.PROBE else self._places
-        held, is_described = places.held, parse is not bytes
+        held, crowd, is_described = places.held, places.crowd, parse is not bytes
 
         async def serve(_requests: Any, context: Context) -> bytes:
             with _Served(method, context, self._strangers) as served:
@@ -156,10 +156,12 @@ class Interceptor:
                     if len(waiting) > FEW_WAITING and waiting.reads_too_little(holder):
                         raise answers_not_taken()
                     # Shares.take and release, without two more functions for every call.
-                    if (before := held.get(holder, 0)) >= places.free:
+                    before = held.get(holder, 0)
+                    if before >= places.free or before >= crowd.most:
                         raise too_many_calls()
                     held[holder], places.free = before + 1, places.free - 1
                     try:
+                        await crowd.make_way(before)
                         if len(request) > UNCOUNTED_BYTES and is_described:
                             await require_few_fields(request, parse)
                         answer: bytes = serialize(await behavior(parse(request), context))
@@ -217,14 +219,14 @@ class Interceptor:
             served.holder = peer if access is Access.PROBE else host(peer)
         else:
             proof = await self._authenticator.authenticate(served.authorization)
-            caller, trace = proof.caller, tuple(served.trace)
+            caller, trace = proof.caller, served.trace
             served.caller, served.holder, served.waiting = caller.name, caller.id, self._callers
             if access is Access.USER and not isinstance(caller, User):
                 raise not_allowed_for_agent()
             end, left = proof.expires_at, context.time_remaining
             call = Call(served.method, served.request_id, caller, proof.token, end, trace, left)
             current_call.set(call)
-        if places.held.get(served.holder, 0) >= places.free - places.withheld:
+        if places.held.get(served.holder, 0) >= min(places.free, places.crowd.most):
             raise too_many_calls()
         waiting, task = served.waiting, served.task
         if len(waiting) >= waiting.limit:
@@ -315,8 +317,8 @@ class _Served:
     holder: Holder = ""
     code: str = "OK"
     reason: str | None = None
-    authorization: list[str] = field(default_factory=list)
-    trace: list[tuple[str, str]] = field(default_factory=list)
+    authorization: tuple[str, ...] = ()
+    trace: tuple[tuple[str, str], ...] = ()
     request_id: str = ""
     metadata_bytes: int = 0
     started: float = field(default_factory=time.perf_counter)
@@ -326,11 +328,11 @@ class _Served:
         for key, value in self.context.invocation_metadata() or ():
             self.metadata_bytes += len(key) + len(value) + HEADER_BYTES
             if key == "authorization":
-                self.authorization.append(value)  # type: ignore[arg-type]
+                self.authorization += (value,)  # type: ignore[operator]
             elif key == "x-request-id":
                 self.request_id = _sound_request_id(value)
             elif key in TRACE_CONTEXT and _can_be_sent(value):
-                self.trace.append((key, value))
+                self.trace += ((key, value),)
         self.request_id = self.request_id or f"{getrandbits(128):032x}"
         self.context.set_trailing_metadata((("x-request-id", self.request_id),))
         current_call.set(Call(self.method, self.request_id))
@@ -363,12 +365,12 @@ class _Served:
             self.code = grpc.StatusCode(self.context.code()).name
             raise error
         refusal = self._refusal(error)
+        message, details = packed(refusal)
         self.code, self.reason = refusal.reason.code.name, refusal.reason.name
-        status = to_status(refusal)
         await self.context.abort(
             GRPC_CODES[refusal.reason.code],
-            status.message,
-            (("x-request-id", self.request_id), (DETAILS_KEY, status.SerializeToString())),
+            message,
+            (("x-request-id", self.request_id), (DETAILS_KEY, details)),
         )
 
     def _refusal(self, error: Exception) -> Refusal:

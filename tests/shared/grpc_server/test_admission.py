@@ -10,6 +10,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from shared.errors import Reason
+from shared.grpc_server.accepting import LASTING, UNLIMITED, Crowd
 from shared.grpc_server.admission import (
     CALL_OWNER,
     CALLS_PER_CONNECTION,
@@ -71,15 +72,18 @@ def test_what_is_released_is_free_again() -> None:
     assert (shares.free, shares.held) == (2, {})
 
 
-async def test_less_is_granted_for_as_long_as_calls_come_too_fast(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("shared.grpc_server.admission.CROWDED_SECONDS", 0.01)
-    shares = Shares(160, crowded=10)
-    shares.crowd()
-    shares.crowd()  # one timer: the first is replaced
-    assert shares.free - shares.withheld == 10
-    await until(lambda: not shares.withheld)
+async def test_a_crowd_is_noticed_at_once_lasts_and_is_forgotten() -> None:
+    crowd = Crowd(5)
+    for _ in range(LASTING):
+        assert crowd.most == UNLIMITED
+        crowd.notice()
+    assert crowd.most == 5
+    made_way = asyncio.ensure_future(crowd.make_way(1))
+    await crowd.make_way(0)
+    assert not made_way.done()
+    await made_way
+    assert crowd.most == 5
+    await until(lambda: crowd.most == UNLIMITED)
 
 
 async def test_a_flood_of_one_caller_is_refused_and_leaves_places_for_others(world: World) -> None:
@@ -99,7 +103,11 @@ async def test_a_flood_of_one_caller_is_refused_and_leaves_places_for_others(wor
         assert await outcome(who_am_i(flood)) == "OK"
 
 
-async def test_a_burst_is_taken_faster_than_it_is_served(world: World) -> None:
+async def test_a_burst_is_taken_before_it_is_served(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.grpc_server.accepting.LOOK_SECONDS", 0.25)
+    monkeypatch.setattr("shared.grpc_server.accepting.HOLD_SECONDS", TIMEOUT_SECONDS)
     alice = await world.user()
     bearer = {"authorization": f"Bearer {alice.token}".encode()}
     async with opened(world) as door, AsyncExitStack() as stack:
@@ -113,26 +121,28 @@ async def test_a_burst_is_taken_faster_than_it_is_served(world: World) -> None:
             writer.write(
                 b"".join(call(CREATE, bearer, new(slug), 2 * i + 1) for i, slug in enumerate(slugs))
             )
-        answered = sum([await answers(reader, 150) for reader, _ in connections])
-    assert CALLS_PER_CONNECTION // 2 <= answered < 150  # 250 if they are taken one by one
+        ends = [await answers(reader, 150) for reader, _ in connections]
+    assert sum(map(sum, ends)) <= CALLS_PER_CONNECTION  # 250 if they are taken one by one
+    for was_answered in ends:  # the first of a caller does not make way
+        assert sum(was_answered[: was_answered.count(False)]) <= 1
 
 
 def new(slug: str) -> bytes:
     return CreateProjectRequest(project=Project(slug=slug, name="Burst")).SerializeToString()
 
 
-async def answers(reader: asyncio.StreamReader, calls: int) -> int:
-    """How many of the calls on a connection get an answer; the others have to get a status."""
+async def answers(reader: asyncio.StreamReader, calls: int) -> list[bool]:
+    """Which calls of a connection get an answer, in the order of their ends; each has a status."""
     answered: set[int] = set()
-    ended: set[int] = set()
+    ended: list[int] = []
     while len(ended) < calls:
         kind, flags, stream, payload = await frame(reader)
         assert kind not in (RST_STREAM, GOAWAY), payload
         if kind == DATA:
             answered.add(stream)
         elif kind == HEADERS and flags & END_STREAM:
-            ended.add(stream)
-    return len(answered)
+            ended.append(stream)
+    return [stream in answered for stream in ended]
 
 
 async def test_a_call_that_fails_leaves_its_place(world: World) -> None:

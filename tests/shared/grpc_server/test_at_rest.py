@@ -37,7 +37,7 @@ def counted(server: Server) -> dict[str, Any]:
     shares = {"places": edge._places, "probes": edge._probes, "streams": streams._of_hosts}
     return {
         **{name: (share.free, dict(share.held)) for name, share in shares.items()},
-        "withheld": edge._places.withheld,
+        "crowd": vars(edge.crowd) | {"_calm": 0},
         "callers": dict(edge._callers),
         "strangers": dict(edge._strangers),
         "connections": dict(streams._of_connections),
