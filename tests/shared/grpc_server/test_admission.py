@@ -122,7 +122,8 @@ async def test_a_burst_is_taken_before_it_is_served(
                 b"".join(call(CREATE, bearer, new(slug), 2 * i + 1) for i, slug in enumerate(slugs))
             )
         ends = [await answers(reader, 150) for reader, _ in connections]
-    assert sum(map(sum, ends)) <= CALLS_PER_CONNECTION  # 250 if they are taken one by one
+    # 250 if they are taken one by one, 12 if work begins before the rest is refused.
+    assert sum(map(sum, ends)) <= CALLS_PER_CONNECTION // 2 + 2
     for was_answered in ends:  # the first of a caller does not make way
         assert sum(was_answered[: was_answered.count(False)]) <= 1
 
