@@ -365,7 +365,11 @@ class _Served:
             self.code = grpc.StatusCode(self.context.code()).name
             raise error
         refusal = self._refusal(error)
-        message, details = packed(refusal)
+        try:
+            message, details = packed(refusal)
+        except Exception as fault:  # grpc.aio would send its text
+            refusal = self._fault(fault)
+            message, details = refusal.message, b""
         self.code, self.reason = refusal.reason.code.name, refusal.reason.name
         await self.context.abort(
             GRPC_CODES[refusal.reason.code],
@@ -381,6 +385,9 @@ class _Served:
         if isinstance(error, DecodeError):
             message = "The request is not a valid message of its type."
             return Refusal(Reason.INVALID_FIELD, message)
+        return self._fault(error)
+
+    def _fault(self, error: Exception) -> Refusal:
         log.error("fault", method=self.method, request_id=self.request_id, exc_info=error)
         return Refusal(
             Reason.INTERNAL,

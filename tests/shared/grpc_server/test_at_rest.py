@@ -71,7 +71,9 @@ class Mixture:
 
     async def watched(self) -> None:
         stub: Any = HealthStub(self._bob.channels.agents)
-        await self._given_up(stub.Watch(HealthCheckRequest()))
+        watch = stub.Watch(HealthCheckRequest())
+        await ended(watch.read())
+        await self._given_up(watch.read(), watch)
 
     async def locked(self) -> None:
         await ended(self._alice.project())
@@ -107,17 +109,17 @@ class Mixture:
                     writer.write(cancel(stream))
             await self.moment()
 
-    async def _given_up(self, call: Any) -> None:
+    async def _given_up(self, call: Any, stream: Any = None) -> None:
         waiting = asyncio.ensure_future(ended(call))
         await self.moment()
-        call.cancel()
+        (stream or call).cancel()
         await waiting
 
 
 async def ended(call: Any) -> None:
     """Await the end of a call, whatever that is."""
     with suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
-        await (call.read() if isinstance(call, grpc.aio.UnaryStreamCall) else call)
+        await call
 
 
 KINDS = [
