@@ -32,6 +32,7 @@ RETRY_SECONDS = 1.0
 # Answers that their clients have not taken yet: beyond this, callers who have some of them are
 # refused; calls under way come on top. The sum is looked at only if more than a few calls wait.
 UNSENT_BYTES = 64 * MIB
+UNSENT_BYTES_OF_CONNECTION = 32 * MIB
 FEW_WAITING = 16
 # Calls that wait for their clients. Those without a token have a room of their own.
 MAXIMUM_WAITING = 1000
@@ -79,12 +80,14 @@ class Shares:
 class Wait(NamedTuple):
     """A call of `holder` that waits for its client until `deadline`, by time.monotonic.
 
-    `unsent` is the size of the answer that its client has to take; None before there is one.
+    `unsent` is the size of the answer that its client has to take; None before there is one. It
+    is on a `connection` ("ipv4:host:port").
     """
 
     holder: Holder
     deadline: float
     unsent: int | None
+    connection: str = ""
 
 
 class Waiting(dict[Task, Wait]):
@@ -118,18 +121,18 @@ class Waiting(dict[Task, Wait]):
         if self._timer:
             self._timer.cancel()
 
-    def reads_too_little(self, holder: Holder) -> bool:
+    def reads_too_little(self, holder: Holder, connection: str) -> bool:
         """Whether so much waits for the holder's clients that it is to take that first.
 
-        What waits for others counts too, so that all together stay below UNSENT_BYTES; but what a
-        holder has to take is not demanded of others.
+        What waits for others counts too, so that all together stay below UNSENT_BYTES, and on each
+        connection below UNSENT_BYTES_OF_CONNECTION; but what a holder has to take is not demanded
+        of others.
         """
-        total = own = 0
-        for wait in self.values():
-            if wait.unsent:
-                total += wait.unsent
-                own += wait.unsent if wait.holder == holder else 0
-        return own > 0 and own >= UNSENT_BYTES - total
+        unsent = [wait for wait in self.values() if wait.unsent]
+        there = [wait for wait in unsent if wait.connection == connection]
+        return _has_much(holder, unsent, UNSENT_BYTES) or _has_much(
+            holder, there, UNSENT_BYTES_OF_CONNECTION
+        )
 
     def _end(self, tasks: list[Task]) -> None:
         answered = {task for task in tasks if self[task].unsent is not None}
@@ -175,6 +178,11 @@ class Streams:
             self._of_connections[connection] -= 1
             self._of_connections += Counter()  # drops what is 0
             self._of_hosts.release(host(connection))
+
+
+def _has_much(holder: Holder, unsent: list[Wait], limit: int) -> bool:
+    own = sum(wait.unsent or 0 for wait in unsent if wait.holder == holder)
+    return own > 0 and own >= limit - sum(wait.unsent or 0 for wait in unsent)
 
 
 def _cut_off(tasks: set[Task]) -> None:

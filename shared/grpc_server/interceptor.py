@@ -153,7 +153,8 @@ class Interceptor:
                 try:
                     request = await self._admit(served, places)
                     holder, waiting = served.holder, served.waiting
-                    if len(waiting) > FEW_WAITING and waiting.reads_too_little(holder):
+                    peer = served.peer
+                    if len(waiting) > FEW_WAITING and waiting.reads_too_little(holder, peer):
                         raise answers_not_taken()
                     # Shares.take and release, without two more functions for every call.
                     before = held.get(holder, 0)
@@ -171,7 +172,8 @@ class Interceptor:
                             del held[holder]
                             if self._ending and places is self._places and not held:
                                 self._last_ended.set()
-                    waiting[served.task] = Wait(holder, monotonic() + ANSWER_SECONDS, len(answer))
+                    end = monotonic() + ANSWER_SECONDS
+                    waiting[served.task] = Wait(holder, end, len(answer), peer)
                     served.task.add_done_callback(waiting.pop)
                     return answer
                 except Exception as error:
@@ -214,8 +216,8 @@ class Interceptor:
         access, context = self._access[served.method], served.context
         if self._ending or served.metadata_bytes > METADATA_BYTES:
             await self._turn_down(served, access)
+        peer = served.peer = context.peer()
         if access in OPEN:
-            peer = context.peer()
             served.holder = peer if access is Access.PROBE else host(peer)
         else:
             proof = await self._authenticator.authenticate(served.authorization)
@@ -315,6 +317,7 @@ class _Served:
     waiting: Waiting
     caller: str = "-"
     holder: Holder = ""
+    peer: str = ""
     code: str = "OK"
     reason: str | None = None
     authorization: tuple[str, ...] = ()

@@ -15,8 +15,11 @@ from shared.grpc_server.admission import (
     CALL_OWNER,
     CALLS_PER_CONNECTION,
     MAXIMUM_STREAMS,
+    MIB,
     STREAMS_PER_CONNECTION,
     Shares,
+    Wait,
+    Waiting,
 )
 from tandem.agent.v1.auth_service_pb2 import ExchangeApiKeyRequest, WhoAmIRequest
 from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
@@ -240,6 +243,35 @@ async def test_a_caller_that_does_not_take_its_answers_gets_no_more(
             await read_until(reader, b"application/grpc")  # the head of its answer
             await refused(who_am_i(reading), Reason.LIMIT_EXCEEDED)
             assert await outcome(who_am_i(other)) == "OK"
+
+
+@pytest.mark.parametrize(
+    ("unsent", "refused"),
+    [
+        ([("alice", 15, "a")], []),
+        ([("alice", 16, "a")], [("alice", "a")]),
+        ([("alice", 8, "a"), ("bob", 20, "a")], [("alice", "a"), ("bob", "a")]),
+        ([("alice", 16, "a"), ("bob", 1, "b")], [("alice", "a")]),
+        (
+            [("alice", 15, "a"), ("alice", 17, "b")],
+            [("alice", "a"), ("alice", "b"), ("alice", "c")],
+        ),
+    ],
+)
+async def test_who_has_to_take_answers_first(
+    unsent: list[tuple[str, int, str]], refused: list[tuple[str, str]]
+) -> None:
+    waiting = Waiting(100)
+    for holder, mib, connection in unsent:
+        task = asyncio.create_task(asyncio.sleep(0))
+        waiting[task] = Wait(holder, 0, mib * MIB, connection)
+    found = [
+        (holder, connection)
+        for holder in ("alice", "bob")
+        for connection in "abc"
+        if waiting.reads_too_little(holder, connection)
+    ]
+    assert found == refused
 
 
 async def test_the_streams_of_a_connection_are_limited(world: World) -> None:
