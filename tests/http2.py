@@ -9,8 +9,14 @@ from tests.world import TIMEOUT_SECONDS
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
 ACK, END_STREAM, END_HEADERS = 1, 1, 4
 REFUSED_STREAM, CANCEL = 7, 8
-# SETTINGS_INITIAL_WINDOW_SIZE = 0: nothing that the server writes on a stream may be sent.
-READS_NOTHING = (4).to_bytes(2, "big") + (0).to_bytes(4, "big")
+
+
+def first_window(size: int) -> bytes:
+    """The setting that lets the server send so many bytes of an answer, until told more."""
+    return (4).to_bytes(2, "big") + size.to_bytes(4, "big")
+
+
+READS_NOTHING = first_window(0)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 from shared.errors import Reason, Refusal
+from shared.grpc_server.accepting import Crowd
 
 Task: TypeAlias = "asyncio.Task[Any]"
 # Whose share a call takes: the id of a user or agent, or without one a connection or a host.
@@ -24,13 +25,14 @@ MIB = 1024 * 1024
 # Calls at work for each connection to the database: so many at most wait for one, which takes well
 # below a second. One caller alone gets half of them.
 CALLS_PER_CONNECTION = 16
-# While more calls come than can even be taken, fewer are at work: the others are refused at once.
-CALLS_PER_CONNECTION_CROWDED = 1
-CROWDED_SECONDS = 0.1
+# While more calls come than can even be taken, one caller gets so many: they keep half of the
+# connections at work, and the others are refused at once.
+CALLS_PER_CONNECTION_CROWDED = 0.5
 RETRY_SECONDS = 1.0
 # Answers that their clients have not taken yet: beyond this, callers who have some of them are
 # refused; calls under way come on top. The sum is looked at only if more than a few calls wait.
 UNSENT_BYTES = 64 * MIB
+UNSENT_BYTES_OF_CONNECTION = 32 * MIB
 FEW_WAITING = 16
 # Calls that wait for their clients. Those without a token have a room of their own.
 MAXIMUM_WAITING = 1000
@@ -52,23 +54,11 @@ class Shares:
     One holder alone gets half, each of n gets 1/(n+1), and there is always some left for the next.
     """
 
-    def __init__(self, total: int, crowded: int | None = None) -> None:
-        """`crowded` is the total while calls come too fast to be taken."""
+    def __init__(self, total: int, crowd: Crowd | None = None) -> None:
+        """While the `crowd` lasts, a holder has no more than that lets it."""
         self.free = total
+        self.crowd = crowd or Crowd(total)
         self.held: dict[Holder, int] = {}
-        self.withheld = 0
-        self._withhold = total - (total if crowded is None else crowded)
-        self._timer: asyncio.TimerHandle | None = None
-
-    def crowd(self) -> None:
-        """Calls come too fast to be taken: for a moment, there are only as many as `crowded`."""
-        self.withheld = self._withhold
-        if self._timer:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(CROWDED_SECONDS, self._end_crowd)
-
-    def _end_crowd(self) -> None:
-        self.withheld = 0
 
     def take(self, holder: Holder) -> bool:
         """Let the holder have one more. Returns False if its share is used up."""
@@ -90,12 +80,14 @@ class Shares:
 class Wait(NamedTuple):
     """A call of `holder` that waits for its client until `deadline`, by time.monotonic.
 
-    `unsent` is the size of the answer that its client has to take; None before there is one.
+    `unsent` is the size of the answer that its client has to take; None before there is one. It
+    is on a `connection` ("ipv4:host:port").
     """
 
     holder: Holder
     deadline: float
     unsent: int | None
+    connection: str = ""
 
 
 class Waiting(dict[Task, Wait]):
@@ -129,18 +121,18 @@ class Waiting(dict[Task, Wait]):
         if self._timer:
             self._timer.cancel()
 
-    def reads_too_little(self, holder: Holder) -> bool:
+    def reads_too_little(self, holder: Holder, connection: str) -> bool:
         """Whether so much waits for the holder's clients that it is to take that first.
 
-        What waits for others counts too, so that all together stay below UNSENT_BYTES; but what a
-        holder has to take is not demanded of others.
+        What waits for others counts too, so that all together stay below UNSENT_BYTES, and on each
+        connection below UNSENT_BYTES_OF_CONNECTION; but what a holder has to take is not demanded
+        of others.
         """
-        total = own = 0
-        for wait in self.values():
-            if wait.unsent:
-                total += wait.unsent
-                own += wait.unsent if wait.holder == holder else 0
-        return own > 0 and own >= UNSENT_BYTES - total
+        unsent = [wait for wait in self.values() if wait.unsent]
+        there = [wait for wait in unsent if wait.connection == connection]
+        return _has_much(holder, unsent, UNSENT_BYTES) or _has_much(
+            holder, there, UNSENT_BYTES_OF_CONNECTION
+        )
 
     def _end(self, tasks: list[Task]) -> None:
         answered = {task for task in tasks if self[task].unsent is not None}
@@ -186,6 +178,11 @@ class Streams:
             self._of_connections[connection] -= 1
             self._of_connections += Counter()  # drops what is 0
             self._of_hosts.release(host(connection))
+
+
+def _has_much(holder: Holder, unsent: list[Wait], limit: int) -> bool:
+    own = sum(wait.unsent or 0 for wait in unsent if wait.holder == holder)
+    return own > 0 and own >= limit - sum(wait.unsent or 0 for wait in unsent)
 
 
 def _cut_off(tasks: set[Task]) -> None:

@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import ceil
 from random import getrandbits
 from time import monotonic
 from typing import Any, NoReturn, TypeAlias, TypeGuard
@@ -32,6 +33,7 @@ from shared.auth.authenticator import Authenticator
 from shared.auth.caller import Call, current_call
 from shared.auth.permissions import Access, Rule
 from shared.errors import Reason, Refusal
+from shared.grpc_server.accepting import Crowd
 from shared.grpc_server.admission import (
     ANSWER_SECONDS,
     CALLS_PER_CONNECTION,
@@ -51,7 +53,7 @@ from shared.grpc_server.admission import (
     too_many_calls,
 )
 from shared.grpc_server.fields import UNCOUNTED_BYTES, require_few_fields
-from shared.grpc_server.status import DETAILS_KEY, GRPC_CODES, to_status
+from shared.grpc_server.status import DETAILS_KEY, GRPC_CODES, packed
 
 log = structlog.get_logger()
 
@@ -80,10 +82,8 @@ class Interceptor:
         """`connections` to the database decide how many calls are taken at a time."""
         self._authenticator = authenticator
         self._access = {**access, UNKNOWN_METHOD: Access.PROBE}
-        self._places = Shares(
-            connections * CALLS_PER_CONNECTION, connections * CALLS_PER_CONNECTION_CROWDED
-        )
-        self.crowd = self._places.crowd
+        self.crowd = Crowd(ceil(connections * CALLS_PER_CONNECTION_CROWDED))
+        self._places = Shares(connections * CALLS_PER_CONNECTION, self.crowd)
         self._callers = Waiting(MAXIMUM_WAITING)
         self._strangers = Waiting(MAXIMUM_WAITING_STRANGERS)
         self._probes = Shares(MAXIMUM_WAITING_STRANGERS)
@@ -138,20 +138,23 @@ class Interceptor:
         serialize: Any,
     ) -> Callable[[Any, Context], Awaitable[bytes]]:
         places = self._probes if self._access.get(method) is Access.PROBE else self._places
-        held, is_described = places.held, parse is not bytes
+        held, crowd, is_described = places.held, places.crowd, parse is not bytes
 
         async def serve(_requests: Any, context: Context) -> bytes:
             with _Served(method, context, self._strangers) as served:
                 try:
                     request = await self._admit(served, places)
                     holder, waiting = served.holder, served.waiting
-                    if len(waiting) > FEW_WAITING and waiting.reads_too_little(holder):
+                    peer = served.peer
+                    if len(waiting) > FEW_WAITING and waiting.reads_too_little(holder, peer):
                         raise answers_not_taken()
                     # Shares.take and release, without two more functions for every call.
-                    if (before := held.get(holder, 0)) >= places.free:
+                    before = held.get(holder, 0)
+                    if before >= places.free or before >= crowd.most:
                         raise too_many_calls()
                     held[holder], places.free = before + 1, places.free - 1
                     try:
+                        await crowd.make_way(before)
                         if len(request) > UNCOUNTED_BYTES and is_described:
                             await require_few_fields(request, parse)
                         answer: bytes = serialize(await behavior(parse(request), context))
@@ -161,7 +164,8 @@ class Interceptor:
                             del held[holder]
                             if self._ending and places is self._places and not held:
                                 self._last_ended.set()
-                    waiting[served.task] = Wait(holder, monotonic() + ANSWER_SECONDS, len(answer))
+                    end = monotonic() + ANSWER_SECONDS
+                    waiting[served.task] = Wait(holder, end, len(answer), peer)
                     served.task.add_done_callback(waiting.pop)
                     return answer
                 except Exception as error:
@@ -204,18 +208,18 @@ class Interceptor:
         access, context = self._access[served.method], served.context
         if self._ending or served.metadata_bytes > METADATA_BYTES:
             await self._turn_down(served, access)
+        peer = served.peer = context.peer()
         if access in OPEN:
-            peer = context.peer()
             served.holder = peer if access is Access.PROBE else host(peer)
         else:
             proof = await self._authenticator.authenticate(served.authorization)
-            caller, trace = proof.caller, tuple(served.trace)
+            caller, trace = proof.caller, served.trace
             served.caller, served.holder, served.waiting = caller.name, caller.id, self._callers
             require_open_to(caller, access)
             end, left = proof.expires_at, context.time_remaining
             call = Call(served.method, served.request_id, caller, proof.token, end, trace, left)
             current_call.set(call)
-        if places.held.get(served.holder, 0) >= places.free - places.withheld:
+        if places.held.get(served.holder, 0) >= min(places.free, places.crowd.most):
             raise too_many_calls()
         waiting, task = served.waiting, served.task
         if len(waiting) >= waiting.limit:
@@ -304,10 +308,11 @@ class _Served:
     waiting: Waiting
     caller: str = "-"
     holder: Holder = ""
+    peer: str = ""
     code: str = "OK"
     reason: str | None = None
-    authorization: list[str] = field(default_factory=list)
-    trace: list[tuple[str, str]] = field(default_factory=list)
+    authorization: tuple[str, ...] = ()
+    trace: tuple[tuple[str, str], ...] = ()
     request_id: str = ""
     metadata_bytes: int = 0
     started: float = field(default_factory=time.perf_counter)
@@ -317,11 +322,11 @@ class _Served:
         for key, value in self.context.invocation_metadata() or ():
             self.metadata_bytes += len(key) + len(value) + HEADER_BYTES
             if key == "authorization":
-                self.authorization.append(value)  # type: ignore[arg-type]
+                self.authorization += (value,)  # type: ignore[operator]
             elif key == "x-request-id":
                 self.request_id = _sound_request_id(value)
             elif key in TRACE_CONTEXT and _can_be_sent(value):
-                self.trace.append((key, value))
+                self.trace += ((key, value),)
         self.request_id = self.request_id or f"{getrandbits(128):032x}"
         self.context.set_trailing_metadata((("x-request-id", self.request_id),))
         current_call.set(Call(self.method, self.request_id))
@@ -354,12 +359,16 @@ class _Served:
             self.code = grpc.StatusCode(self.context.code()).name
             raise error
         refusal = self._refusal(error)
+        try:
+            message, details = packed(refusal)
+        except Exception as fault:  # grpc.aio would send its text
+            refusal = self._fault(fault)
+            message, details = refusal.message, b""
         self.code, self.reason = refusal.reason.code.name, refusal.reason.name
-        status = to_status(refusal)
         await self.context.abort(
             GRPC_CODES[refusal.reason.code],
-            status.message,
-            (("x-request-id", self.request_id), (DETAILS_KEY, status.SerializeToString())),
+            message,
+            (("x-request-id", self.request_id), (DETAILS_KEY, details)),
         )
 
     def _refusal(self, error: Exception) -> Refusal:
@@ -370,6 +379,9 @@ class _Served:
         if isinstance(error, DecodeError):
             message = "The request is not a valid message of its type."
             return Refusal(Reason.INVALID_FIELD, message)
+        return self._fault(error)
+
+    def _fault(self, error: Exception) -> Refusal:
         log.error("fault", method=self.method, request_id=self.request_id, exc_info=error)
         return Refusal(
             Reason.INTERNAL,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -26,6 +27,7 @@ VIOLATIONS_BYTES = 3_000
 # For the message, which comes once in base64 and once with three bytes for each beyond ASCII, the
 # metadata and the violations.
 DETAILS_BYTES = 5_600
+COMMON = 64
 GRPC_CODES = {code: StatusCode[code.name] for code in Code}
 
 
@@ -36,6 +38,25 @@ def to_status(refusal: Refusal) -> Status:
     for detail in _details(fitting):
         status.details.add().Pack(detail)
     return status
+
+
+def packed(refusal: Refusal) -> tuple[str, bytes]:
+    """The message and the details of a refusal, as they are sent.
+
+    Those that many calls have in common are made once.
+    """
+    if refusal.metadata or refusal.fields or refusal.preconditions or refusal.resource:
+        return _packed(to_status(refusal))
+    return _common(refusal.reason, refusal.message, refusal.retry_after)
+
+
+@lru_cache(COMMON)
+def _common(reason: Reason, message: str, retry_after: float | None) -> tuple[str, bytes]:
+    return _packed(to_status(Refusal(reason, message, retry_after=retry_after)))
+
+
+def _packed(status: Status) -> tuple[str, bytes]:
+    return status.message, status.SerializeToString()
 
 
 def error_info(status: Status) -> ErrorInfo | None:

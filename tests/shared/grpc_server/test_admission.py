@@ -2,24 +2,24 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from contextlib import AsyncExitStack
 from typing import Any
 
-import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from agent_service.__main__ import build
 from shared.errors import Reason
+from shared.grpc_server.accepting import LASTING, UNLIMITED, Crowd
 from shared.grpc_server.admission import (
     CALL_OWNER,
     CALLS_PER_CONNECTION,
     MAXIMUM_STREAMS,
+    MIB,
     STREAMS_PER_CONNECTION,
     Shares,
+    Wait,
+    Waiting,
 )
 from tandem.agent.v1.auth_service_pb2 import ExchangeApiKeyRequest, WhoAmIRequest
 from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
@@ -28,62 +28,21 @@ from tests.http2 import (
     END_STREAM,
     GOAWAY,
     HEADERS,
-    READS_NOTHING,
     RST_STREAM,
     call,
     connected,
     frame,
-    posted,
     read_until,
     settled,
 )
 from tests.locks import under_way
 from tests.refusals import outcome, outcomes, refused
+from tests.shared.grpc_server.door import WHO_AM_I, opened
 from tests.waiting import until
-from tests.world import TIMEOUT_SECONDS, Channels, Client, User, World, running
+from tests.world import TIMEOUT_SECONDS, Channels, Client, World
 
 CHECK = "/grpc.health.v1.Health/Check"
 CREATE = "/tandem.agent.v1.ProjectService/CreateProject"
-WHO_AM_I = "/tandem.agent.v1.AuthService/WhoAmI"
-# So that each channel has a connection of its own.
-OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
-
-
-class Door:
-    """A server with a small pool, and clients on connections of their own."""
-
-    def __init__(self, address: str, stack: AsyncExitStack) -> None:
-        self.address = address
-        self.port = int(address.rpartition(":")[2])
-        self._stack = stack
-
-    async def channel(self) -> grpc.aio.Channel:
-        channel = grpc.aio.insecure_channel(self.address, OWN_CONNECTION)
-        return await self._stack.enter_async_context(channel)
-
-    async def client(self, user: User) -> Client:
-        channel = await self.channel()
-        return Client(Channels(channel, channel), user.token)
-
-    async def silent(self, method: str, user: User | None = None) -> Any:
-        """A call on a connection of its own that has not sent its message."""
-        metadata = (("authorization", f"Bearer {user.token}"),) if user else ()
-        open_call: Any = (await self.channel()).stream_unary(method)
-        call = open_call(metadata=metadata, timeout=TIMEOUT_SECONDS)
-        await call.wait_for_connection()
-        return call
-
-    def unread(self, user: User) -> Any:
-        """A call whose answer is not read, on a connection of its own."""
-        bearer = {"authorization": f"Bearer {user.token}".encode()}
-        return posted(self.port, WHO_AM_I, bearer, settings=READS_NOTHING)
-
-
-@asynccontextmanager
-async def opened(world: World) -> AsyncIterator[Door]:
-    server = build(world.database, replace(world.settings, pool_size=1))
-    async with running(server) as (_, address), AsyncExitStack() as stack:
-        yield Door(address, stack)
 
 
 def who_am_i(client: Client) -> Any:
@@ -116,15 +75,18 @@ def test_what_is_released_is_free_again() -> None:
     assert (shares.free, shares.held) == (2, {})
 
 
-async def test_less_is_granted_for_as_long_as_calls_come_too_fast(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("shared.grpc_server.admission.CROWDED_SECONDS", 0.01)
-    shares = Shares(160, crowded=10)
-    shares.crowd()
-    shares.crowd()  # one timer: the first is replaced
-    assert shares.free - shares.withheld == 10
-    await until(lambda: not shares.withheld)
+async def test_a_crowd_is_noticed_at_once_lasts_and_is_forgotten() -> None:
+    crowd = Crowd(5)
+    for _ in range(LASTING):
+        assert crowd.most == UNLIMITED
+        crowd.notice()
+    assert crowd.most == 5
+    made_way = asyncio.ensure_future(crowd.make_way(1))
+    await crowd.make_way(0)
+    assert not made_way.done()
+    await made_way
+    assert crowd.most == 5
+    await until(lambda: crowd.most == UNLIMITED)
 
 
 async def test_a_flood_of_one_caller_is_refused_and_leaves_places_for_others(world: World) -> None:
@@ -144,7 +106,11 @@ async def test_a_flood_of_one_caller_is_refused_and_leaves_places_for_others(wor
         assert await outcome(who_am_i(flood)) == "OK"
 
 
-async def test_a_burst_is_taken_faster_than_it_is_served(world: World) -> None:
+async def test_a_burst_is_taken_before_it_is_served(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.grpc_server.accepting.LOOK_SECONDS", 0.25)
+    monkeypatch.setattr("shared.grpc_server.accepting.HOLD_SECONDS", TIMEOUT_SECONDS)
     alice = await world.user()
     bearer = {"authorization": f"Bearer {alice.token}".encode()}
     async with opened(world) as door, AsyncExitStack() as stack:
@@ -158,26 +124,29 @@ async def test_a_burst_is_taken_faster_than_it_is_served(world: World) -> None:
             writer.write(
                 b"".join(call(CREATE, bearer, new(slug), 2 * i + 1) for i, slug in enumerate(slugs))
             )
-        answered = sum([await answers(reader, 150) for reader, _ in connections])
-    assert CALLS_PER_CONNECTION // 2 <= answered < 150  # 250 if they are taken one by one
+        ends = [await answers(reader, 150) for reader, _ in connections]
+    # 250 if they are taken one by one, 12 if work begins before the rest is refused.
+    assert sum(map(sum, ends)) <= CALLS_PER_CONNECTION // 2 + 2
+    for was_answered in ends:  # the first of a caller does not make way
+        assert sum(was_answered[: was_answered.count(False)]) <= 1
 
 
 def new(slug: str) -> bytes:
     return CreateProjectRequest(project=Project(slug=slug, name="Burst")).SerializeToString()
 
 
-async def answers(reader: asyncio.StreamReader, calls: int) -> int:
-    """How many of the calls on a connection get an answer; the others have to get a status."""
+async def answers(reader: asyncio.StreamReader, calls: int) -> list[bool]:
+    """Which calls of a connection get an answer, in the order of their ends; each has a status."""
     answered: set[int] = set()
-    ended: set[int] = set()
+    ended: list[int] = []
     while len(ended) < calls:
         kind, flags, stream, payload = await frame(reader)
         assert kind not in (RST_STREAM, GOAWAY), payload
         if kind == DATA:
             answered.add(stream)
         elif kind == HEADERS and flags & END_STREAM:
-            ended.add(stream)
-    return len(answered)
+            ended.append(stream)
+    return [stream in answered for stream in ended]
 
 
 async def test_a_call_that_fails_leaves_its_place(world: World) -> None:
@@ -274,6 +243,35 @@ async def test_a_caller_that_does_not_take_its_answers_gets_no_more(
             await read_until(reader, b"application/grpc")  # the head of its answer
             await refused(who_am_i(reading), Reason.LIMIT_EXCEEDED)
             assert await outcome(who_am_i(other)) == "OK"
+
+
+@pytest.mark.parametrize(
+    ("unsent", "refused"),
+    [
+        ([("alice", 15, "a")], []),
+        ([("alice", 16, "a")], [("alice", "a")]),
+        ([("alice", 8, "a"), ("bob", 20, "a")], [("alice", "a"), ("bob", "a")]),
+        ([("alice", 16, "a"), ("bob", 1, "b")], [("alice", "a")]),
+        (
+            [("alice", 15, "a"), ("alice", 17, "b")],
+            [("alice", "a"), ("alice", "b"), ("alice", "c")],
+        ),
+    ],
+)
+async def test_who_has_to_take_answers_first(
+    unsent: list[tuple[str, int, str]], refused: list[tuple[str, str]]
+) -> None:
+    waiting = Waiting(100)
+    for holder, mib, connection in unsent:
+        task = asyncio.create_task(asyncio.sleep(0))
+        waiting[task] = Wait(holder, 0, mib * MIB, connection)
+    found = [
+        (holder, connection)
+        for holder in ("alice", "bob")
+        for connection in "abc"
+        if waiting.reads_too_little(holder, connection)
+    ]
+    assert found == refused
 
 
 async def test_the_streams_of_a_connection_are_limited(world: World) -> None:

@@ -129,6 +129,10 @@ async def broken(*_: object) -> None:
     raise RuntimeError("SecretError: SELECT password FROM x WHERE p = 'hunter2' -- x.py")
 
 
+def broken_at_once(*_: object) -> None:
+    broken(*_).send(None)
+
+
 async def test_a_fault_says_nothing_but_where_to_look(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +149,19 @@ async def test_a_fault_says_nothing_but_where_to_look(
     assert (fault["event"], fault["request_id"]) == ("fault", request_id)
     assert "hunter2" in str(fault["exc_info"])
     assert (line["code"], line["reason"]) == ("INTERNAL", "INTERNAL")
+
+
+async def test_a_fault_in_a_refusal_says_nothing_either(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.grpc_server.interceptor.packed", broken_at_once)
+    async with logged(2) as lines:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await world.nobody().auth.WhoAmI(WhoAmIRequest())
+    assert raised.value.code() is grpc.StatusCode.INTERNAL
+    assert not any(word in str(raised.value) for word in INTERNALS)
+    assert dict(raised.value.trailing_metadata())["x-request-id"] == lines[0]["request_id"]
+    assert [line["event"] for line in lines] == ["fault", "call"]
 
 
 async def test_a_fault_of_the_database_says_nothing_either(fresh_world: World) -> None:
