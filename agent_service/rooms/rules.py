@@ -13,7 +13,7 @@ from shared.database.transaction import Database, translate_violations
 from shared.errors import Reason, Refusal, caller_inactive, not_found
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.pagination import Listing, Query
-from shared.resources.project_scoped import PROJECTS, Refusals, Values, as_new, created_by
+from shared.resources.project_scoped import PROJECTS, Refusals, Values, as_new
 from shared.resources.validation import Parsed
 from shared.schema import (
     FK_CHAT_PARTICIPANTS_AGENT,
@@ -39,7 +39,7 @@ class RoomRules:
         async def unit_of_work(connection: Connection) -> Record:
             needed = Permission.MANAGE_ROOMS
             values = await PROJECTS.content(connection, call.caller, project_id, room, needed)
-            values = {"id": uuid7(), **created_by(call.caller), **values}
+            values = {"id": uuid7(), **call.caller.as_creator, **values}
             return await ROOMS.insert(connection, call.caller, values, REFUSALS)
 
         return await call.single(self._database, unit_of_work)

@@ -23,6 +23,11 @@ class Caller(ABC):
     def rights(self) -> Mapping[str, Any]:
         """What decides access: parameters that a statement takes if it names them."""
 
+    @property
+    @abstractmethod
+    def as_creator(self) -> Mapping[str, Any]:
+        """The columns of a row that say that the caller created it."""
+
 
 @dataclass(frozen=True)
 class User(Caller):
@@ -40,6 +45,10 @@ class User(Caller):
             "superuser": self.is_superuser,
             **permitted_in(None, frozenset()),
         }
+
+    @cached_property
+    def as_creator(self) -> Mapping[str, Any]:
+        return {"created_by": self.id}
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,10 @@ class Agent(Caller):
             "superuser": False,
             **permitted_in(self.project_id, self.scopes),
         }
+
+    @cached_property
+    def as_creator(self) -> Mapping[str, Any]:
+        return {"created_by_agent_id": self.id}
 
 
 @dataclass(frozen=True, slots=True)

@@ -444,11 +444,6 @@ def as_new(values: Values) -> Values:
     return {f"new_{name}": value for name, value in values.items()}
 
 
-def created_by(caller: Caller) -> Values:
-    """The columns that say who created a row."""
-    return {"created_by_agent_id" if isinstance(caller, Agent) else "created_by": caller.id}
-
-
 def require_revision(given: int, found: int) -> None:
     """Raise Refusal(REVISION_MISMATCH) if a revision is given and is not the one found."""
     if given not in (0, found):

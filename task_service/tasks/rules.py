@@ -24,7 +24,6 @@ from shared.resources.project_scoped import (
     Refusals,
     Values,
     as_new,
-    created_by,
     require_revision,
 )
 from shared.resources.validation import Parsed, as_uuid
@@ -65,7 +64,7 @@ class TaskRules:
 
         async def unit_of_work(connection: Connection) -> Record:
             values = await PROJECTS.content(connection, call.caller, project_id, task, CREATE)
-            values = {"id": uuid7(), **created_by(call.caller), **values}
+            values = {"id": uuid7(), **call.caller.as_creator, **values}
             row = await TASKS.insert(connection, call.caller, values, REFUSALS)
             if row["dependencies"]:
                 await edges.write(connection, row, is_new=True)
