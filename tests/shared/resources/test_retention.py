@@ -88,7 +88,7 @@ async def test_what_a_process_stores_for_a_caller_is_bounded(
     alice, bob = await world.user(), await world.user()
     first, second, third = await creations(alice, 3)
     created = await alice.agents.CreateAgent(first)
-    monkeypatch.setattr(retention, "MAXIMUM_BYTES_PER_HOUR", 2 * created.ByteSize())
+    monkeypatch.setattr(retention, "MAXIMUM_BYTES_PER_HOUR", created.ByteSize() * 5 // 2)
     await alice.agents.CreateAgent(second)
     found = await refused(alice.agents.CreateAgent(third), Reason.LIMIT_EXCEEDED)
     assert found.details["RetryInfo"].retry_delay.seconds > 0
