@@ -26,7 +26,7 @@ from shared.grpc_server.server import Server, StartError, requests_to_stop
 from shared.host.embedded_postgres import EmbeddedPostgresError, running_url
 from shared.host.private_files import UnsafeFileError
 from shared.host.supervision import supervised, watch_supervisor
-from shared.resources.idempotency import sweep_forever
+from shared.resources.retention import sweep_forever
 from shared.schema import REVISION
 from shared.settings import DATABASE_URL_FORM, Settings, SettingsError, load_settings
 

@@ -103,9 +103,21 @@ class Waiting(dict[Task, Wait]):
         self._timer: asyncio.TimerHandle | None = None
 
     def make_room(self) -> None:
-        """Let the first call of the holder that has the most of them give way."""
-        ((greediest, _),) = Counter(wait.holder for wait in self.values()).most_common(1)
-        self._end([next(task for task, wait in self.items() if wait.holder == greediest)])
+        """Let those who have the most calls give way with the first half of these.
+
+        One call alone would do, but then each of a flood would have to be compared with all.
+        """
+        held = Counter(wait.holder for wait in self.values())
+        most = max(held.values())
+        left = {holder: most // 2 for holder, calls in held.items() if calls == most}
+        if most == 1:
+            left = {next(iter(left)): 1}
+        ended = []
+        for task, wait in self.items():
+            if left.get(wait.holder):
+                left[wait.holder] -= 1
+                ended.append(task)
+        self._end(ended)
 
     def watch(self) -> None:
         """End calls whose clients let them wait for too long, until `end_watch`.

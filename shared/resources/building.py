@@ -15,12 +15,12 @@ M_contra = TypeVar("M_contra", bound=Message, contravariant=True)
 # What a value in a Struct counts for at least: many small ones take longer than their bytes.
 VALUE_BYTES = 16
 SMALL_BYTES = 256  # their values are not counted: so few make no page long to build
-# JSON with more values, or bytes, is read in a step of its own ...
+# JSON with more values, or bytes, is read in a step of its own, and its bytes counted in some.
 MANY_VALUES = 2_000
 MANY_BYTES = 1024 * 1024
-LARGE_VALUES = (
-    25_000  # ... or in a thread. No request can bring as many; an older row may have them.
-)
+COUNTED_BYTES = 4 * MANY_BYTES
+# More values are read in a thread. No request can bring as many; an older row may have them.
+LARGE_VALUES = 25_000
 # After so long it is the turn of other calls, for as long: each takes several steps.
 TURN_SECONDS = 0.005
 
@@ -63,13 +63,27 @@ async def _build(row: Row, message: Callable[[Row], M]) -> tuple[M, int]:
     values, read = 0, {}
     for name, value in row.items():
         if type(value) is bytes and len(value) > SMALL_BYTES:
-            values += (most := most_values(value))
-            if most > MANY_VALUES or len(value) > MANY_BYTES:
+            is_long = len(value) > MANY_BYTES
+            values += (most := await _count(value) if is_long else most_values(value))
+            if most > MANY_VALUES or is_long:
                 read[name] = await _read(value, most)
-    return message({**dict(row.items()), **read} if read else row), values
+    built = message({**dict(row.items()), **read} if read else row)
+    if values > LARGE_VALUES:  # to copy or to serialize it takes as long again
+        await asyncio.sleep(TURN_SECONDS)
+    return built, values
+
+
+async def _count(text: bytes) -> int:
+    """At least the values in long JSON."""
+    values = 0
+    for start in range(0, len(text), COUNTED_BYTES):
+        values += most_values(text, start, start + COUNTED_BYTES)
+        await asyncio.sleep(TURN_SECONDS)
+    return values
 
 
 async def _read(text: bytes, values: int) -> Any:
+    """The Struct of JSON that is large."""
     await asyncio.sleep(TURN_SECONDS)
     if values > LARGE_VALUES:
         return await asyncio.to_thread(to_struct_in_thread, text)

@@ -1,19 +1,15 @@
 """Mutations that are safe to repeat: `request_id`, kept in the same transaction as the change."""
 
-import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
-import asyncpg
-import structlog
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
-from sqlalchemy import Uuid, bindparam, delete, func, literal_column, select, tuple_, update
+from sqlalchemy import Uuid, bindparam, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.auth.caller import Agent, Caller, current_call
@@ -23,23 +19,17 @@ from shared.database.statement import Statement
 from shared.database.transaction import Database
 from shared.errors import Reason, Refusal
 from shared.resources.building import SMALL_BYTES, build
+from shared.resources.retention import expired, no_room, stored
 from shared.resources.validation import as_uuid
 from shared.schema import request_ids
 
 M = TypeVar("M", bound=Message)
-log = structlog.get_logger()
 
-KEPT = timedelta(hours=24)
-SWEEP_EVERY_SECONDS = 600.0
-SWEEP_ROWS = 1_000  # with 1 MiB each, they take some seconds
-SWEEP_PAUSE_SECONDS = 0.1
 # A repeated call gets the first response exactly, whatever became of the row since, so the response
 # itself is kept; PostgreSQL compresses it. Small ones are not counted: each call would pay for it.
 LARGE_BYTES = 16 * 1024
 MAXIMUM_KEPT_BYTES = 256 * 1024 * 1024  # of one caller's large responses together
-ROOM_RETRY_SECONDS = 600.0
 
-_expired = request_ids.c.created_at < func.now() - KEPT
 _this_one = (
     (request_ids.c.caller_id == bindparam("caller_id"))
     & (request_ids.c.method == bindparam("method"))
@@ -61,12 +51,12 @@ CLAIM = Statement(
             "answer": None,
             "created_at": func.now(),
         },
-        where=_expired,
+        where=expired,
     ).returning(literal_column("1")),
 )
 FIND = Statement(
     "What the first call with a request id has sent and what it was answered.",
-    select(request_ids.c.payload_hash, request_ids.c.answer).where(_this_one, ~_expired),
+    select(request_ids.c.payload_hash, request_ids.c.answer).where(_this_one, ~expired),
 )
 KEEP = Statement(
     "Keeps the response, in the transaction that has claimed the request id.",
@@ -76,22 +66,8 @@ _size = func.octet_length(request_ids.c.answer)
 KEPT_BYTES = Statement(
     "The bytes of the large responses that are kept for a caller.",
     select(func.coalesce(func.sum(_size), 0).label("bytes")).where(
-        request_ids.c.caller_id == bindparam("caller_id"), _size > LARGE_BYTES, ~_expired
+        request_ids.c.caller_id == bindparam("caller_id"), _size > LARGE_BYTES, ~expired
     ),
-)
-SWEEP = Statement(
-    "Forgets a bounded number of expired request ids, and answers a row for each; several services "
-    "may do so at once.",
-    delete(request_ids)
-    .where(
-        tuple_(request_ids.c.caller_id, request_ids.c.method, request_ids.c.request_id).in_(
-            select(request_ids.c.caller_id, request_ids.c.method, request_ids.c.request_id)
-            .where(_expired)
-            .limit(SWEEP_ROWS)
-            .with_for_update(skip_locked=True)
-        )
-    )
-    .returning(literal_column("1")),
 )
 
 
@@ -154,12 +130,13 @@ class IdempotentCall(Generic[M]):
         connection: Connection,
     ) -> M:
         if await CLAIM.row(connection, **key, payload_hash=payload_hash) is None:
-            stored = await self._replay(connection, key, payload_hash)
-            if stored is None:
+            found = await self._replay(connection, key, payload_hash)
+            if found is None:
                 raise Refusal(Reason.CONFLICT, "The first call with this request_id was undone.")
-            return stored
+            return found
         response = await self._respond(await unit_of_work(connection))
         content = self._encrypt(response, key)
+        stored.add(self.caller.id, len(content))
         if len(content) > LARGE_BYTES:
             await _require_room(connection, self.caller.id, len(content))
         await KEEP.run(connection, **key, response=content)
@@ -249,27 +226,4 @@ async def _require_room(connection: Connection, caller_id: UUID, size: int) -> N
     kept = await KEPT_BYTES.row(connection, caller_id=caller_id)
     assert kept is not None, "a sum is one row"
     if kept["bytes"] + size > MAXIMUM_KEPT_BYTES:
-        message = (
-            f"The large responses to this caller's calls with a request_id of the last "
-            f"{KEPT // timedelta(hours=1)} hours have {MAXIMUM_KEPT_BYTES} bytes together; call "
-            "without a request_id, or later."
-        )
-        metadata = {"limit_bytes": str(MAXIMUM_KEPT_BYTES)}
-        raise Refusal(Reason.LIMIT_EXCEEDED, message, metadata, retry_after=ROOM_RETRY_SECONDS)
-
-
-async def sweep(database: Database) -> int:
-    """Forget up to SWEEP_ROWS request ids whose time is over, and say how many."""
-    return len(await database.single(SWEEP.rows))
-
-
-async def sweep_forever(database: Database) -> None:
-    """Sweep now and then, and as fast as request ids get old, until cancelled."""
-    while True:
-        pause = SWEEP_EVERY_SECONDS
-        try:
-            if await sweep(database) == SWEEP_ROWS:
-                pause = SWEEP_PAUSE_SECONDS
-        except (Refusal, asyncpg.PostgresError) as error:
-            log.warning("request ids not swept", cause=repr(error))
-        await asyncio.sleep(pause)
+        raise no_room("day", MAXIMUM_KEPT_BYTES)

@@ -42,9 +42,11 @@ def to_struct_in_thread(text: bytes) -> Struct:
     return value
 
 
-def most_values(text: bytes) -> int:
-    """No fewer values than a text has: each has a comma or a bracket before it."""
-    return text.count(b",") + text.count(b"[") + text.count(b"{")
+def most_values(text: bytes, start: int = 0, end: int | None = None) -> int:
+    """No fewer values than a (part of a) text has: each has a comma or a bracket before it."""
+    return (
+        text.count(b",", start, end) + text.count(b"[", start, end) + text.count(b"{", start, end)
+    )
 
 
 def _check(value: Json, levels: int) -> None:

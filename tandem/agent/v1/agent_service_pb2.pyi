@@ -219,7 +219,9 @@ class CreateAgentRequest(_message.Message):
     request_id: _builtins.str
     """Makes the call safe to retry: a UUID, optional. For 24 hours, a call by the same caller to the
     same method with the same `request_id` returns the first response again and changes nothing.
-    With a different payload it fails with REQUEST_ID_REUSED.
+    With a different payload it fails with REQUEST_ID_REUSED. Of a caller's ids that are older than
+    an hour, the latest 100,000 are kept for the 24 hours; beyond 4 GiB of responses in an hour, or
+    256 MiB in 24 hours of those over 16 KiB, a call with a `request_id` fails with LIMIT_EXCEEDED.
     """
     @_builtins.property
     def agent(self) -> Global___Agent:

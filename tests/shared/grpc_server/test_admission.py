@@ -183,6 +183,31 @@ async def test_strangers_that_send_no_message_give_way(
         assert len(calls) == 2
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a", ""),
+        ("abc", "bc"),
+        ("aabaa", "baa"),
+        ("aaab", "aab"),
+        ("aabbbaabbc", "aabaabbc"),
+        ("aaaabbbb", "aabb"),
+    ],
+)
+async def test_room_is_made_by_those_who_have_the_most(before: str, after: str) -> None:
+    waiting = Waiting(len(before))
+    for holder in before:
+        task = asyncio.create_task(asyncio.sleep(TIMEOUT_SECONDS))
+        task.add_done_callback(waiting.pop)
+        waiting[task] = Wait(holder, 0, None)
+    tasks = list(waiting)
+    waiting.make_room()
+    assert "".join(str(wait.holder) for wait in waiting.values()) == after
+    await until(lambda: sum(task.cancelled() for task in tasks) == len(before) - len(after))
+    for task in tasks:
+        task.cancel()
+
+
 async def test_the_caller_with_most_silent_calls_gives_way(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

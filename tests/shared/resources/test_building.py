@@ -12,7 +12,14 @@ from google.protobuf.struct_pb2 import Struct
 
 from shared.resources import building
 from shared.resources.batch import build_batch
-from shared.resources.building import LARGE_VALUES, MANY_BYTES, MANY_VALUES, build, build_all
+from shared.resources.building import (
+    COUNTED_BYTES,
+    LARGE_VALUES,
+    MANY_BYTES,
+    MANY_VALUES,
+    build,
+    build_all,
+)
 from shared.resources.pagination import Listing, Order, Page, Pager, Query
 from shared.resources.struct_json import to_struct
 from tandem.agent.v1.agent_service_pb2 import Agent, GetAgentRequest, UpdateAgentRequest
@@ -73,11 +80,12 @@ async def test_others_have_a_turn_between_rows_that_take_long(seconds: float) ->
     [
         (zeros(MANY_VALUES - 2), 0, 0),
         (zeros(MANY_VALUES + 1), 2, 0),
-        (b'{"a":"' + b"x" * MANY_BYTES + b'"}', 2, 0),
+        (b'{"a":"' + b"x" * MANY_BYTES + b'"}', 3, 0),
+        (b'{"a":"' + b"x" * COUNTED_BYTES + b'"}', 4, 0),
         (zeros(LARGE_VALUES - 2), 2, 0),
         (zeros(LARGE_VALUES + 1), 1, 1),
     ],
-    ids=["small", "many values", "many bytes", "no thread", "thread"],
+    ids=["small", "many values", "many bytes", "more bytes", "no thread", "thread"],
 )
 async def test_large_json_is_read_in_a_step_of_its_own(
     text: bytes, steps: int, threads: int, monkeypatch: pytest.MonkeyPatch
@@ -93,6 +101,24 @@ async def test_large_json_is_read_in_a_step_of_its_own(
     # While a thread works, there are any number.
     assert turns.taken - before == steps or threads
     assert counted.used == threads
+
+
+@pytest.mark.parametrize(("values", "is_copied_later"), [(10, False), (LARGE_VALUES + 1, True)])
+async def test_a_large_message_is_copied_in_another_step_than_it_is_built(
+    values: int, is_copied_later: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "TURN_SECONDS", 0)
+    turns, when = Turns(), 0
+    await asyncio.sleep(0)
+
+    def built(row: Any) -> Task:
+        nonlocal when
+        when = turns.taken
+        return task(row)
+
+    await build({"title": "x", "result": zeros(values)}, built)
+    assert (turns.taken > when) == is_copied_later
+    await turns.end()
 
 
 class Kept(list[Task]):

@@ -12,7 +12,6 @@ from google.protobuf.empty_pb2 import Empty
 
 from shared.errors import Reason
 from shared.resources import idempotency
-from shared.resources.idempotency import SWEEP, SWEEP_ROWS, sweep_forever
 from tandem.agent.v1.agent_service_pb2 import Agent, CreateAgentRequest, DeleteAgentRequest
 from tandem.task.v1.task_service_pb2 import Task, UpdateTaskRequest
 from tests.locks import WAITING, under_way
@@ -132,40 +131,6 @@ async def test_a_day_later_it_is_new_again(world: World) -> None:
     second = await alice.agents.CreateAgent(request)
     assert second.id != first.id
     assert await alice.agents.CreateAgent(request) == second
-
-
-async def test_the_sweep_takes_only_what_is_old(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alice = await world.user()
-    project = await alice.project()
-    for name in ("old", "new"):
-        agent = Agent(project_id=project.id, name=name)
-        await alice.agents.CreateAgent(CreateAgentRequest(agent=agent, request_id=str(uuid4())))
-        if name == "old":
-            await world.execute("UPDATE request_ids SET created_at = now() - interval '25 hours'")
-    await world.database.single(SWEEP.run)
-    assert await world.value("SELECT count(*) FROM request_ids") == 1
-    await world.execute("UPDATE request_ids SET created_at = now() - interval '25 hours'")
-    monkeypatch.setattr(idempotency, "SWEEP_EVERY_SECONDS", 0.01)
-    sweeper = asyncio.create_task(sweep_forever(world.database))
-    await until(lambda: counted(world, "request_ids", 0))
-    sweeper.cancel()
-
-
-async def test_a_sweep_goes_on_while_there_is_more_than_a_batch(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(idempotency, "SWEEP_PAUSE_SECONDS", 0)
-    await world.execute(
-        "INSERT INTO request_ids (caller_id, method, request_id, payload_hash, created_at)"
-        " SELECT gen_random_uuid(), 'm', gen_random_uuid(), '', now() - interval '25 hours'"
-        " FROM generate_series(1, $1)",
-        2 * SWEEP_ROWS + 1,
-    )
-    sweeper = asyncio.create_task(sweep_forever(world.database))
-    await until(lambda: counted(world, "request_ids", 0))  # the next sweep is minutes later
-    sweeper.cancel()
 
 
 async def test_the_large_responses_of_a_caller_are_bounded(
