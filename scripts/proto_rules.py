@@ -20,6 +20,7 @@ BEHAVIOURS = {
 # A rule that is missing here stops the generator, so that none stays undocumented.
 WORDS: Mapping[str, Callable[[Any], str]] = {
     "string.uuid": lambda _: "a UUID",
+    "string.email": lambda _: "an email address",
     "string.min_len": lambda least: f"at least {_counted(least, 'character')}",
     "string.max_len": lambda most: f"at most {_counted(most, 'character')}",
     "string.max_bytes": lambda most: f"at most {most:,} bytes of UTF-8",

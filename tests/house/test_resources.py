@@ -33,6 +33,7 @@ HIDDEN = {
 # Fields that a client writes in another way than by COLUMNS, each with the way.
 OTHERWISE = {
     "ApiKey.capabilities": "CreateApiKey",
+    "ApiKey.scopes": "CreateApiKey",
     "ApiKey.expires_at": "CreateApiKey",
     "Task.assigned_to": "CreateTask and AssignTask",
     "Task.assigned_to_type": "CreateTask and AssignTask",
