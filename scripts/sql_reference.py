@@ -15,7 +15,7 @@ from shared.database.statement import Statement
 from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
 from shared.resources.pagination import Order
-from shared.resources.project_scoped import ProjectScopedTable
+from shared.resources.project_scoped import PROJECTS, ProjectScopedTable
 from shared.schema import metadata
 
 # Where statements are: what every resource shares first, then each resource.
@@ -44,7 +44,7 @@ def named_statements(module: ModuleType) -> Iterator[Named]:
             yield Named(name, value)
         elif isinstance(value, BatchGet):
             yield Named(name, value.statement)
-        elif isinstance(value, ProjectScopedTable):
+        elif isinstance(value, ProjectScopedTable) and _is_of(module, value):
             yield from _of_table(name, value, _client_columns(module))
         elif isinstance(value, Lister):
             yield from _of_list(name, value)
@@ -78,6 +78,11 @@ def _modules() -> Iterable[str]:
     paths = (path for pattern in QUERIES for path in sorted(ROOT.glob(pattern)))
     modules = (".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths)
     return dict.fromkeys(modules)
+
+
+def _is_of(module: ModuleType, table: ProjectScopedTable) -> bool:
+    """Whether a table is the module's own: that of projects is imported by others."""
+    return table is not PROJECTS or module.__name__ == PROJECTS.__module__
 
 
 def _client_columns(module: ModuleType) -> Mapping[str, object]:

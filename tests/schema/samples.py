@@ -5,7 +5,16 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, DateTime, LargeBinary, Uuid
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    LargeBinary,
+    Uuid,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 
@@ -23,6 +32,8 @@ def samples(column: Column[Any]) -> list[Any]:
         return [["a"], ["b"]] if column.server_default is not None else [{"a": 1.0}, {"b": 1.0}]
     if isinstance(column.type, LargeBinary):
         return [b"a", b"b"]
+    if isinstance(column.type, ARRAY):
+        return [[value] for value in _listed(column)]
     # Kinds of callers, if no constraint says what else.
     return _listed(column) or ["agent", "user"]
 
@@ -30,7 +41,8 @@ def samples(column: Column[Any]) -> list[Any]:
 def _listed(column: Column[Any]) -> list[str]:
     for constraint in column.table.constraints:
         if isinstance(constraint, CheckConstraint):
-            found = re.fullmatch(rf"{column.name} IN \((.*)\)", str(constraint.sqltext))
+            allowed = rf"{column.name} (?:IN \(|<@ ARRAY\[)(.*?)[\])].*"
+            found = re.fullmatch(allowed, str(constraint.sqltext))
             if found:
                 return re.findall(r"'(\w+)'", found[1])
     return []
