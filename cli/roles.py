@@ -14,6 +14,9 @@ from shared.schema import metadata
 from shared.settings import SecretStr, Settings
 
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '10s'"
+# Two at once would change the same rows of PostgreSQL's catalogs, which fails. It is the lock of
+# the migrations, which change what is granted here.
+LOCK = "SELECT pg_advisory_xact_lock(x'74616e64656d'::bigint)"  # "tandem"
 
 # Whether this role has the privileges of another one, as a superuser or as its member.
 HAS_PRIVILEGES = "SELECT pg_has_role($1::name, 'USAGE')"
@@ -77,6 +80,7 @@ async def _make(connection: roles.Connection, owner: Account, service: Account) 
     if service.name == admin:
         raise CommandError(f"{admin} makes the roles: it cannot be the one of the services.")
     await connection.execute(LOCK_TIMEOUT)
+    await connection.execute(LOCK)
     done = [await _role(connection, each) for each in (owner, service) if each.name != admin]
     done += [f"{service.name}: {taken}." for taken in await roles.confine(connection, service.name)]
     async with _member_of(connection, owner.name):

@@ -150,7 +150,8 @@ def all_not_found(reason: Reason, missing: Sequence[UUID]) -> Refusal:
     first = not_found(reason, missing[0])
     (name,) = first.metadata
     named = ",".join(map(str, missing[:IDS_NAMED]))
-    others = f"There is no {name[:-3]} {missing[0]}, and {len(missing) - 1} others are missing too."
+    more = "1 other is" if len(missing) == 2 else f"{len(missing) - 1} others are"
+    others = f"There is no {name[:-3]} {missing[0]}, and {more} missing too."
     return replace(
         first,
         message=others if len(missing) > 1 else first.message,

@@ -13,7 +13,10 @@ GROUPS = {
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """Groups first, each in one process; then the other tests, to whichever process is free."""
+    """Groups first, each in one process; then the other tests, to whichever process is free.
+
+    These in their order, in which long ones are first.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         return GROUPS.get(nodeid.partition("::")[0], nodeid)

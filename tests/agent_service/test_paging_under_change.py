@@ -13,10 +13,11 @@ from tandem.agent.v1.room_service_pb2 import ListRoomsRequest
 from tandem.task.v1.task_service_pb2 import ListTasksRequest
 from tests.world import User, World
 
-ROWS = 10_000
-PAGE = 500
+ROWS = 5_000
+PAGE = 250
 # In turns with the pages: what changes at its own pace could grow faster than it is read.
 CHANGES = 5
+ROWS_OF_CHANGE = 10
 # Many rows of the same moment, so that ids decide; names and titles in no order of time.
 FILL = {
     "agents": "INSERT INTO agents (id, project_id, name, created_at) SELECT gen_random_uuid(), $1,"
@@ -39,13 +40,13 @@ async def disturb(
     """Insert rows all over the order, and delete as many of those that may be touched."""
     insert = (
         f"INSERT INTO {table} (id, project_id, {LABEL[table]}, created_at) SELECT"  # noqa: S608
-        " gen_random_uuid(), $1, md5(random()::text || n), now() - random() * interval '24 minutes'"
-        " FROM generate_series(1, 20) n"
+        " gen_random_uuid(), $1, md5(random()::text || n), now() - random() * interval '12 minutes'"
+        " FROM generate_series(1, $2::int) n"
     )
     delete = f"DELETE FROM {table} WHERE id = ANY ($1)"  # noqa: S608
     for _ in range(CHANGES):
-        await connection.execute(insert, project_id)
-        gone = [touchable.pop() for _ in range(20)]
+        await connection.execute(insert, project_id, ROWS_OF_CHANGE)
+        gone = [touchable.pop() for _ in range(ROWS_OF_CHANGE)]
         await connection.execute(delete, gone)
 
 

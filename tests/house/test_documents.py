@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,7 @@ def resolves(page: Path, link: str) -> bool:
     return place in places(target.read_text())
 
 
+@cache
 def places(text: str) -> set[str]:
     """The anchors of a page: those that it spells, and those that its headings get."""
     found = set(re.findall(r'<a id="([^"]+)">', text))
@@ -122,6 +124,7 @@ def threats(text: str) -> list[tuple[str, str]]:
     return [(threat, proofs) for threat, proofs in rows if threat not in ("threat", "---")]
 
 
+@cache
 def known_in(file: str) -> set[str]:
     path = ROOT / file
     if not path.exists():

@@ -136,6 +136,7 @@ def test_a_page_without_a_place_is_refused() -> None:
         with_part("# A page\n", "part")
 
 
+@pytest.mark.long
 def test_the_check_names_the_stale_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "docs").mkdir()
     for name in PAGES:

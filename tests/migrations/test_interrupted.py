@@ -16,6 +16,8 @@ from tests.migrations.legacy import Mix, make_legacy
 from tests.migrations.migrators import COMMIT, LOCK, Migrator, migrator
 from tests.schema.rows import Connection
 
+pytestmark = pytest.mark.long
+
 MIX = Mix(in_keys=3, in_participants=3, in_both=3, in_two_projects=3, alike=3, users=1)
 PATIENCE_SECONDS = 60
 EVERY = int(os.environ.get("TANDEM_TEST_EVERY", "3"))  # statement; `make interruptions` sets 1

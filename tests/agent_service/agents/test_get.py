@@ -55,6 +55,9 @@ async def test_those_that_are_missing_fail_the_batch_and_are_named(world: World)
     assert found.metadata == {"agent_id": gone[1], "agent_ids": named, "total": "3"}
     assert found.details["ResourceInfo"].resource_name == gone[1]
     assert found.message == f"There is no agent {gone[1]}, and 2 others are missing too."
+    call = alice.agents.BatchGetAgents(BatchGetAgentsRequest(agent_ids=ids[:3]))
+    found = await refused(call, Reason.AGENT_NOT_FOUND)
+    assert found.message == f"There is no agent {gone[1]}, and 1 other is missing too."
 
 
 async def test_of_very_many_that_are_missing_a_hundred_are_named(world: World) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from local.embedded_postgres import start
-from tests.local.embedded_postgres.folders import copy, reachable_folder, remove
+from tests.local.embedded_postgres.folders import copy, hasten, reachable_folder, remove
 
 
 @pytest.fixture
@@ -23,6 +23,7 @@ def original() -> Iterator[Path]:
     """A data folder with a stopped server in it, to be copied, which is faster than to be made."""
     folder = reachable_folder()
     start(folder / "data").stop()
+    hasten(folder / "data")
     yield folder / "data"
     remove(folder / "data")
     folder.rmdir()

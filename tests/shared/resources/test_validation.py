@@ -136,14 +136,14 @@ def test_the_items_of_a_list_that_is_too_long_are_not_looked_at(
 
 
 def test_what_is_in_a_struct_is_not_looked_at() -> None:
-    content: Any = {"many": [None] * 700_000}
+    content: Any = {"many": [None] * 200_000}
     request: Any = CreateTaskRequest(task=Task(title="\0", result=content))
     begun = time.process_time()
     with pytest.raises(Refusal) as raised:
         validate(request)
     validated = time.process_time()
     assert paths(raised.value) == ["task.title"]
-    assert sum(1 for _ in request.task.result["many"]) == 700_000
+    assert sum(1 for _ in request.task.result["many"]) == 200_000
     looking_at_each = time.process_time() - validated
     assert validated - begun < looking_at_each / 3
 
