@@ -15,6 +15,8 @@ from agent_service.projects.rules import ProjectRules
 from agent_service.projects.servicer import ProjectServicer
 from agent_service.rooms.rules import RoomRules
 from agent_service.rooms.servicer import RoomServicer
+from agent_service.users.rules import UserRules
+from agent_service.users.servicer import UserServicer
 from shared import service as process
 from shared.auth.authenticator import Authenticator
 from shared.auth.encryption import Encryptor
@@ -30,6 +32,7 @@ from tandem.agent.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_s
 from tandem.agent.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
 from tandem.agent.v1.project_service_pb2_grpc import add_ProjectServiceServicer_to_server
 from tandem.agent.v1.room_service_pb2_grpc import add_RoomServiceServicer_to_server
+from tandem.agent.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 
 log = structlog.get_logger()
 
@@ -44,6 +47,7 @@ def build(database: Database, settings: Settings) -> Server:
     agents = AgentServicer(AgentRules(database), pager)
     projects = ProjectServicer(ProjectRules(database), pager)
     rooms = RoomServicer(RoomRules(database), pager)
+    users = UserServicer(UserRules(database), pager)
     signing, last_used = signing_key(settings), LastUsedWriter(database)
     issue = partial(sign_agent_token, settings, signing) if signing else None
     if issue is None:
@@ -55,6 +59,7 @@ def build(database: Database, settings: Settings) -> Server:
         Service("tandem.agent.v1.AgentService", agents, add_AgentServiceServicer_to_server),
         Service("tandem.agent.v1.ProjectService", projects, add_ProjectServiceServicer_to_server),
         Service("tandem.agent.v1.RoomService", rooms, add_RoomServiceServicer_to_server),
+        Service("tandem.agent.v1.UserService", users, add_UserServiceServicer_to_server),
         Service("tandem.agent.v1.AuthService", auth, add_AuthServiceServicer_to_server),
     ]
     authenticator = Authenticator(database, Verifier(settings, keys))

@@ -181,9 +181,9 @@ def insufficient_role(found: str, required: str) -> Refusal:
     )
 
 
-def superuser_required() -> Refusal:
-    """A user calls a method for superusers."""
-    message = "Only superusers may call this method."
+def superuser_required(what: str = "call this method") -> Refusal:
+    """A user calls a method for superusers, or does with it `what` only they may."""
+    message = f"Only superusers may {what}."
     return Refusal(Reason.INSUFFICIENT_ROLE, message, metadata={"required": "SUPERUSER"})
 
 

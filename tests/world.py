@@ -25,10 +25,12 @@ from tandem.agent.v1.auth_service_pb2 import (
     ExchangeApiKeyRequest,
 )
 from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
+from tandem.agent.v1.member_service_pb2_grpc import MemberServiceStub
 from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
 from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceStub
 from tandem.agent.v1.room_service_pb2 import AddParticipantRequest, CreateRoomRequest, Room
 from tandem.agent.v1.room_service_pb2_grpc import RoomServiceStub
+from tandem.agent.v1.user_service_pb2_grpc import UserServiceStub
 from tandem.task.v1.task_service_pb2 import CreateTaskRequest, Task
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
 from task_service.__main__ import build as build_tasks
@@ -83,6 +85,8 @@ class Client:
         self.token = token
         self.agents = Stub(AgentServiceStub(channels.agents), metadata)
         self.projects = Stub(ProjectServiceStub(channels.agents), metadata)
+        self.users = Stub(UserServiceStub(channels.agents), metadata)
+        self.members = Stub(MemberServiceStub(channels.agents), metadata)
         self.rooms = Stub(RoomServiceStub(channels.agents), metadata)
         self.auth = Stub(AuthServiceStub(channels.agents), metadata)
         self.tasks = Stub(TaskServiceStub(channels.tasks), metadata)

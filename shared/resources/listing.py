@@ -255,9 +255,11 @@ class Lister:
 
     def _is_shown(self) -> ColumnElement[bool]:
         """Whether a caller that does not reach all rows is shown a row, said row by row."""
-        project_id = self.table.c.id if self.table is projects else self.table.c.project_id
-        reached: ColumnElement[bool] = project_id.in_(reached_projects(self.permission))
-        return or_(reached, self._own, self._own_named)
+        own = or_(self._own, self._own_named)
+        project_id = self.table.c.id if self.table is projects else self.table.c.get("project_id")
+        if project_id is None:
+            return own
+        return or_(project_id.in_(reached_projects(self.permission)), own)
 
     def _sources(self, filters: frozenset[str], order: Order, within: Reach) -> list["Source"]:
         """The ways in which the rows are read that a caller is shown."""
@@ -338,7 +340,7 @@ class Lister:
         return select(status).distinct().where(*said).subquery("wanted")
 
     def _is_by_project(self, filters: frozenset[str], within: Reach) -> bool:
-        if within is not Reach.PROJECTS or self.table is projects:
+        if within is not Reach.PROJECTS or "project_id" not in self.table.c:
             return False
         return not self._is_of_assignee(filters, within) and filters.isdisjoint(self._project_of)
 

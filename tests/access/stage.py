@@ -77,7 +77,8 @@ class Stage:
         task = await self.owner.task(
             project, room_id=room.id, assigned_to=agent.id, assigned_to_type=1
         )
-        return Things(project, agent, key, room, task)
+        user = await self.world.user()
+        return Things(project, agent, key, room, task, str(user.id))
 
     async def caller(self, who: Who, its: Things) -> Client:
         """A caller of this kind, in the relation to these things that the kind states."""

@@ -14,6 +14,7 @@ from tandem.agent.v1 import agent_service_pb2 as agents
 from tandem.agent.v1 import auth_service_pb2 as auth
 from tandem.agent.v1 import project_service_pb2 as projects
 from tandem.agent.v1 import room_service_pb2 as rooms
+from tandem.agent.v1 import user_service_pb2 as users
 from tandem.agent.v1.agent_service_pb2 import Agent
 from tandem.agent.v1.auth_service_pb2 import CreateApiKeyResponse
 from tandem.agent.v1.project_service_pb2 import Project
@@ -27,17 +28,22 @@ p: Any = projects
 r: Any = rooms
 k: Any = auth
 t: Any = tasks
+u: Any = users
 
 
 @dataclass(frozen=True)
 class Things:
-    """What an owner has: the agent is in the room, has the API key, and is assigned the task."""
+    """What an owner has: the agent is in the room, has the API key, and is assigned the task.
+
+    `user_id` is a user who has nothing and is no member.
+    """
 
     project: Project
     agent: Agent
     key: CreateApiKeyResponse
     room: Room
     task: Task
+    user_id: str
 
 
 class Answer(Enum):
@@ -149,6 +155,12 @@ EVERY_READER: Answers = {
     if who is not READS
 }
 EVERY_CALLER: Answers = STOPPED
+# Only superusers, or only the owner besides them: what is asked about is the owner's own.
+SUPERUSERS: Answers = {
+    **EVERY_USER,
+    **dict.fromkeys((Who.OWNER, *MEMBERS, *STRANGERS), Answer.INSUFFICIENT_ROLE),
+}
+SELF: Answers = {who: answer for who, answer in SUPERUSERS.items() if who is not Who.OWNER}
 # The API key is the proof, whichever caller sends it.
 EVERYBODY: Answers = dict.fromkeys((Who.AGENT_INACTIVE, Who.KEY_REVOKED), Answer.API_KEY_INVALID)
 
@@ -231,6 +243,30 @@ PROJECTS = {
         OWN,
         lambda its: p.DeleteProjectRequest(project_id=its.project.id),
         p.DeleteProjectRequest(revision=-1),
+    ),
+}
+USERS = {
+    "CreateUser": Row(
+        SUPERUSERS,
+        lambda its: u.CreateUserRequest(
+            user={"username": f"new {its.user_id}", "email": f"{its.user_id}@example.org"}
+        ),
+        u.CreateUserRequest(user={"full_name": "\0"}),
+    ),
+    "GetUser": Row(SELF, lambda its: u.GetUserRequest(user_id=its.project.owner_id)),
+    "LookupUser": Row(EVERY_USER, lambda its: u.LookupUserRequest(username=f"user-{its.user_id}")),
+    "ListUsers": Row(SUPERUSERS, lambda _: u.ListUsersRequest(), u.ListUsersRequest(page_size=-1)),
+    "UpdateUser": Row(
+        SELF,
+        lambda its: u.UpdateUserRequest(
+            user={"id": its.project.owner_id, "full_name": f"Owner of {its.project.slug}"}
+        ),
+        u.UpdateUserRequest(update_mask=MASK),
+    ),
+    "DeleteUser": Row(
+        SUPERUSERS,
+        lambda its: u.DeleteUserRequest(user_id=its.user_id),
+        u.DeleteUserRequest(revision=-1),
     ),
 }
 ROOMS = {
@@ -347,6 +383,7 @@ METHODS = {
     for service, rows in {
         "tandem.agent.v1.AgentService": AGENTS,
         "tandem.agent.v1.ProjectService": PROJECTS,
+        "tandem.agent.v1.UserService": USERS,
         "tandem.agent.v1.RoomService": ROOMS,
         "tandem.agent.v1.AuthService": AUTH,
         "tandem.task.v1.TaskService": TASKS,

@@ -8,7 +8,7 @@ import pytest
 from shared.errors import Reason
 from shared.schema import metadata
 from tests.access.stage import DECLARED, Stage
-from tests.access.table import METHODS
+from tests.access.table import METHODS, Answer, Who
 from tests.refusals import refused
 from tests.world import World
 
@@ -19,7 +19,9 @@ ROWS = "SELECT jsonb_agg(to_jsonb(t) - 'last_used_at' ORDER BY t::text) FROM {} 
 
 
 async def staged(world: World, name: str) -> Stage:
-    return Stage(world, DECLARED[name], METHODS[name], await world.user())
+    row = METHODS[name]
+    is_for_superusers = row.answer(Who.OWNER) is not Answer.OK
+    return Stage(world, DECLARED[name], row, await world.user(superuser=is_for_superusers))
 
 
 async def state(world: World) -> list[Any]:

@@ -7,8 +7,10 @@ from google.protobuf.message import Message
 
 from tandem.agent.v1 import agent_service_pb2 as agents
 from tandem.agent.v1 import auth_service_pb2 as auth
+from tandem.agent.v1 import member_service_pb2 as members
 from tandem.agent.v1 import project_service_pb2 as projects
 from tandem.agent.v1 import room_service_pb2 as rooms
+from tandem.agent.v1 import user_service_pb2 as users
 from tandem.task.v1 import task_service_pb2 as tasks
 
 Item = TypeVar("Item")
@@ -42,6 +44,20 @@ class Pages(Generic[Item]):
         self: "Pages[projects.Project]",
         method: Method[projects.ListProjectsRequest, projects.ListProjectsResponse],
         request: projects.ListProjectsRequest,
+        limit: int | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Pages[auth.User]",
+        method: Method[users.ListUsersRequest, users.ListUsersResponse],
+        request: users.ListUsersRequest,
+        limit: int | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: "Pages[members.Member]",
+        method: Method[members.ListMembersRequest, members.ListMembersResponse],
+        request: members.ListMembersRequest,
         limit: int | None = None,
     ) -> None: ...
     @overload

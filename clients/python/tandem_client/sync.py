@@ -11,8 +11,10 @@ import grpc
 
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 from tandem.agent.v1.auth_service_pb2_grpc import AuthServiceStub
+from tandem.agent.v1.member_service_pb2_grpc import MemberServiceStub
 from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceStub
 from tandem.agent.v1.room_service_pb2_grpc import RoomServiceStub
+from tandem.agent.v1.user_service_pb2_grpc import UserServiceStub
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
 from tandem_client import options as defaults
 from tandem_client.calls import Calls, Metadata
@@ -52,6 +54,8 @@ class Tandem:
         agents, tasks = intercepted(agents, tokens), intercepted(tasks, tokens)
         self.agents = AgentServiceStub(agents)
         self.projects = ProjectServiceStub(agents)
+        self.users = UserServiceStub(agents)
+        self.members = MemberServiceStub(agents)
         self.rooms = RoomServiceStub(agents)
         self.auth = AuthServiceStub(agents)
         self.tasks = TaskServiceStub(tasks)
