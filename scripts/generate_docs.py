@@ -17,6 +17,7 @@ from scripts.migration_table import migration_table
 from scripts.proto_files import read_protos
 from scripts.protoc import ROOT
 from scripts.sql_reference import sql_reference
+from shared.auth.permissions import in_words
 from shared.schema import metadata
 
 PROTOS = ROOT / "protos"
@@ -44,7 +45,7 @@ def main() -> None:
 def api_reference(protos: Path) -> str:
     """Describe the API in the protos below a folder."""
     rules = agent_service.access.ACCESS | task_service.access.ACCESS
-    access = {method: rule.name.lower().replace("_", " ") for method, rule in rules.items()}
+    access = {method: in_words(rule) for method, rule in rules.items()}
     return Reference(read_protos(protos), access).render()
 
 

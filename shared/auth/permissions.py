@@ -74,6 +74,19 @@ class Access(Enum):
 # refused before.
 Rule: TypeAlias = Access | Permission
 
+
+def in_words(rule: Rule) -> str:
+    """Who may call a method: "user or agent", or "editor; scope create_tasks or manage_tasks"."""
+    if isinstance(rule, Access):
+        return rule.name.lower().replace("_", " ")
+    words = [rule.role.name.lower()]
+    if rule.scopes:
+        words.append(f"scope {' or '.join(sorted(scope.value for scope in rule.scopes))}")
+    if rule.own_suffices:
+        words.append("or its own")
+    return "; ".join(words)
+
+
 # Those that the scopes of an API key can give.
 SCOPED = tuple(permission for permission in Permission if permission.scopes)
 

@@ -19,7 +19,7 @@ from shared.auth.access import (
     role_in,
 )
 from shared.auth.caller import Agent, Caller, User
-from shared.auth.permissions import Access, Permission, Role, Scope
+from shared.auth.permissions import Access, Permission, Role, Scope, in_words
 from shared.database.statement import Statement
 from shared.database.transaction import Database
 from shared.errors import Reason, Refusal
@@ -184,3 +184,10 @@ async def says(database: Database, statement: Statement, caller: Caller, **param
     row = await database.read(lambda c: statement.row(c, caller.rights, **parameters))
     assert row is not None
     return row[0]  # NULL, as of an agent that is compared with none, lets no row through
+
+
+def test_a_rule_is_said_in_words() -> None:
+    assert in_words(Access.USER_OR_AGENT) == "user or agent"
+    assert in_words(Permission.ADMINISTER) == "admin"
+    assert in_words(Permission.SET_AGENT_STATUS) == "editor; or its own"
+    assert in_words(Permission.MANAGE_TASKS) == "editor; scope manage_tasks"
