@@ -146,7 +146,7 @@ async def test_a_batch_is_bounded_by_whatever_plan(world: World) -> None:
     ]
 
     async def by_nested_loops(connection: Any) -> int:
-        await connection.execute("; ".join(f"SET LOCAL enable_{kind} = off" for kind in kinds))
+        await connection.execute(off)
         return len(await SWEEP.rows(connection))
 
     assert await world.owner.transaction(by_nested_loops) == SWEEP_ROWS
