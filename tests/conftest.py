@@ -28,7 +28,7 @@ from shared.settings import SecretStr, Settings
 from tests import as_service
 from tests.cleanup import Cleanup
 from tests.databases import execute, fresh, sibling
-from tests.measured import measuring
+from tests.measured import NOT_MEASURED, VARIABLE, measuring, stop_double
 from tests.scheduling import Scheduling
 from tests.world import SECRET, World
 
@@ -56,8 +56,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
 
 
-def pytest_sessionstart() -> None:
+def pytest_xdist_setupnodes() -> None:
+    """Let only pytest-cov measure the processes of tests: it can pause, and once is enough."""
+    os.environ.pop(VARIABLE, None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
     """Let no test depend on the speed of the machine, nor take what it can do without."""
+    if hasattr(session.config, "workerinput"):
+        stop_double(session.config)
     hypothesis.settings.register_profile(
         "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
@@ -106,7 +114,13 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(trylast=True)  # after they were put into random order
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start long tests first: at the end one process would run them, and the others wait."""
+    """Start long tests first: at the end one process would run them, and the others wait.
+
+    Those that do not count for coverage are not measured.
+    """
+    for item in items:
+        if item.nodeid.startswith(NOT_MEASURED):
+            item.add_marker("no_cover")
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 

@@ -42,6 +42,7 @@ ROOM_RETRY_SECONDS = 600.0
 SWEEP_EVERY_SECONDS = 600.0
 SWEEP_ROWS = 1_000  # with 1 MiB each, they take some seconds
 SWEEP_PAUSE_SECONDS = 0.1
+SWEEP_RETRY_SECONDS = 10.0
 
 _ids = request_ids.c
 _key = (_ids.caller_id, _ids.method, _ids.request_id)
@@ -51,12 +52,12 @@ expired = _ids.created_at < func.now() - KEPT
 
 def _forgetting(purpose: str, *conditions: object) -> Statement:
     """A statement that deletes up to SWEEP_ROWS, and answers a row for each of them."""
-    found = select(*_key).where(*conditions).limit(SWEEP_ROWS)  # type: ignore[arg-type]
+    rows = select(*_key).where(*conditions).limit(SWEEP_ROWS)  # type: ignore[arg-type]
+    # As a subquery it could be run once for each row, and then find others each time.
+    found = rows.with_for_update(skip_locked=True).cte("found")
     return Statement(
         f"{purpose}; a bounded number at once, which several services may do at the same time.",
-        delete(request_ids)
-        .where(tuple_(*_key).in_(found.with_for_update(skip_locked=True)))
-        .returning(literal_column("1")),
+        delete(request_ids).where(tuple_(*_key).in_(select(found))).returning(literal_column("1")),
     )
 
 
@@ -144,4 +145,5 @@ async def sweep_forever(database: Database) -> None:
                 await trim(database, caller_id)
         except (Refusal, asyncpg.PostgresError) as error:
             log.warning("request ids not swept", cause=repr(error))
+            pause = SWEEP_RETRY_SECONDS
         await asyncio.sleep(pause)

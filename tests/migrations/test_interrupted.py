@@ -52,7 +52,7 @@ async def stopped_backend(connection: Connection, migrator: Migrator) -> int | N
         while not migrator.has_ended():
             if found := await connection.fetchval(WAITING, LOCK):
                 return int(found)
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.02)
     assert migrator.wait() == ""
     return None
 
@@ -60,7 +60,7 @@ async def stopped_backend(connection: Connection, migrator: Migrator) -> int | N
 async def has_gone(connection: Connection, backend: int) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while await connection.fetchval(ALIVE, backend):  # noqa: ASYNC110 - there is no event
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("prepare", [from_nothing, from_legacy])

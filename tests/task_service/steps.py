@@ -6,10 +6,14 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from tandem.agent.v1.project_service_pb2 import Project
 from tandem.task.v1.task_service_pb2 import (
+    ASSIGNEE_TYPE_AGENT,
     TASK_STATUS_COMPLETED,
     TASK_STATUS_IN_PROGRESS,
+    AssigneeType,
+    AssignTaskRequest,
     Task,
     TaskStatus,
+    UnassignTaskRequest,
     UpdateTaskRequest,
     UpdateTaskStatusRequest,
 )
@@ -35,3 +39,25 @@ async def update(client: Client, mask: list[str], **fields: Any) -> Task:
     request = UpdateTaskRequest(task=Task(**fields), update_mask=FieldMask(paths=mask))
     updated: Task = await client.tasks.UpdateTask(request)
     return updated
+
+
+async def assign(
+    client: Client,
+    task: Task,
+    assignee: object,
+    kind: "AssigneeType.ValueType" = ASSIGNEE_TYPE_AGENT,
+    **fields: Any,
+) -> Task:
+    """Assign a task to an agent or user."""
+    request = AssignTaskRequest(
+        task_id=task.id, assigned_to=str(assignee), assigned_to_type=kind, **fields
+    )
+    assigned: Task = await client.tasks.AssignTask(request)
+    return assigned
+
+
+async def unassign(client: Client, task: Task, **fields: Any) -> Task:
+    """Take a task off its assignee."""
+    request = UnassignTaskRequest(task_id=task.id, **fields)
+    unassigned: Task = await client.tasks.UnassignTask(request)
+    return unassigned

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import asyncpg
 import grpc
+import psutil
 import pytest
 
 from local.embedded_postgres import Server, start
@@ -127,7 +128,8 @@ def kill_whole(server: Server) -> None:
     """A backend that outlives its postmaster for a moment would answer once more."""
     processes = [server.process, *server.process.children()]
     for process in processes:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # a backend ends by itself, too
+            process.kill()
     for process in processes:
         assert ends_within(process, SECONDS)
 

@@ -1,6 +1,7 @@
 """How long request ids are kept."""
 
 import asyncio
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -123,3 +124,29 @@ async def ages(world: World, caller: UUID) -> list[int]:
         caller,
     )
     return found
+
+
+async def test_a_batch_is_bounded_by_whatever_plan(world: World) -> None:
+    """A subquery with a limit could be run again for each row, and so find all of them."""
+    await world.execute(
+        "INSERT INTO request_ids (caller_id, method, request_id, payload_hash, created_at)"
+        " SELECT gen_random_uuid(), 'm', gen_random_uuid(), '', now() - interval '25 hours'"
+        " FROM generate_series(1, $1)",
+        SWEEP_ROWS + 1,
+    )
+    kinds = [
+        "hashjoin",
+        "mergejoin",
+        "hashagg",
+        "sort",
+        "indexscan",
+        "bitmapscan",
+        "indexonlyscan",
+        "material",
+    ]
+
+    async def by_nested_loops(connection: Any) -> int:
+        await connection.execute(off)
+        return len(await SWEEP.rows(connection))
+
+    assert await world.owner.transaction(by_nested_loops) == SWEEP_ROWS
