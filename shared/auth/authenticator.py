@@ -25,9 +25,15 @@ BEARER = "bearer "
 
 USER = Statement(
     "The active user that a token names.",
-    select(users.c.username, users.c.email, users.c.full_name, users.c.is_superuser).where(
-        users.c.id == bindparam("id"), users.c.is_active
-    ),
+    select(
+        users.c.username.label("name"),
+        users.c.email,
+        users.c.full_name,
+        users.c.is_superuser,
+        users.c.created_at,
+        users.c.updated_at,
+        users.c.revision,
+    ).where(users.c.id == bindparam("id"), users.c.is_active),
 )
 
 _key = bindparam("api_key_id", type_=Uuid)
@@ -87,11 +93,7 @@ class Authenticator:
 
 async def _user(connection: Connection, claims: Claims) -> Caller | None:
     row = await USER.row(connection, id=claims.subject)
-    if row is None:
-        return None
-    return User(
-        claims.subject, row["username"], row["email"], row["full_name"], row["is_superuser"]
-    )
+    return None if row is None else User(claims.subject, **row)
 
 
 async def _agent(connection: Connection, claims: Claims) -> Caller | None:
