@@ -22,7 +22,8 @@ from agent_service.users.servicer import UserServicer
 from shared import service as process
 from shared.auth.authenticator import Authenticator
 from shared.auth.encryption import Encryptor
-from shared.auth.key_sources import key_ring, page_key
+from shared.auth.issuers import issuers
+from shared.auth.key_sources import page_key
 from shared.auth.keys import signing_key
 from shared.auth.signing import sign_agent_token
 from shared.auth.verifier import Verifier
@@ -45,7 +46,7 @@ ENCRYPTED = b"tandem answers to CreateApiKey and RotateApiKey"
 
 def build(database: Database, settings: Settings) -> Server:
     """The server of the agent service, not started yet."""
-    keys = key_ring(settings)
+    trusted = issuers(settings)
     pager = Pager(page_key(settings))
     agents = AgentServicer(AgentRules(database), pager)
     projects = ProjectServicer(ProjectRules(database), pager)
@@ -67,8 +68,10 @@ def build(database: Database, settings: Settings) -> Server:
         Service("tandem.agent.v1.UserService", users, add_UserServiceServicer_to_server),
         Service("tandem.agent.v1.AuthService", auth, add_AuthServiceServicer_to_server),
     ]
-    authenticator = Authenticator(database, Verifier(settings, keys))
-    closers = [last_used.close, keys.close]
+    authenticator = Authenticator(
+        database, Verifier(trusted), provision=settings.jwt_provision == "first-call"
+    )
+    closers = [last_used.close, trusted.close]
     return Server(services, authenticator, ACCESS, settings.pool_size, closers)
 
 
