@@ -11,6 +11,8 @@ from agent_service.agents.servicer import AgentServicer
 from agent_service.api_keys.last_used import LastUsedWriter
 from agent_service.api_keys.rules import NO_PRIVATE_KEY, ApiKeyRules
 from agent_service.api_keys.servicer import AuthServicer
+from agent_service.members.rules import MemberRules
+from agent_service.members.servicer import MemberServicer
 from agent_service.projects.rules import ProjectRules
 from agent_service.projects.servicer import ProjectServicer
 from agent_service.rooms.rules import RoomRules
@@ -20,7 +22,8 @@ from agent_service.users.servicer import UserServicer
 from shared import service as process
 from shared.auth.authenticator import Authenticator
 from shared.auth.encryption import Encryptor
-from shared.auth.key_sources import key_ring, page_key
+from shared.auth.issuers import issuers
+from shared.auth.key_sources import page_key
 from shared.auth.keys import signing_key
 from shared.auth.signing import sign_agent_token
 from shared.auth.verifier import Verifier
@@ -30,6 +33,7 @@ from shared.resources.pagination import Pager
 from shared.settings import Settings
 from tandem.agent.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
 from tandem.agent.v1.auth_service_pb2_grpc import add_AuthServiceServicer_to_server
+from tandem.agent.v1.member_service_pb2_grpc import add_MemberServiceServicer_to_server
 from tandem.agent.v1.project_service_pb2_grpc import add_ProjectServiceServicer_to_server
 from tandem.agent.v1.room_service_pb2_grpc import add_RoomServiceServicer_to_server
 from tandem.agent.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
@@ -42,10 +46,11 @@ ENCRYPTED = b"tandem answers to CreateApiKey and RotateApiKey"
 
 def build(database: Database, settings: Settings) -> Server:
     """The server of the agent service, not started yet."""
-    keys = key_ring(settings)
+    trusted = issuers(settings)
     pager = Pager(page_key(settings))
     agents = AgentServicer(AgentRules(database), pager)
     projects = ProjectServicer(ProjectRules(database), pager)
+    members = MemberServicer(MemberRules(database), pager)
     rooms = RoomServicer(RoomRules(database), pager)
     users = UserServicer(UserRules(database), pager)
     signing, last_used = signing_key(settings), LastUsedWriter(database)
@@ -58,12 +63,15 @@ def build(database: Database, settings: Settings) -> Server:
     services = [
         Service("tandem.agent.v1.AgentService", agents, add_AgentServiceServicer_to_server),
         Service("tandem.agent.v1.ProjectService", projects, add_ProjectServiceServicer_to_server),
+        Service("tandem.agent.v1.MemberService", members, add_MemberServiceServicer_to_server),
         Service("tandem.agent.v1.RoomService", rooms, add_RoomServiceServicer_to_server),
         Service("tandem.agent.v1.UserService", users, add_UserServiceServicer_to_server),
         Service("tandem.agent.v1.AuthService", auth, add_AuthServiceServicer_to_server),
     ]
-    authenticator = Authenticator(database, Verifier(settings, keys))
-    closers = [last_used.close, keys.close]
+    authenticator = Authenticator(
+        database, Verifier(trusted), provision=settings.jwt_provision == "first-call"
+    )
+    closers = [last_used.close, trusted.close]
     return Server(services, authenticator, ACCESS, settings.pool_size, closers)
 
 

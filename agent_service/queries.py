@@ -1,33 +1,28 @@
-"""Changes of the tasks that refer to a row, which more than one kind of row needs."""
+"""Changes of tasks and rooms that more than one kind of row needs."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     Column,
     ColumnElement,
     Uuid,
     bindparam,
-    exists,
+    case,
+    delete,
     func,
     null,
-    or_,
     select,
     update,
 )
 
+from shared.database.pool import Connection
 from shared.database.statement import Statement
-from shared.schema import project_members, tasks
+from shared.schema import chat_participants, tasks
 
-
-def is_of_project(
-    user_id: ColumnElement[Any], project_id: ColumnElement[Any], owner_id: ColumnElement[Any]
-) -> ColumnElement[bool]:
-    """Whether a user is the owner or a member of a project."""
-    members = project_members.c
-    member = exists().where(members.project_id == project_id, members.user_id == user_id)
-    return or_(owner_id == user_id, member.correlate_except(project_members))
+UNDER_WAY = tasks.c.status == "in_progress"
 
 
 def detach_tasks(
@@ -67,3 +62,43 @@ def change_tasks(
         .where(of_project, tasks.c.id == locked.c.id)
         .values(**values, revision=tasks.c.revision + 1, updated_at=func.now()),
     )
+
+
+def unassign_tasks(purpose: str, assignee: Column[Any]) -> Statement:
+    """As `detach_tasks`, of an assignee: tasks that it was working on are pending again."""
+    values: dict[str, ColumnElement[Any]] = {
+        "status": case((UNDER_WAY, "pending"), else_=tasks.c.status),
+        "started_at": case((UNDER_WAY, null()), else_=tasks.c.started_at),
+    }
+    return detach_tasks(purpose, assignee, values)
+
+
+UNASSIGN_USER = unassign_tasks(
+    "Unassigns a user's tasks in a project; those that the user was working on are pending again.",
+    tasks.c.assigned_user_id,
+)
+
+_participants = chat_participants.c
+_seats = (
+    select(_participants.id)
+    .where(
+        _participants.project_id == bindparam("of_project", type_=Uuid),
+        _participants.user_id == bindparam("row_id", type_=Uuid),
+    )
+    .order_by(_participants.room_id)
+    .with_for_update()
+    .cte("seats")
+)
+LEAVE_ROOMS = Statement(
+    "Takes a user out of the rooms of a project, in the order of their ids.",
+    delete(chat_participants).where(_participants.id == _seats.c.id),
+)
+
+
+async def detach_user(connection: Connection, project_id: UUID, user_id: UUID) -> None:
+    """Unassign a user's tasks in a project, and take the user out of its rooms.
+
+    Those who assign and seat the user have to wait already: see shared.resources.membership.
+    """
+    for statement in (UNASSIGN_USER, LEAVE_ROOMS):
+        await statement.run(connection, of_project=project_id, row_id=user_id)

@@ -15,15 +15,21 @@ def development_secret(settings: Settings) -> str:
     if settings.jwt_secret:
         return settings.jwt_secret.get_secret_value()
     if settings.users_come_from_elsewhere:
-        name = "TANDEM_JWT_PUBLIC_KEY" if settings.jwt_public_key else "TANDEM_JWT_JWKS_URL"
         raise CommandError(
-            f"{name} is set, so only the issuer with its private key can sign tokens of users."
+            f"{_source(settings)} is set, so only the issuer with its private key can sign tokens "
+            "of users."
         )
     if settings.jwt_private_key:
         raise CommandError(
-            "TANDEM_JWT_PRIVATE_KEY signs tokens of agents only: also set TANDEM_JWT_PUBLIC_KEY or "
-            "TANDEM_JWT_JWKS_URL, for the tokens of users."
+            "TANDEM_JWT_PRIVATE_KEY signs tokens of agents only: also set TANDEM_JWT_PUBLIC_KEY, "
+            "TANDEM_JWT_JWKS_URL or TANDEM_JWT_ISSUERS, for the tokens of users."
         )
     data_dir = located(settings.data_dir)
     make_folder(data_dir)
     return keep_private(data_dir / "jwt.secret", lambda: secrets.token_urlsafe(48))
+
+
+def _source(settings: Settings) -> str:
+    if settings.jwt_public_key:
+        return "TANDEM_JWT_PUBLIC_KEY"
+    return "TANDEM_JWT_JWKS_URL" if settings.jwt_jwks_url else "TANDEM_JWT_ISSUERS"

@@ -19,7 +19,12 @@ from shared.resources.project_scoped import PROJECTS, ProjectScopedTable
 from shared.schema import metadata
 
 # Where statements are: what every resource shares first, then each resource.
-QUERIES = ("shared/resources/project_scoped.py", "*_service/*/queries.py", "shared/*/*.py")
+QUERIES = (
+    "shared/resources/project_scoped.py",
+    "*_service/queries.py",
+    "*_service/*/queries.py",
+    "shared/*/*.py",
+)
 WIDTH = 100
 PARAMETER = re.compile(r"\$(\d+)(?:::[A-Z]+(?: WITH TIME ZONE)?(?:\[\])?)?")
 

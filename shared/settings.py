@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 from urllib.parse import urlsplit
 
+from shared.trusted_issuers import NotAllowed, TrustedIssuer, jwks_url, trusted_issuers
+
 PREFIX = "TANDEM_"
 DATABASE_URL_FORM = (
     "must be a URL like postgresql://user:password@host:5432/database, "
     "with special characters of the password written as %23 and so on"
 )
-JWKS_URL_FORM = (
-    "must be a URL like https://issuer.example/.well-known/jwks.json, without a user or password; "
-    "http:// is for this machine itself only (localhost, 127.0.0.1, [::1]), because anyone who can "
-    "change the answer on its way could make keys"
-)
-THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 MINIMUM_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as its hash
 MAXIMUM_POOL_SIZE = 100
 MAXIMUM_SHUTDOWN_DELAY = 300
@@ -52,22 +48,18 @@ class SecretStr:
         return hash(self._value)
 
 
-class _NotAllowed(Exception):  # noqa: N818
-    """The message says what is allowed. It never repeats the value, which may be a secret."""
-
-
 def _utf8(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:  # Python keeps bytes that are not UTF-8 as lone surrogates
-        raise _NotAllowed("must be UTF-8") from None
+        raise NotAllowed("must be UTF-8") from None
     return text
 
 
 def _host_and_port(text: str) -> str:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise _NotAllowed("must be host:port, for example 127.0.0.1:50051")
+        raise NotAllowed("must be host:port, for example 127.0.0.1:50051")
     return text
 
 
@@ -77,26 +69,13 @@ def _database_url(text: str) -> SecretStr:
     except ValueError:  # its message repeats the password
         scheme = ""
     if scheme not in ("postgresql", "postgres"):
-        raise _NotAllowed(DATABASE_URL_FORM)
+        raise NotAllowed(DATABASE_URL_FORM)
     return SecretStr(text)
-
-
-def _jwks_url(text: str) -> str:
-    try:
-        url = urlsplit(text)
-        sound = text.isascii() and text.isprintable() and " " not in text and url.port != 0
-    except ValueError:
-        sound = False
-    if not sound or not url.hostname or "@" in url.netloc:
-        raise _NotAllowed(JWKS_URL_FORM)
-    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in THIS_MACHINE):
-        raise _NotAllowed(JWKS_URL_FORM)
-    return text
 
 
 def _hs256_secret(text: str) -> SecretStr:
     if len(text.encode()) < MINIMUM_SECRET_BYTES:
-        raise _NotAllowed(f"must be at least {MINIMUM_SECRET_BYTES} bytes long")
+        raise NotAllowed(f"must be at least {MINIMUM_SECRET_BYTES} bytes long")
     return SecretStr(text)
 
 
@@ -104,7 +83,7 @@ def _integer(lowest: int, highest: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         digits = text.isascii() and text.isdecimal() and len(text) <= len(str(highest))
         if not (digits and lowest <= int(text) <= highest):
-            raise _NotAllowed(f"must be an integer from {lowest} to {highest}")
+            raise NotAllowed(f"must be an integer from {lowest} to {highest}")
         return int(text)
 
     return parse
@@ -115,7 +94,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         if text.lower() not in words:
-            raise _NotAllowed(f"must be one of {', '.join(map(repr, words))}")
+            raise NotAllowed(f"must be one of {', '.join(map(repr, words))}")
         return text.lower()
 
     return parse
@@ -123,7 +102,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the environment says, each with what parses its variable, which raises _NotAllowed.
+    """What the environment says, each with what parses its variable, which raises NotAllowed.
 
     A secret is a SecretStr, so that no log or traceback prints it.
     """
@@ -138,8 +117,10 @@ class Settings:
     jwt_audience: Annotated[str, str] = "tandem"
     jwt_secret: Annotated[SecretStr | None, _hs256_secret] = None
     jwt_public_key: Annotated[str | None, str] = None
-    jwt_jwks_url: Annotated[str | None, _jwks_url] = None
+    jwt_jwks_url: Annotated[str | None, jwks_url] = None
     jwt_private_key: Annotated[SecretStr | None, SecretStr] = None
+    jwt_issuers: Annotated[tuple[TrustedIssuer, ...] | None, trusted_issuers] = None
+    jwt_provision: Annotated[str, _one_of("never", "first-call")] = "never"
     log_level: Annotated[str, _one_of("debug", "info", "warning", "error")] = "info"
     log_format: Annotated[str, _one_of("auto", "json", "console")] = "auto"
     pool_size: Annotated[int, _integer(1, MAXIMUM_POOL_SIZE)] = 10
@@ -148,7 +129,8 @@ class Settings:
     @property
     def users_come_from_elsewhere(self) -> bool:
         """Whether an issuer of its own signs the tokens of users, and this machine cannot."""
-        return bool(self.jwt_public_key or self.jwt_jwks_url)
+        elsewhere = self.jwt_public_key or self.jwt_jwks_url
+        return bool(elsewhere or (self.jwt_issuers and self.jwt_private_key))
 
 
 def load_settings() -> Settings:
@@ -166,7 +148,7 @@ def load_settings() -> Settings:
         try:
             if variable in environment:
                 values[name] = parse(_utf8(environment[variable]))
-        except _NotAllowed as allowed:
+        except NotAllowed as allowed:
             problems.append(f"{variable}: {allowed}.")
     if problems:
         raise SettingsError("\n".join(problems)) from None

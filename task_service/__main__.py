@@ -4,7 +4,8 @@ import sys
 
 from shared import service as process
 from shared.auth.authenticator import Authenticator
-from shared.auth.key_sources import key_ring, page_key
+from shared.auth.issuers import issuers
+from shared.auth.key_sources import page_key
 from shared.auth.verifier import Verifier
 from shared.database.transaction import Database
 from shared.grpc_server.server import Server, Service
@@ -19,12 +20,14 @@ from task_service.tasks.servicer import TaskServicer
 
 def build(database: Database, settings: Settings) -> Server:
     """The server of the task service, not started yet. It asks the agent service at its address."""
-    keys = key_ring(settings)
+    trusted = issuers(settings)
     assignees = Assignees(settings.agent_address)
     tasks = TaskServicer(TaskRules(database, assignees), Pager(page_key(settings)))
     services = [Service("tandem.task.v1.TaskService", tasks, add_TaskServiceServicer_to_server)]
-    authenticator = Authenticator(database, Verifier(settings, keys))
-    closers = [assignees.close, keys.close]
+    authenticator = Authenticator(
+        database, Verifier(trusted), provision=settings.jwt_provision == "first-call"
+    )
+    closers = [assignees.close, trusted.close]
     return Server(services, authenticator, ACCESS, settings.pool_size, closers)
 
 

@@ -7,7 +7,6 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
-    case,
     func,
     literal,
     null,
@@ -16,13 +15,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from agent_service.queries import change_tasks, detach_tasks, is_of_project
+from agent_service.queries import UNDER_WAY, change_tasks, unassign_tasks
 from shared.auth.access import RIGHTS
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
+from shared.resources.membership import is_of_project
 from shared.resources.ordering import by, by_unique
 from shared.resources.project_scoped import PROJECTS, ProjectScopedTable, new_values
 from shared.schema import AGENT_STATUSES, agents, projects, tasks, users
@@ -50,22 +50,16 @@ SET_STATUS = AGENTS.changing(
     permission=Permission.SET_AGENT_STATUS,
 )
 
-_under_way = tasks.c.status == "in_progress"
-
-DETACH_TASKS = detach_tasks(
+DETACH_TASKS = unassign_tasks(
     "Unassigns the tasks of an agent; those that it was working on are pending again.",
     tasks.c.assigned_agent_id,
-    {
-        "status": case((_under_way, "pending"), else_=tasks.c.status),
-        "started_at": case((_under_way, null()), else_=tasks.c.started_at),
-    },
 )
 
 STOP_TASKS = change_tasks(
     "Makes the tasks pending again that an agent was working on, which stay assigned to it.",
     tasks.c.assigned_agent_id,
     {"status": literal("pending"), "started_at": null()},
-    _under_way,
+    UNDER_WAY,
 )
 
 AGENT_ASSIGNEE = Statement(

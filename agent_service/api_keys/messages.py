@@ -55,12 +55,16 @@ def who(caller: Caller, token_expires_at: float) -> pb.WhoAmIResponse:
 
 
 def _user(user: User) -> pb.User:
+    times: dict[str, Any] = {"created_at": user.created_at, "updated_at": user.updated_at}
     return pb.User(
         id=str(user.id),
         username=user.name,
         email=user.email,
         full_name=user.full_name,
+        is_active=True,
         is_superuser=user.is_superuser,
+        revision=user.revision,
+        **times,
     )
 
 

@@ -4,12 +4,18 @@ from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 from typing import Any
+from uuid import UUID
 
 from shared.resources.building import Row
 from shared.resources.pagination import Listing, Pager, Query, instant
 from shared.resources.struct_json import to_struct
 from shared.resources.validation import KIB, optional, read_new, struct, validate
 from tandem.agent.v1 import project_service_pb2 as pb
+from tandem.agent.v1.member_service_pb2 import (
+    MEMBER_ROLE_ADMIN,
+    MEMBER_ROLE_EDITOR,
+    MEMBER_ROLE_VIEWER,
+)
 
 SETTINGS_BYTES = 64 * KIB
 ORDERS = ("created_at", "updated_at", "name")
@@ -21,6 +27,7 @@ TO_STATUS = {
     "archived": pb.PROJECT_STATUS_ARCHIVED,
 }
 FROM_STATUS = {status: name for name, status in TO_STATUS.items()}
+FROM_ROLE = {MEMBER_ROLE_VIEWER: "viewer", MEMBER_ROLE_EDITOR: "editor", MEMBER_ROLE_ADMIN: "admin"}
 
 
 def project(row: Row) -> pb.Project:
@@ -60,6 +67,16 @@ def query(request: pb.ListProjectsRequest, pager: Pager) -> Query:
         "name_prefix": request.name_prefix or None,
     }
     return Query(filters, pager.read(request, filters, ORDERS, TIMES))
+
+
+def transfer(request: pb.TransferProjectRequest) -> dict[str, Any]:
+    """Who will own a project, the role that the former owner keeps, and the revision."""
+    validate(request)
+    return {
+        "owner_id": UUID(request.owner_id),
+        "former_owner_role": FROM_ROLE.get(request.former_owner_role),
+        "revision": request.revision,
+    }
 
 
 # What a client may set and change. Each is read by itself: what is not changed is not looked at.

@@ -5,16 +5,19 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from agent_service.projects import queries
+from agent_service.queries import detach_user
 from shared.auth.caller import Caller
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
-from shared.errors import Reason, Refusal, caller_inactive
+from shared.errors import Reason, Refusal, caller_inactive, not_found
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.pagination import Listing, Query
-from shared.resources.project_scoped import PROJECTS, Refusals, Values
+from shared.resources.project_scoped import PROJECTS, Refusals, Values, require_revision
 from shared.resources.validation import Parsed
 from shared.schema import FK_PROJECTS_OWNER, UQ_PROJECTS_SLUG
+
+OWN = Permission.OWN
 
 
 class ProjectRules:
@@ -57,11 +60,56 @@ class ProjectRules:
 
         async def unit_of_work(connection: Connection) -> None:
             project = await PROJECTS.lock_to_delete(
-                connection, call.caller, project_id, revision, Permission.OWN
+                connection, call.caller, project_id, revision, OWN
             )
             await PROJECTS.delete_by_id.run(connection, id=project["id"])
 
         return await call.transaction(self._database, unit_of_work)
+
+    async def transfer(self, call: IdempotentCall[M], project_id: str, to: Parsed[Values]) -> M:
+        """Make another user the owner of a project, who is no member of it any more.
+
+        `to` has the new `owner_id`, the `former_owner_role`, None without one, and the `revision`.
+
+        The users are locked first, against their deletion, then the project: a call that assigns a
+        task to the former owner, or adds a member, either has committed before, and what it did is
+        found here, or waits and then finds another owner.
+        """
+
+        async def unit_of_work(connection: Connection) -> Record:
+            wanted = await PROJECTS.content(connection, call.caller, project_id, to, OWN)
+            found = await PROJECTS.get(connection, call.caller, UUID(project_id), OWN)
+            user_ids = [wanted["owner_id"], found["owner_id"]]
+            locked = await queries.LOCK_USERS.rows(connection, user_ids=user_ids)
+            project = await PROJECTS.lock(connection, call.caller, UUID(project_id), OWN)
+            require_revision(wanted["revision"], project["revision"])
+            if project["owner_id"] == wanted["owner_id"]:
+                return project
+            if not any(row["id"] == wanted["owner_id"] and row["is_active"] for row in locked):
+                raise not_found(Reason.USER_NOT_FOUND, wanted["owner_id"])
+            return await _hand_over(connection, project, wanted)
+
+        return await call.transaction(self._database, unit_of_work)
+
+
+async def _hand_over(connection: Connection, project: Record, to: Values) -> Record:
+    """Change the owner of a project that is locked, and what the former one is in it."""
+    project_id, former_id = project["id"], project["owner_id"]
+    user_ids = [to["owner_id"], former_id]
+    await queries.DROP_MEMBERS.run(connection, project_id=project_id, user_ids=user_ids)
+    row = await queries.TRANSFER.row(connection, project_id=project_id, new_owner_id=to["owner_id"])
+    assert row is not None, "it is locked"
+    if to["former_owner_role"] is None:
+        await detach_user(connection, project_id, former_id)
+    else:
+        await queries.KEEP_AS_MEMBER.run(
+            connection,
+            id=uuid7(),
+            project_id=project_id,
+            user_id=former_id,
+            role=to["former_owner_role"],
+        )
+    return row
 
 
 def _slug_taken(values: Values) -> Refusal:

@@ -51,3 +51,12 @@ class ProjectServicer(ProjectServiceServicer):
             request.project_id,
             parse(read_revision, request),
         )
+
+    async def TransferProject(
+        self, request: pb.TransferProjectRequest, context: Context
+    ) -> pb.Project:
+        return await self._rules.transfer(
+            idempotent_call(request, messages.project, pb.Project),
+            request.project_id,
+            parse(messages.transfer, request),
+        )

@@ -1,17 +1,31 @@
 """Every statement on rooms and their participants."""
 
-from sqlalchemy import String, Uuid, bindparam, delete, exists, func, or_, select
+from typing import Any
 
-from agent_service.queries import detach_tasks, is_of_project
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    Uuid,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+)
+
+from agent_service.queries import detach_tasks
 from shared.auth.access import RIGHTS
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.listing import Lister
+from shared.resources.membership import locked
 from shared.resources.ordering import by
 from shared.resources.pagination import MAXIMUM_PAGE_SIZE
 from shared.resources.project_scoped import ProjectScopedTable
-from shared.schema import chat_participants, chat_rooms, projects, tasks, users
+from shared.schema import chat_participants, chat_rooms, tasks
 
 # Of rows with up to 64 KiB each.
 BATCH_SIZE = 251
@@ -32,22 +46,19 @@ _new_user_id = bindparam("new_user_id", type_=Uuid)
 
 DETACH_TASKS = detach_tasks("Takes the tasks of a room out of it.", tasks.c.room_id)
 
+
+def _is_seatable(project_id: ColumnElement[Any]) -> ColumnElement[bool]:
+    user = locked(_new_user_id, project_id)
+    return or_(_new_user_id.is_(None), and_(user.is_of_project, user.is_active))
+
+
 ADD_PARTICIPANT = ROOMS.creating_below(
     "Adds an agent, or the owner or a member of the project if active, to a room. No other user is "
     "said to exist.",
     _participants.room_id,
     ("id", "agent_id", "user_id"),
     _participants,
-    or_(
-        _new_user_id.is_(None),
-        exists()
-        .select_from(ROOMS.with_project.join(users, users.c.id == _new_user_id))
-        .where(
-            chat_rooms.c.id == bindparam("id"),
-            users.c.is_active,
-            is_of_project(users.c.id, projects.c.id, projects.c.owner_id),
-        ),
-    ),
+    _is_seatable,
 )
 
 REMOVE_PARTICIPANT = Statement(

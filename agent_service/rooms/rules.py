@@ -12,6 +12,7 @@ from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
 from shared.errors import Reason, Refusal, caller_inactive, not_found
 from shared.resources.idempotency import IdempotentCall, M
+from shared.resources.membership import unless_of_project
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import PROJECTS, Refusals, Values, as_new
 from shared.resources.validation import Parsed
@@ -93,7 +94,9 @@ class RoomRules:
                     connection, call.caller, queries.ADD_PARTICIPANT, UUID(room_id), **new
                 )
             if outcome.row is None:
-                raise not_found(Reason.USER_NOT_FOUND, who["user_id"])
+                user_id, project_id = who["user_id"], outcome.found["found_project_id"]
+                missing = not_found(Reason.USER_NOT_FOUND, user_id)
+                raise await unless_of_project(connection, project_id, user_id, missing)
             return outcome.row
 
         return await call.single(self._database, unit_of_work)

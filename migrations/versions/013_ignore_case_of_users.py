@@ -31,9 +31,12 @@ def upgrade() -> None:
     op.add_column("users", Column("revision", BigInteger, nullable=False, server_default=text("1")))
     op.create_index("idx_users_created_at", "users", ["created_at", "id"])
     op.create_index("idx_users_username", "users", ["username", "id"])
+    of_superusers = text("is_active AND is_superuser")
+    op.create_index("idx_users_superusers", "users", ["id"], postgresql_where=of_superusers)
 
 
 def downgrade() -> None:
+    op.drop_index("idx_users_superusers")
     op.drop_index("idx_users_username")
     op.drop_index("idx_users_created_at")
     op.drop_column("users", "revision")

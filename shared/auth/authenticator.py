@@ -9,7 +9,10 @@ from sqlalchemy import Uuid, and_, bindparam, or_, select
 from shared.auth.access import usable
 from shared.auth.cache import Cache
 from shared.auth.caller import Agent, Caller, User
+from shared.auth.faults import Fault
+from shared.auth.identities import USER_COLUMNS, Identities
 from shared.auth.permissions import Scope
+from shared.auth.profile import Profile
 from shared.auth.verifier import Claims, Verifier
 from shared.database.pool import Connection
 from shared.database.statement import Statement
@@ -25,16 +28,14 @@ BEARER = "bearer "
 
 USER = Statement(
     "The active user that a token names.",
-    select(users.c.username, users.c.email, users.c.full_name, users.c.is_superuser).where(
-        users.c.id == bindparam("id"), users.c.is_active
-    ),
+    select(*USER_COLUMNS).where(users.c.id == bindparam("id"), users.c.is_active),
 )
 
 _key = bindparam("api_key_id", type_=Uuid)
 AGENT = Statement(
     "The active agent that a token names, with the capabilities and scopes of the API key, if any, "
     "that the token was given for.",
-    select(agents.c.project_id, agent_api_keys.c.capabilities, agent_api_keys.c.scopes)
+    select(agents.c.id, agents.c.project_id, agent_api_keys.c.capabilities, agent_api_keys.c.scopes)
     .select_from(
         agents.outerjoin(
             agent_api_keys,
@@ -57,16 +58,18 @@ class Proof:
 class Authenticator:
     """Verifies tokens and loads the users and agents that they name."""
 
-    def __init__(self, database: Database, verifier: Verifier) -> None:
+    def __init__(self, database: Database, verifier: Verifier, *, provision: bool = False) -> None:
+        """`provision` makes subjects of other issuers users at their first call."""
         self._database = database
         self._verifier = verifier
+        self._identities = Identities(database, provision=provision)
         self._callers: Cache[tuple[Caller, float]] = Cache(CACHED_CALLERS)
 
     async def authenticate(self, authorization: Sequence[str]) -> Proof:
         """The caller that the `authorization` metadata proves.
 
         Raises Refusal: TOKEN_MISSING, TOKEN_INVALID, TOKEN_EXPIRED, CALLER_INACTIVE,
-        ISSUER_UNAVAILABLE, DATABASE_UNAVAILABLE.
+        CALLER_UNKNOWN, LIMIT_EXCEEDED, ISSUER_UNAVAILABLE, DATABASE_UNAVAILABLE.
         """
         token = _bearer(authorization)
         claims = await self._verifier.verify(token)
@@ -76,22 +79,30 @@ class Authenticator:
         return Proof(await self._load(claims), token, claims.expires_at)
 
     async def _load(self, claims: Claims) -> Caller:
-        find = _user if claims.kind == "user" else _agent
         asked = time.monotonic()
-        caller = await self._database.read(lambda connection: find(connection, claims))
+        if claims.profile:
+            caller = await self._external(claims.profile)
+        else:
+            find = _user if claims.kind == "user" else _agent
+            caller = await self._database.read(lambda connection: find(connection, claims))
         if caller is None:
             raise caller_inactive()
         self._callers.put(claims.identity, (caller, asked))
         return caller
 
+    async def _external(self, profile: Profile) -> Caller | None:
+        try:
+            return await self._identities.user(profile)
+        except Refusal as refusal:
+            if refusal.reason is Reason.CALLER_UNKNOWN:
+                found, issuer = profile.subject, profile.issuer
+                self._verifier.faults.report(Fault("unknown subject", found=found, issuer=issuer))
+            raise
+
 
 async def _user(connection: Connection, claims: Claims) -> Caller | None:
     row = await USER.row(connection, id=claims.subject)
-    if row is None:
-        return None
-    return User(
-        claims.subject, row["username"], row["email"], row["full_name"], row["is_superuser"]
-    )
+    return None if row is None else User(**row)
 
 
 async def _agent(connection: Connection, claims: Claims) -> Caller | None:
@@ -100,7 +111,7 @@ async def _agent(connection: Connection, claims: Claims) -> Caller | None:
         return None
     name = f"agent {claims.subject}"
     scopes = frozenset(map(Scope, row["scopes"] or ()))
-    return Agent(claims.subject, name, row["project_id"], row["capabilities"] or [], scopes)
+    return Agent(row["id"], name, row["project_id"], row["capabilities"] or [], scopes)
 
 
 def _bearer(authorization: Sequence[str]) -> str:

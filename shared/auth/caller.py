@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -36,6 +37,9 @@ class User(Caller):
     email: str
     full_name: str | None
     is_superuser: bool
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    revision: int = 1
 
     @cached_property
     def rights(self) -> Mapping[str, Any]:

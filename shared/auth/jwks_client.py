@@ -47,7 +47,8 @@ class Times:
 class IssuerKeys:
     """A KeyRing of the keys at a URL. It starts to fetch them in the running event loop."""
 
-    def __init__(self, url: str, times: Times = Times()) -> None:
+    def __init__(self, url: str, times: Times = Times(), name: str | None = None) -> None:
+        self._log = log.bind(issuer=name) if name else log
         self._url = url
         self._times = times
         self._keys: dict[str, VerificationKey] = {}
@@ -122,7 +123,8 @@ class IssuerKeys:
             keys, ignored = read_key_set(document)
         except Exception as error:  # whatever it is, the keys that are there stay
             self._answers = False
-            log.warning("cannot fetch the issuer's keys", cause=repr(error), known=len(self._keys))
+            known = len(self._keys)
+            self._log.warning("cannot fetch the issuer's keys", cause=repr(error), known=known)
             return False
         self._answers = True
         self._take(keys)
@@ -134,18 +136,18 @@ class IssuerKeys:
             self._expiry.cancel()
         self._expiry = asyncio.get_running_loop().call_later(self._times.stale, self._expire)
         if keys != self._keys:
-            log.info("the issuer's keys", kids=[kid[:KID_CHARACTERS] for kid in sorted(keys)])
+            self._log.info("the issuer's keys", kids=[kid[:KID_CHARACTERS] for kid in sorted(keys)])
             self._keys = keys
             self._tell()
 
     def _expire(self) -> None:
-        log.error("the issuer's keys are too old to be trusted", seconds=self._times.stale)
+        self._log.error("the issuer's keys are too old to be trusted", seconds=self._times.stale)
         self._keys = {}
         self._tell()
 
     def _report(self, ignored: dict[str, str]) -> None:
         if ignored != self._ignored:
-            log.warning("some of the issuer's keys are ignored", keys=ignored)
+            self._log.warning("some of the issuer's keys are ignored", keys=ignored)
         self._ignored = ignored
 
 

@@ -9,8 +9,8 @@ from shared.settings import Settings, SettingsError
 
 NO_KEY = (
     "No key to verify tokens by: set TANDEM_JWT_PUBLIC_KEY (a PEM public key for RS256, ES256 or "
-    "EdDSA) or TANDEM_JWT_JWKS_URL (where the issuer publishes such keys), or TANDEM_JWT_SECRET "
-    "(at least 32 bytes, HS256) for development."
+    "EdDSA), TANDEM_JWT_JWKS_URL (where the issuer publishes such keys) or TANDEM_JWT_ISSUERS "
+    "(several issuers), or TANDEM_JWT_SECRET (at least 32 bytes, HS256) for development."
 )
 ONE_KEY = (
     "Set only one of TANDEM_JWT_SECRET, TANDEM_JWT_PUBLIC_KEY and TANDEM_JWT_JWKS_URL: "
@@ -38,10 +38,11 @@ class KeyRing(Protocol):
         """Do nothing in the background any more."""
 
 
-def key_ring(settings: Settings) -> KeyRing:
-    """The keys out of the settings; those of a JWKS URL are fetched by the running event loop.
+def key_ring(settings: Settings) -> KeyRing | None:
+    """The keys of our own issuer; those of a JWKS URL are fetched by the running event loop.
 
-    Raises SettingsError if the settings name none, more than one, or one that is of no use.
+    None if there are only other issuers. Raises SettingsError if the settings name no key at all,
+    more than one, or one that is of no use.
     """
     require_one_source(settings)
     if settings.jwt_secret:
@@ -51,15 +52,25 @@ def key_ring(settings: Settings) -> KeyRing:
     if settings.jwt_jwks_url:
         ring: KeyRing = IssuerKeys(settings.jwt_jwks_url)
         return WithOwnKey(own, ring) if own else ring
-    public = public_key_of_pem(settings.jwt_public_key or "")
+    if not settings.jwt_public_key:
+        return OneKey(for_agents(own)) if own else None
+    public = public_key_of_pem(settings.jwt_public_key)
     return WithOwnKey(own, OneKey(public)) if own and own != public else OneKey(public)
 
 
+def for_agents(key: VerificationKey) -> VerificationKey:
+    """The same key, trusted for tokens of agents only."""
+    return VerificationKey(key.algorithm, key.key, callers=("agent",))
+
+
 def require_one_source(settings: Settings) -> None:
-    """Raises SettingsError unless exactly one of them says whose tokens are good."""
+    """Raises SettingsError unless exactly one of them says whose tokens of our own are good.
+
+    None is needed if there are other issuers.
+    """
     sources = (settings.jwt_secret, settings.jwt_public_key, settings.jwt_jwks_url)
     given = sum(1 for source in sources if source)
-    if given != 1:
+    if given > 1 or not (given or settings.jwt_issuers):
         raise SettingsError(ONE_KEY if given else NO_KEY)
     if settings.jwt_secret and settings.jwt_private_key:
         raise SettingsError(NO_PRIVATE_KEY)
@@ -74,7 +85,8 @@ def page_key(settings: Settings) -> bytes:
     for secret in (settings.jwt_secret, settings.jwt_private_key):
         if secret:
             return secret.get_secret_value().encode()
-    return (settings.jwt_public_key or settings.jwt_jwks_url or "").encode()
+    others = "\n".join(each.issuer for each in settings.jwt_issuers or ())
+    return (settings.jwt_public_key or settings.jwt_jwks_url or others).encode()
 
 
 class OneKey:
@@ -98,7 +110,7 @@ class WithOwnKey:
 
     def __init__(self, own: VerificationKey, others: KeyRing) -> None:
         self._kid = thumbprint(own)
-        self._own = VerificationKey(own.algorithm, own.key, callers=("agent",))
+        self._own = for_agents(own)
         self._others = others
         self.on_change = others.on_change
         self.close = others.close

@@ -71,14 +71,14 @@ def public_key(key: Any) -> VerificationKey | None:
     return VerificationKey(algorithm, key) if algorithm else None
 
 
-def public_key_of_pem(pem: str) -> VerificationKey:
-    """Raises SettingsError if it is of no use."""
+def public_key_of_pem(pem: str, setting: str = "TANDEM_JWT_PUBLIC_KEY:") -> VerificationKey:
+    """Raises SettingsError, which names the setting, if the key is of no use."""
     try:
         found = public_key(load_pem_public_key(pem.encode()))
     except (ValueError, UnsupportedAlgorithm):
         found = None
     if found is None:
-        raise SettingsError(f"TANDEM_JWT_PUBLIC_KEY: must be a public key in PEM: {KINDS}.")
+        raise SettingsError(f"{setting} must be a public key in PEM: {KINDS}.")
     return found
 
 

@@ -6,7 +6,7 @@ statement says why. Its answer has columns `found_…` of the row that it found,
 the row that it left, which are NULL if it did not act. An Outcome tells the two apart.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn, TypeAlias, TypeVar
 from uuid import UUID
@@ -65,6 +65,8 @@ T = TypeVar("T")
 Values: TypeAlias = dict[str, Any]
 # By the name of a constraint: the refusal of values that violate it.
 Refusals: TypeAlias = Mapping[str, Callable[[Values], Refusal]]
+# A condition of a statement about a project, whose id it is given.
+Condition: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[bool]]
 
 
 class Outcome(NamedTuple):
@@ -77,12 +79,20 @@ class Outcome(NamedTuple):
     row: Record | None
 
 
+class InsertIf(NamedTuple):
+    """What creates a row under a condition, see `creating`, and why it did not if all else is
+    right."""
+
+    create: Callable[[frozenset[str]], Statement]
+    refuse: Callable[[Connection, Values], Awaitable[Refusal]]
+
+
 class ProjectScopedTable:
     """Statements on one such table; `missing` is the refusal of an id that does not exist.
 
     `read`, `write` and `create` are what a caller must be permitted to read, to change or delete,
     and to create rows; a method that takes a permission can ask for another one. `own` says whether
-    a row is the caller's own.
+    a row is the caller's own. Rows have the columns of the table, and what is `shown` besides.
     """
 
     def __init__(
@@ -93,11 +103,13 @@ class ProjectScopedTable:
         write: Permission,
         create: Permission | None = None,
         own: ColumnElement[bool] | None = None,
+        shown: Sequence[ColumnElement[Any]] = (),
     ) -> None:
         self.missing = missing
         self.kind = missing.name.removesuffix("_NOT_FOUND").replace("_", " ").lower()
         self.table = table
         self.read, self.write, self.create = read, write, create or write
+        self.shown = (*table.c, *shown)
         self._is_root = table is projects
         self._own = cast(null(), Boolean) if own is None else own
         self._role = role_in(projects.c.id, projects.c.owner_id)
@@ -110,7 +122,7 @@ class ProjectScopedTable:
             projects.c.status.label("found_project_status"),
         )
         self._by_id = (
-            select(*table.c, *self.decisive)
+            select(*self.shown, *self.decisive)
             .select_from(self.with_project)
             .where(table.c.id == bindparam("id", type_=Uuid))
         )
@@ -213,17 +225,26 @@ class ProjectScopedTable:
         return row
 
     async def insert(
-        self, connection: Connection, caller: Caller, values: Values, refusals: Refusals
+        self,
+        connection: Connection,
+        caller: Caller,
+        values: Values,
+        refusals: Refusals,
+        condition: InsertIf | None = None,
     ) -> Record:
         """Create a row with these columns; in the project `project_id`, unless it is one.
 
-        Raises Refusal: PROJECT_NOT_FOUND, PROJECT_NOT_ACTIVE, those of `access.require`, and the
-        refusal that a constraint stands for.
+        Raises Refusal: PROJECT_NOT_FOUND, PROJECT_NOT_ACTIVE, those of `access.require`, the
+        refusal that a constraint stands for, and that of a condition that does not hold.
         """
-        statement = self.insert_columns(frozenset(values))
+        statement = (condition.create if condition else self.insert_columns)(frozenset(values))
+        project_id = values.get("project_id")
         with translate_violations(refusals, values):
             row = await statement.row(connection, caller.rights, **values)
-        return require_inserted(row, caller, self.create, values.get("project_id"))
+        if condition and row is not None and row["id"] is None:
+            require_insertable(row, caller, self.create, project_id)
+            raise await condition.refuse(connection, values)
+        return require_inserted(row, caller, self.create, project_id)
 
     async def update(
         self,
@@ -315,7 +336,7 @@ class ProjectScopedTable:
                 or_(revision == 0, target.c.found_revision == revision),
                 *conditions,
             )
-            .returning(*table.c)
+            .returning(*self.shown)
             .cte("updated")
         )
         return Statement(purpose, _found_and_left(target, updated))
@@ -326,48 +347,55 @@ class ProjectScopedTable:
         column: Column[Any],
         names: Iterable[str],
         shown: Iterable[ColumnElement[Any]],
-        *conditions: ColumnElement[bool],
+        condition: Condition | None = None,
     ) -> Statement:
         """A statement that creates a row whose `column` refers to the row `id`, in its project.
 
         `names` are the columns whose values are given, as parameters `new_<column>`, and `shown`
-        what is shown of the row. It answers as `decide` needs it.
+        what is shown of the row. The condition is about the project, NULL if the caller may not.
+        It answers as `decide` needs it.
         """
         parent = self._permitted(self.write).cte("parent")
         values = new_values(column.table, names)
+        row = select(parent.c.found_project_id, parent.c.found_id, *values.values())
+        row = row.where(self._is_active(parent))
+        if condition is not None:
+            row = row.where(condition(select(parent.c.found_project_id).scalar_subquery()))
         created = (
             insert(column.table)
-            .from_select(
-                ["project_id", column.name, *values],
-                select(parent.c.found_project_id, parent.c.found_id, *values.values()).where(
-                    self._is_active(parent), *conditions
-                ),
-            )
+            .from_select(["project_id", column.name, *values], row)
             .returning(*shown)
             .cte("created")
         )
         return Statement(purpose, _found_and_left(parent, created))
 
-    def _insert_columns(self, names: frozenset[str]) -> Statement:
-        table, purpose = self.table, f"Creates one {self.kind}."
+    def creating(
+        self, purpose: str, names: Iterable[str], condition: Condition | None = None
+    ) -> Statement:
+        """A statement that creates a row with these columns, in the project `project_id`.
+
+        The condition is about the project, NULL if the caller may not. It answers as `insert` needs
+        it.
+        """
+        table = self.table
         values = {name: bindparam(name, type_=table.c[name].type) for name in sorted(names)}
         if self._is_root:
-            return Statement(purpose, insert(table).values(**values).returning(*table.c))
+            return Statement(purpose, insert(table).values(**values).returning(*self.shown))
         project = (
             select(*_found_of_project(), PROJECTS.decisive[0])
             .where(projects.c.id == bindparam("project_id", type_=Uuid))
             .cte("project")
         )
         permitted = allowed(self.create, project.c.found_project_id, project.c.found_role)
-        created = (
-            insert(table)
-            .from_select(
-                list(values), select(*values.values()).where(permitted, self._is_active(project))
-            )
-            .returning(*table.c)
-            .cte("created")
-        )
+        row = select(*values.values()).where(permitted, self._is_active(project))
+        if condition is not None:
+            of_project = select(project.c.found_project_id).where(permitted).scalar_subquery()
+            row = row.where(condition(of_project))
+        created = insert(table).from_select(list(values), row).returning(*self.shown).cte("created")
         return Statement(purpose, _found_and_left(project, created))
+
+    def _insert_columns(self, names: frozenset[str]) -> Statement:
+        return self.creating(f"Creates one {self.kind}.", names)
 
     def _update_columns(self, names: frozenset[str]) -> Statement:
         purpose = f"Changes these columns of one {self.kind}."
@@ -459,13 +487,20 @@ def require_inserted(
     """
     if row is not None and row["id"] is not None:
         return row
+    require_insertable(row, caller, permission, project_id)
+    raise conflict()  # the caller may do it only since then
+
+
+def require_insertable(
+    row: Record | None, caller: Caller, permission: Permission, project_id: UUID | None
+) -> None:
+    """Say what of the project keeps an insert from creating a row, if anything does."""
     assert project_id is not None, "the insert of a project has no conditions"
     if row is None:
         raise not_found(Reason.PROJECT_NOT_FOUND, project_id)
     standing = Standing(project_id, row["found_role"], is_own=False)
     require(caller, permission, standing, named=True)
     require_active(project_id, row["found_project_status"])
-    raise conflict()  # the caller may do it only since then
 
 
 def _looks_for_own(caller: Caller, project_id: UUID, permission: Permission) -> bool:

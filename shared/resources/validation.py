@@ -96,17 +96,20 @@ def validate_new(request: Message, resource: str) -> None:
     _refuse([*missing, *(v for v in _violations(request) if v.subject not in ignored)])
 
 
-def validate_changes(request: Any, resource: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+def validate_changes(
+    request: Any, resource: str, allowed: tuple[str, ...], key: tuple[str, ...] = ("id",)
+) -> tuple[str, ...]:
     """Check an Update request, and say which fields of its field `resource` it changes.
 
-    What it does not change is not looked at. Raises Refusal: INVALID_UPDATE_MASK, INVALID_FIELD.
+    The fields of the `key` say which one it is; what it does not change is not looked at.
+    Raises Refusal: INVALID_UPDATE_MASK, INVALID_FIELD.
     """
     given: Message = getattr(request, resource)
     names = _masked(given, request.update_mask, allowed)
     looked_at = type(request)(
-        request_id=request.request_id, **{resource: _only(given, (*names, "id", "revision"))}
+        request_id=request.request_id, **{resource: _only(given, (*names, *key, "revision"))}
     )
-    required = ["id", *(name for name in _required(given.DESCRIPTOR) if name in names)]
+    required = [*key, *(name for name in _required(given.DESCRIPTOR) if name in names)]
     _refuse([*_missing(given, resource, required), *_violations(looked_at)])
     return names
 
@@ -119,7 +122,11 @@ def read_new(request: Message, resource: str, columns: Columns) -> dict[str, Any
 
 
 def read_changes(
-    request: Any, resource: str, columns: Columns, fixed: Columns = NOTHING
+    request: Any,
+    resource: str,
+    columns: Columns,
+    fixed: Columns = NOTHING,
+    key: tuple[str, ...] = ("id",),
 ) -> dict[str, Any]:
     """The columns that an Update request changes.
 
@@ -127,7 +134,7 @@ def read_changes(
     or send back what it has read: they are Stated, to be compared with the row.
     Raises Refusal: INVALID_UPDATE_MASK, INVALID_FIELD.
     """
-    names = validate_changes(request, resource, tuple(columns))
+    names = validate_changes(request, resource, tuple(columns), key)
     changed = getattr(request, resource)
     stated = () if request.update_mask.paths else (n for n in fixed if _is_set(changed, n))
     return {

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Uuid,
     false,
     func,
+    text,
     true,
 )
 
@@ -34,6 +35,7 @@ users = Table(
     revision_column(),
     Index("idx_users_created_at", "created_at", "id"),
     Index("idx_users_username", "username", "id"),
+    Index("idx_users_superusers", "id", postgresql_where=text("is_active AND is_superuser")),
 )
 # Unique without regard to case.
 Index(UQ_USERS_USERNAME, func.lower(users.c.username), unique=True)

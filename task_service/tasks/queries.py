@@ -1,6 +1,7 @@
 """Every statement on tasks and the edges between them."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -10,7 +11,6 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     String,
-    Table,
     Text,
     Uuid,
     and_,
@@ -37,6 +37,7 @@ from shared.database.statement import Statement
 from shared.errors import IDS_NAMED, Reason
 from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
+from shared.resources.membership import locked
 from shared.resources.ordering import Part, Parts, by, last
 from shared.resources.pagination import DEFAULT_PAGE_SIZE
 from shared.resources.project_scoped import ProjectScopedTable, new_values
@@ -50,7 +51,6 @@ from shared.schema import (
     task_dependencies,
     tasks,
     urgency,
-    users,
 )
 from task_service.tasks.lifecycle import ENDED
 
@@ -106,18 +106,37 @@ MOVE = _move("Moves the status of a task from one of `sources`, by the database'
 MOVE_WITH_RESULT = _move("The same, and keeps a result.", "status", "result")
 
 
-def _assign(purpose: str, assignees: Table) -> Statement:
-    # A deletion of an assignee locks it before its tasks; so does an assignment.
-    assignee = select(assignees.c.id).where(assignees.c.id == bindparam("assignee_id", type_=Uuid))
-    return TASKS.changing(
-        purpose,
-        new_values(tasks, ["assigned_agent_id", "assigned_user_id"]),
-        first=assignee.with_for_update(read=True, key_share=True).cte("assignee"),
+_assignee_id = bindparam("assignee_id", type_=Uuid)
+_assignee = new_values(tasks, ["assigned_agent_id", "assigned_user_id"])
+# A deletion of an agent locks it before its tasks; so does an assignment.
+_agent = (
+    select(agents.c.id)
+    .where(agents.c.id == _assignee_id)
+    .with_for_update(read=True, key_share=True)
+    .cte("assignee")
+)
+ASSIGN_AGENT = TASKS.changing("Assigns a task to the agent `assignee_id`.", _assignee, first=_agent)
+
+_project_of_task = select(tasks.c.project_id).where(tasks.c.id == _id).scalar_subquery()
+_user = locked(_assignee_id, _project_of_task)
+ASSIGN_USER = TASKS.changing(
+    "Assigns a task to the user `assignee_id`, if the user is the owner or a member.",
+    _assignee,
+    _user.is_of_project,
+    first=_user.member,
+)
+
+
+@lru_cache(maxsize=8)
+def create_for_user(names: frozenset[str]) -> Statement:
+    """Creates a task that is assigned to a user."""
+    user_id = bindparam("assigned_user_id", type_=Uuid)
+    return TASKS.creating(
+        "Creates one task that is assigned to a user, if the user is the owner or a member.",
+        names,
+        lambda project_id: locked(user_id, project_id).is_of_project,
     )
 
-
-ASSIGN_AGENT = _assign("Assigns a task to the agent `assignee_id`.", agents)
-ASSIGN_USER = _assign("Assigns a task to the user `assignee_id`.", users)
 
 UNASSIGN = TASKS.changing(
     "Takes the assignee off a task.", {"assigned_agent_id": null(), "assigned_user_id": null()}

@@ -11,15 +11,18 @@ from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
 from shared.errors import (
     Reason,
+    Refusal,
     assignee_not_found,
     caller_inactive,
     invalid_transition,
     not_found,
 )
 from shared.resources.idempotency import IdempotentCall, M
+from shared.resources.membership import unless_of_project
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import (
     PROJECTS,
+    InsertIf,
     ProjectScopedTable,
     Refusals,
     Values,
@@ -48,6 +51,16 @@ REFUSALS: Refusals = {
     FK_TASKS_CREATED_BY: lambda _task: caller_inactive(),
     FK_TASKS_CREATED_BY_AGENT: lambda _task: caller_inactive(),
 }
+
+
+async def _not_assignable(connection: Connection, task: Values) -> Refusal:
+    """The refusal of a user who is neither owner nor member of the project by now."""
+    user_id = task["assigned_user_id"]
+    missing = assignee_not_found(user_id, "user")
+    return await unless_of_project(connection, task["project_id"], user_id, missing)
+
+
+FOR_USER = InsertIf(queries.create_for_user, _not_assignable)
 CREATE, MANAGE = Permission.CREATE_TASKS, Permission.MANAGE_TASKS
 MOVE, CHECK = Permission.MOVE_TASKS, Permission.CHECK_TASKS
 
@@ -65,7 +78,8 @@ class TaskRules:
         async def unit_of_work(connection: Connection) -> Record:
             values = await PROJECTS.content(connection, call.caller, project_id, task, CREATE)
             values = {"id": uuid7(), **call.caller.as_creator, **values}
-            row = await TASKS.insert(connection, call.caller, values, REFUSALS)
+            condition = FOR_USER if values["assigned_user_id"] else None
+            row = await TASKS.insert(connection, call.caller, values, REFUSALS, condition)
             if row["dependencies"]:
                 await edges.write(connection, row, is_new=True)
             return row
@@ -138,7 +152,7 @@ class TaskRules:
     ) -> M:
         """Assign a task, in place of its assignee.
 
-        The foreign keys decide whether the assignee is deleted meanwhile.
+        The statement decides whether the assignee is deleted or removed meanwhile.
         """
         stored, task = await self._before_asking(call, TASKS, task_id, MANAGE)
         if stored is not None:
@@ -149,7 +163,7 @@ class TaskRules:
 
         async def unit_of_work(connection: Connection) -> Record:
             with translate_violations(REFUSALS, known.columns):
-                return await TASKS.change(
+                outcome = await TASKS.decide(
                     connection,
                     call.caller,
                     queries.ASSIGN_AGENT if known.kind == "agent" else queries.ASSIGN_USER,
@@ -158,6 +172,10 @@ class TaskRules:
                     assignee_id=known.id,
                     **as_new(known.columns),
                 )
+            if outcome.row is None:
+                values = {"project_id": task["project_id"], **known.columns}
+                raise await _not_assignable(connection, values)
+            return outcome.row
 
         return await call.single(self._database, unit_of_work)
 

@@ -38,7 +38,7 @@ SCOPES = {
     Who.AGENT_MANAGES_TASKS: "API_KEY_SCOPE_MANAGE_TASKS",
     Who.AGENT_MANAGES_ROOMS: "API_KEY_SCOPE_MANAGE_ROOMS",
 }
-REMOVE_MEMBERS = "DELETE FROM project_members WHERE project_id = $1"
+REMOVE = "DELETE FROM project_members WHERE project_id = $1 AND user_id = $2"
 # Only members can be assigned and seated by the services, and these are none any more.
 ASSIGN = "UPDATE tasks SET assigned_agent_id = NULL, assigned_user_id = $1 WHERE id = $2"
 SEAT = """
@@ -77,8 +77,9 @@ class Stage:
         task = await self.owner.task(
             project, room_id=room.id, assigned_to=agent.id, assigned_to_type=1
         )
-        user = await self.world.user()
-        return Things(project, agent, key, room, task, str(user.id))
+        user, member = await self.world.user(), await self.world.user()
+        await self.world.member(project.id, member, "editor")
+        return Things(project, agent, key, room, task, str(user.id), str(member.id))
 
     async def caller(self, who: Who, its: Things) -> Client:
         """A caller of this kind, in the relation to these things that the kind states."""
@@ -108,7 +109,7 @@ class Stage:
         if role := MEMBERS.get(who):
             await self.world.member(its.project.id, user, role)
         if who is Who.REMOVED:
-            await self.world.execute(REMOVE_MEMBERS, its.project.id)
+            await self.world.execute(REMOVE, its.project.id, user.id)
         if who is Who.ASSIGNED:
             await self.world.execute(ASSIGN, user.id, its.task.id)
         if who is Who.PARTICIPANT:

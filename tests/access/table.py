@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from shared.errors import Reason
 from tandem.agent.v1 import agent_service_pb2 as agents
 from tandem.agent.v1 import auth_service_pb2 as auth
+from tandem.agent.v1 import member_service_pb2 as member_service
 from tandem.agent.v1 import project_service_pb2 as projects
 from tandem.agent.v1 import room_service_pb2 as rooms
 from tandem.agent.v1 import user_service_pb2 as users
@@ -25,6 +26,7 @@ from tandem.task.v1.task_service_pb2 import Task
 # As Any, so that requests can be written as nested dictionaries.
 a: Any = agents
 p: Any = projects
+m: Any = member_service
 r: Any = rooms
 k: Any = auth
 t: Any = tasks
@@ -35,7 +37,7 @@ u: Any = users
 class Things:
     """What an owner has: the agent is in the room, has the API key, and is assigned the task.
 
-    `user_id` is a user who has nothing and is no member.
+    `user_id` is a user who has nothing and is no member; `member_id` is an editor.
     """
 
     project: Project
@@ -44,6 +46,7 @@ class Things:
     room: Room
     task: Task
     user_id: str
+    member_id: str
 
 
 class Answer(Enum):
@@ -244,6 +247,38 @@ PROJECTS = {
         lambda its: p.DeleteProjectRequest(project_id=its.project.id),
         p.DeleteProjectRequest(revision=-1),
     ),
+    "TransferProject": Row(
+        OWN,
+        lambda its: p.TransferProjectRequest(project_id=its.project.id, owner_id=its.user_id),
+        p.TransferProjectRequest(revision=-1),
+    ),
+}
+MEMBERS_OF = {
+    "AddMember": Row(
+        ADMINISTER,
+        lambda its: m.AddMemberRequest(
+            member={"project_id": its.project.id, "user_id": its.user_id, "role": 1}
+        ),
+        m.AddMemberRequest(request_id="x"),
+    ),
+    "UpdateMember": Row(
+        ADMINISTER,
+        lambda its: m.UpdateMemberRequest(
+            member={"project_id": its.project.id, "user_id": its.member_id, "role": 1}
+        ),
+        m.UpdateMemberRequest(update_mask=MASK),
+    ),
+    # The member itself may, too, which no kind of caller is.
+    "RemoveMember": Row(
+        ADMINISTER,
+        lambda its: m.RemoveMemberRequest(project_id=its.project.id, user_id=its.member_id),
+        m.RemoveMemberRequest(revision=-1),
+    ),
+    "ListMembers": Row(
+        READ,
+        lambda its: m.ListMembersRequest(project_id=its.project.id),
+        m.ListMembersRequest(page_size=-1),
+    ),
 }
 USERS = {
     "CreateUser": Row(
@@ -384,6 +419,7 @@ METHODS = {
         "tandem.agent.v1.AgentService": AGENTS,
         "tandem.agent.v1.ProjectService": PROJECTS,
         "tandem.agent.v1.UserService": USERS,
+        "tandem.agent.v1.MemberService": MEMBERS_OF,
         "tandem.agent.v1.RoomService": ROOMS,
         "tandem.agent.v1.AuthService": AUTH,
         "tandem.task.v1.TaskService": TASKS,

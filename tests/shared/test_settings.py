@@ -1,10 +1,11 @@
 """Settings: a wrong one is named, and never repeated."""
 
+import json
 import os
 from dataclasses import asdict
 from inspect import isfunction
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -12,6 +13,38 @@ from shared.settings import Settings, SettingsError, load_settings
 
 ROOT = Path(__file__).parents[2]
 DATABASE = "postgresql://tandem:hunter2@127.0.0.1:5432/tandem"
+ENTRY = {"issuer": "https://i.example", "audience": "a", "jwks_url": "https://i.example/keys"}
+WRONG_ISSUERS: list[tuple[Any, str]] = [
+    ({"issuer": "hunter2"}, "a list"),
+    ([], "a list"),
+    ([ENTRY] * 21, "20"),
+    (["hunter2"], "entry 1: must be an object"),
+    ([ENTRY, {**ENTRY, "hunter2": 1}], "entry 2: may have the fields issuer, audience, jwks_url"),
+    ([ENTRY, ENTRY], "entry 2: issuer must differ"),
+    ([{"audience": "hunter2", "jwks_url": "https://i.example/keys"}], "issuer is missing"),
+    ([{"issuer": "hunter2", "jwks_url": "https://i.example/keys"}], "audience is missing"),
+    ([{"issuer": "hunter2", "audience": "a"}], "exactly one of jwks_url and public_key"),
+    ([{**ENTRY, "public_key": "hunter2"}], "exactly one of jwks_url and public_key"),
+    ([{**ENTRY, "issuer": ""}], "entry 1: issuer must be a text"),
+    ([{**ENTRY, "issuer": "hunter2\0"}], "entry 1: issuer must be a text"),
+    ([{**ENTRY, "issuer": "hunter2" * 37}], "entry 1: issuer must be a text of 1 to 255"),
+    ([{**ENTRY, "issuer": ["hunter2"]}], "entry 1: issuer must be a text"),
+    ([{**ENTRY, "audience": []}], "entry 1: audience must be"),
+    ([{**ENTRY, "audience": ["hunter2", 1]}], "entry 1: audience must be"),
+    ([{**ENTRY, "audience": None}], "entry 1: audience must be"),
+    ([{**ENTRY, "audience": ["hunter2"] * 21}], "entry 1: audience must be"),
+    ([{**ENTRY, "jwks_url": "http://hunter2.example/keys"}], "entry 1: jwks_url must be a URL"),
+    ([{**ENTRY, "jwks_url": 1}], "entry 1: jwks_url must be a URL"),
+    (
+        [{"issuer": "i", "audience": "a", "public_key": "-----BEGIN PRIVATE KEY-----\nhunter2"}],
+        "entry 1: public_key must be a public key in PEM",
+    ),
+    ([{"issuer": "i", "audience": "a", "public_key": 1}], "entry 1: public_key must be"),
+    ([{**ENTRY, "subject_claim": ""}], "entry 1: subject_claim must be a text"),
+    ([{**ENTRY, "username_claim": 1}], "entry 1: username_claim must be a text"),
+    ([{**ENTRY, "email_claim": None}], "entry 1: email_claim must be a text"),
+    ([{**ENTRY, "full_name_claim": ["hunter2"]}], "entry 1: full_name_claim must be a text"),
+]
 WRONG = [
     ("DATABASE_URL", "mysql://u:hunter2@h/d", "postgresql://"),
     ("DATABASE_URL", "hunter2", "postgresql://"),
@@ -41,6 +74,10 @@ WRONG = [
     ("JWT_JWKS_URL", "https://issuer.example/hun ter2", "https://"),
     ("JWT_JWKS_URL", "https://issuer.example/hunter2\r\nHost: x", "https://"),
     ("JWT_JWKS_URL", "https://[hunter2/keys", "https://"),
+    *[("JWT_ISSUERS", json.dumps(value), allowed) for value, allowed in WRONG_ISSUERS],
+    ("JWT_ISSUERS", "hunter2", "JSON"),
+    ("JWT_ISSUERS", '[{"issuer": "hunter2"', "JSON"),
+    ("JWT_PROVISION", "hunter2", "'first-call'"),
     ("LOG_LEVEL", "hunter2", "'debug'"),
     ("LOG_FORMAT", "hunter2", "'console'"),
     ("POOL_SIZE", "hunter2", "integer"),
@@ -152,3 +189,15 @@ def test_a_database_url_is_accepted(url: str, monkeypatch: pytest.MonkeyPatch) -
 def test_a_jwks_url_is_accepted(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANDEM_JWT_JWKS_URL", url)
     assert load_settings().jwt_jwks_url == url
+
+
+def test_an_issuer_of_tokens_is_read_with_what_it_leaves_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    more = {"issuer": "i", "audience": ["a", "b"], "public_key": "-----BEGIN PUBLIC KEY-----"}
+    monkeypatch.setenv("TANDEM_JWT_ISSUERS", json.dumps([ENTRY, {**more, "subject_claim": "oid"}]))
+    first, second = load_settings().jwt_issuers or ()
+    assert (first.issuer, first.audience) == ("https://i.example", ("a",))
+    assert (first.subject_claim, first.username_claim) == ("sub", "preferred_username")
+    assert (first.email_claim, first.full_name_claim) == ("email", "name")
+    assert (second.audience, second.jwks_url, second.subject_claim) == (("a", "b"), None, "oid")

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from tandem.agent.v1.auth_service_pb2 import CALLER_TYPE_USER, User, WhoAmIRequest
+from tandem.agent.v1.user_service_pb2 import GetUserRequest
 from tests.world import World
 
 
@@ -17,7 +18,12 @@ async def test_a_user_is_told_who_they_are(world: World) -> None:
         email="root@example.com",
         full_name="Charlie Root",
         is_superuser=True,
+        is_active=True,
+        created_at=await world.value("SELECT created_at FROM users"),
+        updated_at=await world.value("SELECT updated_at FROM users"),
+        revision=1,
     )
+    assert found.user == await root.users.GetUser(GetUserRequest(user_id=str(root.id)))
     now = await world.value("SELECT now()::timestamp")
     left = found.token_expires_at.ToDatetime() - now
     assert timedelta(minutes=59) < left <= timedelta(hours=1)

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from shared.auth.authenticator import Authenticator
+from shared.auth.issuers import issuers
 from shared.auth.key_sources import key_ring, page_key
 from shared.auth.keys import signing_key
 from shared.auth.signing import sign_agent_token
@@ -60,7 +61,7 @@ async def alice(world: World) -> UUID:
 
 def authenticator(database: Database, **settings: Any) -> Authenticator:
     configured = Settings(**settings)
-    return Authenticator(database, Verifier(configured, key_ring(configured)))
+    return Authenticator(database, Verifier(issuers(configured)))
 
 
 async def reason(database: Database, authorization: str) -> str:
@@ -122,9 +123,9 @@ def test_a_weak_or_unknown_key_is_of_no_use(key: Any) -> None:
 
 async def kind(token: str, **settings: Any) -> str:
     """The caller that a token names, or the reason of the refusal."""
-    ring = key_ring(Settings(**settings))
+    verifier = Verifier(issuers(Settings(**settings)))
     try:
-        return (await Verifier(Settings(), ring).verify(token)).kind
+        return (await verifier.verify(token)).kind
     except Refusal as refusal:
         return refusal.reason.name
 

@@ -15,12 +15,12 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from shared.auth.issuers import Issuers, KnownIssuer
 from shared.auth.jwks_client import MAXIMUM_BYTES, MAXIMUM_WAITING, IssuerKeys, Times
-from shared.auth.key_sources import WithOwnKey
+from shared.auth.key_sources import KeyRing, WithOwnKey
 from shared.auth.keys import VerificationKey
 from shared.auth.verifier import Verifier
 from shared.errors import Refusal
-from shared.settings import Settings
 from tests.clock import Clock
 from tests.issuer import KEYS, Answer, Issuer, issuing, jwk, published, raw, token, whole
 from tests.waiting import until
@@ -52,9 +52,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 async def verifying(url: str, times: Times = TIMES) -> AsyncIterator[Verifier]:
     keys = IssuerKeys(url, times)
     try:
-        yield Verifier(Settings(), keys)
+        yield verifier_of(keys)
     finally:
         await keys.close()
+
+
+def verifier_of(keys: KeyRing) -> Verifier:
+    return Verifier(Issuers([KnownIssuer("tandem", ("tandem",), keys)]))
 
 
 async def said(verifier: Verifier, token: str) -> str:
@@ -119,7 +123,7 @@ async def test_tokens_of_a_key_that_is_gone_are_forgotten(
 async def test_they_are_forgotten_beside_our_own_key_too(issuer: Issuer, clock: Clock) -> None:
     own = VerificationKey("EdDSA", KEYS["EdDSA"].public_key())
     keys = WithOwnKey(own, IssuerKeys(issuer.url, TIMES))
-    verifier = Verifier(Settings(), keys)
+    verifier = verifier_of(keys)
     assert await said(verifier, TOKEN_A) == "OK"
     issuer.publish(B)
     await refresh(issuer, clock)

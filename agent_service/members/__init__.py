@@ -1,0 +1,1 @@
+"""Members: users with a role in a project."""
