@@ -1,11 +1,13 @@
 """Lists: filters, an order and a page become one statement, compiled once per shape."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     Column,
     ColumnElement,
     FromClause,
@@ -14,8 +16,10 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    any_,
     bindparam,
     case,
+    cast,
     exists,
     false,
     func,
@@ -78,7 +82,8 @@ class Lister:
 
     `statuses` are all values of the column `status`, if indexes have it before the time of
     creation. The orders `by_status` have no indexes without it. `of_status` has, by filter, what
-    that says of the status alone, which is how a list leaves out what cannot pass.
+    that says of the status alone, which is how a list leaves out what cannot pass. The filters
+    `by_id` say the ids of the rows, of which there may be none or many: these are sorted.
 
     Rows are fetched in batches of `batch_size`. If one of them is so large that they may be more
     than a page holds, PostgreSQL measures them, and sends those up to the first with which they
@@ -101,6 +106,7 @@ class Lister:
         statuses: Sequence[str] = (),
         by_status: Collection[str] = (),
         of_status: Mapping[str, OfStatus] | None = None,
+        by_id: AbstractSet[str] = frozenset(),
     ) -> None:
         self.table = table
         self._rows = select(*shown).select_from(table)
@@ -110,6 +116,7 @@ class Lister:
         self.statuses = statuses
         self.by_status = by_status
         self._of_status = of_status or {}
+        self._by_id = by_id
         self.filters = filters
         self.orders = orders
         self.permission = permission
@@ -119,6 +126,7 @@ class Lister:
         self._order_of_parents = next(iter(orders))
         self.page_statement = lru_cache(maxsize=512)(self._page_statement)
         self.count_statement = lru_cache(maxsize=128)(self._count_statement)
+        self.counts_statement = lru_cache(maxsize=128)(self._counts_statement)
 
     async def page(
         self,
@@ -141,7 +149,7 @@ class Lister:
 
     async def run(self, connection: Connection, caller: Caller, query: Query) -> Listing:
         """The rows that the filters let through and the caller reaches."""
-        given = {name: value for name, value in query.filters.items() if value is not None}
+        given = _given(query.filters)
         names, parts = frozenset(given), self.parts(query.page.order)
         within = reach(caller, self.permission)
         total = None
@@ -161,6 +169,26 @@ class Lister:
 
         rows, truncated = await self._fetch(query.page, parts, batch)
         return Listing(query, rows, total, truncated)
+
+    async def counts(
+        self,
+        connection: Connection,
+        caller: Caller,
+        parent: ProjectScopedTable,
+        parent_id: str,
+        filters: Parsed[dict[str, Any]],
+    ) -> list[Record]:
+        """How many of the rows that `page` would list have each `status`, as `number`.
+
+        Raises a Refusal as `page`.
+        """
+        asked = await parent.content(connection, caller, parent_id, filters, self.permission)
+        given = _given(asked)
+        statement = self.counts_statement(frozenset(given), reach(caller, self.permission))
+        rows = await statement.rows(connection, caller.rights, **given)
+        if not rows:
+            await parent.require(connection, caller, parent_id, self.permission)
+        return rows
 
     def parts(self, order: Order) -> Parts:
         """What an order is made of, one part behind the other."""
@@ -234,15 +262,56 @@ class Lister:
         )
 
     def _count_statement(self, filters: frozenset[str], within: Reach) -> Statement:
-        shown = {Reach.ALL: true(), Reach.OWN: self._own}.get(within, self._is_shown())
-        rows = self._rows.where(*self._named(filters), shown)
-        count = select(func.count()).select_from(rows.subquery())
-        return Statement("How many rows there are.", count)
+        rows = select(self.table.c.id).where(*self._named(filters))
+        every = union_all(*map(rows.where, self._all(filters, within))).subquery("every")
+        return Statement("How many rows there are.", select(func.count()).select_from(every))
+
+    def _counts_statement(self, filters: frozenset[str], within: Reach) -> Statement:
+        status, number = self.table.c.status, func.count().label("number")
+        rows = select(status, number).where(*self._named(filters)).group_by(status)
+        first, *others = self._all(filters, within)
+        counts = [rows.where(each) for each in others]
+        if self._is_by_status(filters, Order("created_at", descending=False), within):
+            counts.append(self._counts_one_by_one(filters, first))
+        else:
+            counts.append(rows.where(first))
+        each = union_all(*counts).subquery("each")
+        total = cast(func.sum(each.c.number), BigInteger)
+        return Statement(
+            "How many rows there are with each status.",
+            select(each.c.status, total.label("number")).group_by(each.c.status).having(total > 0),
+        )
+
+    def _counts_one_by_one(
+        self, filters: frozenset[str], where: ColumnElement[bool]
+    ) -> Select[Any]:
+        """How many rows have each wanted status, each counted by itself by an index."""
+        wanted = self._wanted(filters)
+        of_status = self.table.c.status == wanted.c.status
+        number = (
+            select(func.count())
+            .select_from(self.table)
+            .where(*self._named(filters - {"statuses"}), where, of_status)
+            .correlate(wanted)
+        )
+        return select(wanted.c.status, number.scalar_subquery().label("number"))
+
+    def _all(self, filters: frozenset[str], within: Reach) -> list[ColumnElement[bool]]:
+        """What is said of the rows that a caller is shown, in each of the ways of `_sources`."""
+        shown = self._within(filters, within)
+        if self._is_by_project(filters, within):
+            reached = reached_projects(self.permission).scalar_subquery()
+            shown = self.table.c.project_id == any_(func.array(reached))
+        elsewhere = self._elsewhere(filters) if within is Reach.PROJECTS else None
+        return [shown] if elsewhere is None else [shown, elsewhere]
 
     def _conditions(
         self, filters: frozenset[str], order: Order, within: Reach
     ) -> list[ColumnElement[bool]]:
         """What the filters say, so far as the streams do not."""
+        if by_id := filters & self._by_id:
+            others = map(_by_no_index, self._named(filters - by_id))
+            return [*self._named(by_id), *others]
         # A stream is of one status, and need not say so again.
         said = {"statuses"} if self._is_by_status(filters, order, within) else set()
         if not self._is_of_assignee(filters, within) or "project_id" not in filters:
@@ -276,7 +345,8 @@ class Lister:
 
     def _few(self, filters: frozenset[str], where: ColumnElement[bool]) -> "Source":
         """The rows with a condition that few have."""
-        return Source([where, *self._named(filters)], (), is_of_project=False, is_sorted=True)
+        conditions = [where, *map(_by_no_index, self._named(filters))]
+        return Source(conditions, (), is_of_project=False, is_sorted=True)
 
     def _elsewhere(self, filters: frozenset[str]) -> ColumnElement[bool] | None:
         """The rows that a caller is shown besides those that an index has together."""
@@ -345,6 +415,8 @@ class Lister:
         return not self._is_of_assignee(filters, within) and filters.isdisjoint(self._project_of)
 
     def _is_by_status(self, filters: frozenset[str], order: Order, within: Reach) -> bool:
+        if not filters.isdisjoint(self._by_id):
+            return False
         is_of_parent = not filters.isdisjoint(self._project_of.keys() - {"project_id"})
         is_of_assignee = self._is_of_assignee(filters, within)
         if order.field in self.by_status:
@@ -359,6 +431,8 @@ class Lister:
 
     def _is_sorted(self, filters: frozenset[str], order: Order, within: Reach) -> bool:
         """Whether the rows of a parent or an assignee are asked for in an order of no index."""
+        if not filters.isdisjoint(self._by_id):
+            return True
         if order.field == self._order_of_parents:
             return False
         is_of_parent = not filters.isdisjoint(self._project_of.keys() - {"project_id"})
@@ -377,6 +451,11 @@ class Source(NamedTuple):
     streams: Sequence[Stream]
     is_of_project: bool
     is_sorted: bool
+
+
+def _given(filters: Mapping[str, Any]) -> dict[str, Any]:
+    """The filters that filter something."""
+    return {name: value for name, value in filters.items() if value is not None}
 
 
 def _page_of(
@@ -418,8 +497,8 @@ def _is_heavy(column: ColumnElement[Any], limit: int) -> ColumnElement[bool]:
 
 
 def _by_no_index(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """A condition for the rows of an assignee: to the planner, its index may be as good as that of
-    the assignee, which it is not if these are few."""
+    """A condition for rows that another one finds: to the planner, its index may be as good as that
+    for the other one, which it is not if these are few."""
     return func.coalesce(condition, text("false"))
 
 

@@ -10,6 +10,9 @@ from task_service.tasks import queries
 from task_service.tasks.dependencies import Facts, require_possible
 from task_service.tasks.queries import TASKS
 
+# As the protos say of a list.
+MAXIMUM = 1000
+
 
 async def lock(connection: Connection, caller: Caller, task_id: UUID) -> Record:
     """Lock the graph of a task's project, then the task, and answer it.
@@ -56,8 +59,34 @@ async def write(connection: Connection, task: Record, *, is_new: bool) -> None:
     project_id, task_id = task["project_id"], task["id"]
     ids = list(map(UUID, task["dependencies"]))
     await require(connection, project_id, None if is_new else task_id, ids, locked=True)
-    await queries.DROP_EDGES.run(connection, project_id=project_id, id=task_id, ids=ids)
+    await drop(connection, task)
     await queries.ADD_EDGES.run(connection, project_id=project_id, id=task_id, ids=ids)
+
+
+async def relist(
+    connection: Connection, caller: Caller, task_id: UUID, revision: int, listed: Sequence[str]
+) -> Record:
+    """Give a task that is locked this list of dependencies, and answer it; `write` has to follow.
+
+    Raises Refusal: PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
+    """
+    statement = TASKS.update_columns(frozenset({"dependencies"}))
+    return await TASKS.change(
+        connection, caller, statement, task_id, revision=revision, new_dependencies=listed
+    )
+
+
+async def drop(connection: Connection, task: Record) -> None:
+    """Remove the edges of a task that its list has no more, as written in this transaction."""
+    ids = list(map(UUID, task["dependencies"]))
+    await queries.DROP_EDGES.run(connection, project_id=task["project_id"], id=task["id"], ids=ids)
+
+
+def require_room(listed: Sequence[str]) -> None:
+    """Raise Refusal(LIMIT_EXCEEDED) if these are more than a task can depend on."""
+    if len(listed) > MAXIMUM:
+        message = f"A task can have {MAXIMUM:,} dependencies."
+        raise Refusal(Reason.LIMIT_EXCEEDED, message, {"limit": str(MAXIMUM)})
 
 
 async def detach(connection: Connection, task: Record, *, force: bool) -> None:

@@ -119,10 +119,36 @@ def dependencies(request: pb.VerifyDependenciesRequest) -> list[UUID]:
     return list(map(UUID, _ids(request)))
 
 
+def dependency(request: pb.AddDependencyRequest | pb.RemoveDependencyRequest) -> UUID:
+    """The task that another is to depend on, or no longer."""
+    validate(request)
+    return UUID(request.depends_on_id)
+
+
 def query(request: pb.ListTasksRequest, pager: Pager) -> Query:
     """What a list is asked for."""
     validate(request)
-    filters = {
+    filters = _filters(request)
+    return Query(filters, pager.read(request, filters, ORDERS, TIMES))
+
+
+def counted(request: pb.CountTasksRequest) -> dict[str, Any]:
+    """Which tasks are to be counted."""
+    validate(request)
+    return _filters(request)
+
+
+def counts(rows: Iterable[Row]) -> pb.CountTasksResponse:
+    """Rows of a status and a number, in the order of the statuses."""
+    numbers = {TO_STATUS[row["status"]]: row["number"] for row in rows}
+    response = pb.CountTasksResponse(total=sum(numbers.values()))
+    for status in sorted(numbers):
+        response.counts.add(status=status, count=numbers[status])
+    return response
+
+
+def _filters(request: pb.ListTasksRequest | pb.CountTasksRequest) -> dict[str, Any]:
+    return {
         "project_id": UUID(request.project_id) if request.project_id else None,
         "room_id": UUID(request.room_id) if request.room_id else None,
         "statuses": [FROM_STATUS[status] for status in request.statuses] or None,
@@ -134,8 +160,9 @@ def query(request: pb.ListTasksRequest, pager: Pager) -> Query:
         "due_before": timestamp(request, "due_before", "due_before"),
         "overdue": request.overdue if request.HasField("overdue") else None,
         "title_contains": request.title_contains or None,
+        "ready": request.ready if request.HasField("ready") else None,
+        "depends_on": UUID(request.depends_on) if request.depends_on else None,
     }
-    return Query(filters, pager.read(request, filters, ORDERS, TIMES))
 
 
 def _assigned(task: pb.Task) -> dict[str, UUID | None]:

@@ -255,6 +255,31 @@ _project_of_room = (
     .scalar_subquery()
 )
 
+_dependency = tasks.alias("dependency")
+_depends_on = bindparam("depends_on", type_=Uuid)
+_project_of_dependency = (
+    select(_dependency.c.project_id).where(_dependency.c.id == _depends_on).scalar_subquery()
+)
+_ids_upon_it = (
+    select(_edges.task_id)
+    .where(_edges.project_id == _project_of_dependency, _edges.depends_on_id == _depends_on)
+    .scalar_subquery()
+)
+# Not EXISTS, for which a plan may read the edges of all projects first. It reads the dependencies
+# of a task up to the first that is not completed.
+_waits = (
+    select(text("false"))
+    .select_from(task_dependencies.join(_dependency, _dependency.c.id == _edges.depends_on_id))
+    .where(
+        _edges.project_id == tasks.c.project_id,
+        _edges.task_id == tasks.c.id,
+        _dependency.c.status != "completed",
+    )
+    .correlate(tasks)
+    .limit(1)
+    .scalar_subquery()
+)
+
 
 def _rank(without: int) -> ColumnElement[int]:
     ranks = {name: rank for rank, name in enumerate(PRIORITIES_IN_ORDER.split(), start=1)}
@@ -287,6 +312,8 @@ LIST = Lister(
         "due_before": tasks.c.due_date < bindparam("due_before", type_=tasks.c.due_date.type),
         "overdue": func.coalesce(_overdue, text("false")) == _is_asked_for_overdue,
         "title_contains": func.strpos(_folded(tasks.c.title), _title_part) > 0,
+        "ready": func.coalesce(_waits, text("true")) == bindparam("ready", type_=Boolean),
+        "depends_on": tasks.c.id == any_(func.array(_ids_upon_it)),
     },
     # Those without a due date or a priority come last in both directions.
     orders={
@@ -301,12 +328,17 @@ LIST = Lister(
         ),
     },
     batch_size=DEFAULT_PAGE_SIZE + 1,
-    project_of={"project_id": _project_id, "room_id": _project_of_room},
+    project_of={
+        "project_id": _project_id,
+        "room_id": _project_of_room,
+        "depends_on": _project_of_dependency,
+    },
     permission=Permission.READ_TASKS,
     own=_own,
     user_id=tasks.c.assigned_user_id,
     assignee=tasks.c.assigned_to,
     statuses=TASK_STATUSES,
     by_status=("due_date", "priority"),
+    by_id={"depends_on"},
     of_status={"overdue": lambda status: not_(and_(_is_asked_for_overdue, status.in_(ENDED)))},
 )

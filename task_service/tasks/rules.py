@@ -109,6 +109,14 @@ class TaskRules:
             lambda c: queries.LIST.page(c, caller, PROJECTS, project_id, query)
         )
 
+    async def count(
+        self, caller: Caller, project_id: str, filters: Parsed[Values]
+    ) -> Sequence[Record]:
+        """How many tasks have each status."""
+        return await self._database.read(
+            lambda c: queries.LIST.counts(c, caller, PROJECTS, project_id, filters)
+        )
+
     async def update(
         self, call: IdempotentCall[M], task_id: str, revision: int, changes: Parsed[Values]
     ) -> M:
@@ -230,6 +238,41 @@ class TaskRules:
             await edges.require(connection, project, as_uuid(task_id), wanted.value, locked=False)
 
         await self._database.read(unit_of_work)
+
+    async def add_dependency(
+        self, call: IdempotentCall[M], task_id: str, revision: int, dependency: Parsed[UUID]
+    ) -> M:
+        """Let a task depend on one more, which comes last in its list."""
+
+        async def unit_of_work(connection: Connection) -> Record:
+            known = await TASKS.content(connection, call.caller, task_id, dependency)
+            added = str(known)
+            before = await edges.lock(connection, call.caller, UUID(task_id))
+            listed = before["dependencies"]
+            wanted = listed if added in listed else [*listed, added]
+            row = await edges.relist(connection, call.caller, before["id"], revision, wanted)
+            if added not in listed:
+                edges.require_room(wanted)
+                await edges.write(connection, row, is_new=False)
+            return row
+
+        return await call.transaction(self._database, unit_of_work)
+
+    async def remove_dependency(
+        self, call: IdempotentCall[M], task_id: str, revision: int, dependency: Parsed[UUID]
+    ) -> M:
+        """Let a task depend on one less. What is left was possible, and need not be any more."""
+
+        async def unit_of_work(connection: Connection) -> Record:
+            known = await TASKS.content(connection, call.caller, task_id, dependency)
+            removed = str(known)
+            before = await edges.lock(connection, call.caller, UUID(task_id))
+            left = [task for task in before["dependencies"] if task != removed]
+            row = await edges.relist(connection, call.caller, before["id"], revision, left)
+            await edges.drop(connection, row)
+            return row
+
+        return await call.transaction(self._database, unit_of_work)
 
     async def _before_asking(
         self, call: IdempotentCall[M], table: ProjectScopedTable, row_id: str, needed: Permission

@@ -93,3 +93,27 @@ class TaskServicer(TaskServiceServicer):
             caller(), request.task_id, request.project_id, parse(messages.dependencies, request)
         )
         return pb.VerifyDependenciesResponse()
+
+    async def AddDependency(self, request: pb.AddDependencyRequest, context: Context) -> pb.Task:
+        return await self._rules.add_dependency(
+            idempotent_call(request, messages.task, pb.Task),
+            request.task_id,
+            request.revision,
+            parse(messages.dependency, request),
+        )
+
+    async def RemoveDependency(
+        self, request: pb.RemoveDependencyRequest, context: Context
+    ) -> pb.Task:
+        return await self._rules.remove_dependency(
+            idempotent_call(request, messages.task, pb.Task),
+            request.task_id,
+            request.revision,
+            parse(messages.dependency, request),
+        )
+
+    async def CountTasks(
+        self, request: pb.CountTasksRequest, context: Context
+    ) -> pb.CountTasksResponse:
+        filters = parse(messages.counted, request)
+        return messages.counts(await self._rules.count(caller(), request.project_id, filters))

@@ -37,7 +37,11 @@ u: Any = users
 class Things:
     """What an owner has: the agent is in the room, has the API key, and is assigned the task.
 
+<<<<<<< HEAD
     `user_id` is a user who has nothing and is no member; `member_id` is an editor.
+=======
+    `user_id` is a user who has nothing and is no member, `done_id` a task that is completed.
+>>>>>>> be4103d (Add and remove one dependency, count tasks by status, and filter by what tasks wait for)
     """
 
     project: Project
@@ -46,7 +50,11 @@ class Things:
     room: Room
     task: Task
     user_id: str
+<<<<<<< HEAD
     member_id: str
+=======
+    done_id: str
+>>>>>>> be4103d (Add and remove one dependency, count tasks by status, and filter by what tasks wait for)
 
 
 class Answer(Enum):
@@ -411,6 +419,22 @@ TASKS = {
         CHECK_TASKS,
         lambda its: t.VerifyDependenciesRequest(task_id=its.task.id),
         t.VerifyDependenciesRequest(dependencies=["x"]),
+    ),
+    "AddDependency": Row(
+        MANAGE_TASK,
+        lambda its: t.AddDependencyRequest(task_id=its.task.id, depends_on_id=its.done_id),
+        t.AddDependencyRequest(depends_on_id="x"),
+    ),
+    "RemoveDependency": Row(
+        MANAGE_TASK,
+        lambda its: t.RemoveDependencyRequest(task_id=its.task.id, depends_on_id=its.done_id),
+        t.RemoveDependencyRequest(depends_on_id="x"),
+    ),
+    "CountTasks": Row(
+        LIST_TASKS,
+        lambda its: t.CountTasksRequest(project_id=its.project.id),
+        t.CountTasksRequest(room_id="x"),
+        frozenset({Who.ASSIGNED}),
     ),
 }
 METHODS = {

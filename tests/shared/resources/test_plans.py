@@ -14,6 +14,7 @@ from agent_service.api_keys.queries import LIST as KEYS
 from agent_service.projects.queries import LIST as PROJECTS
 from agent_service.rooms.queries import LIST as ROOMS
 from agent_service.rooms.queries import LIST_PARTICIPANTS as PARTICIPANTS
+from shared.auth.access import reach
 from shared.auth.caller import Agent, Caller, User
 from shared.database.pool import Record
 from shared.database.transaction import Database
@@ -53,6 +54,11 @@ INSERT INTO tasks (id, project_id, title, status, priority, due_date, created_at
         CASE WHEN n <= 60000 AND n % 300 = 1 THEN id(2000) END,
         CASE WHEN n <= 60000 AND n % 200 = 1 THEN id(5000) END
     FROM generate_series(1, 100000) n;
+-- Of project 1; 300 tasks depend on task 60000.
+INSERT INTO task_dependencies (project_id, task_id, depends_on_id)
+    SELECT id(1), id(n), id(60000) FROM generate_series(1001, 1300) n;
+INSERT INTO task_dependencies (project_id, task_id, depends_on_id)
+    SELECT id(1), id(n), id(n + 1) FROM generate_series(2001, 22000) n;
 -- Room 5000 and agent 1 are of project 1.
 INSERT INTO chat_participants (id, project_id, room_id, agent_id, joined_at)
     SELECT id(n), id(1), id(5000), id(n), now() - (n / 3) * interval '1 second'
@@ -83,6 +89,7 @@ ASSIGNED, STRANGER = user(2000), user(1999)
 AGENT = Agent(number(1), "Agent", number(BIG), [])
 IN_ONE = {"project_id": number(BIG)}
 RARE = {"statuses": ["pending", "review"]}
+BOTH = {"tasks", "task_dependencies"}
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +261,13 @@ async def test_a_stranger_reads_no_task(filled_url: str) -> None:
     [
         (ONE, {"room_id": number(5000)}, 300),
         (ROOT, {"room_id": number(5000)}, 300),
+        (ONE, {"depends_on": number(60000)}, 300),
+        (ONE, {"depends_on": number(60000), **IN_ONE}, 300),
+        # Too few for a page of one part: each part reads those that depend on the task.
+        (ONE, {"depends_on": number(60000), **RARE}, 2 * 300),
+        (ONE, {"depends_on": number(60000), "assigned_to": number(1)}, 2 * 300),
+        (AGENT, {"depends_on": number(60000)}, 2 * 300),
+        (ROOT, {"depends_on": number(60000)}, 300),
         (ONE, {"assigned_to": number(2000)}, 200),
         (ONE, {"assigned_to": number(2000), **IN_ONE}, 200),
         (ROOT, {"assigned_to": number(2000)}, 200),
@@ -263,10 +277,57 @@ async def test_a_stranger_reads_no_task(filled_url: str) -> None:
         (AGENT, RARE, 120),
     ],
 )
-async def test_other_orders_read_the_tasks_of_a_room_or_an_assignee(
+async def test_other_orders_read_the_tasks_of_a_room_or_an_assignee_or_upon_a_task(
     filled_url: str, caller: Caller, filters: dict[str, Any], matching: int
 ) -> None:
     for order in orders_of(TASKS):
         first, _ = await pages(filled_url, TASKS, caller, order, filters)
-        assert "tasks" not in first.sequential, first.plans
+        assert first.sequential.isdisjoint(BOTH), first.plans
         assert first.rows <= 2 * matching + 2 * SHOWN, (order, first.rows, first.plans)
+
+
+@pytest.mark.parametrize("caller", [ONE, ROOT])
+async def test_ready_looks_at_the_dependencies_of_the_tasks_on_the_way(
+    filled_url: str, caller: Caller
+) -> None:
+    for descending in (False, True):
+        order = Order("created_at", descending)
+        first, _ = await pages(filled_url, TASKS, caller, order, {**IN_ONE, "ready": True})
+        assert first.sequential.isdisjoint(BOTH), first.plans
+        assert first.rows <= 4 * SHOWN, first.plans
+
+
+@pytest.mark.parametrize(
+    ("caller", "filters", "counted"),
+    [
+        (TEN, {}, 10_000),
+        (TEN, RARE, 40),
+        (THOUSAND, {}, 25_000),
+        (THOUSAND, RARE, 100),
+        (ONE, {**IN_ONE, **RARE}, 240),
+        (ROOT, {**IN_ONE, **RARE}, 240),
+        (ONE, {"room_id": number(5000)}, 300),
+        (ONE, {"depends_on": number(60000)}, 300),
+        (ROOT, {"depends_on": number(60000)}, 300),
+        (ASSIGNED, {}, 200),
+        (ASSIGNED, IN_ONE, 200),
+        (AGENT, {}, 20_000),
+        (AGENT, RARE, 80),
+        (STRANGER, {}, 0),
+        (STRANGER, IN_ONE, 0),
+    ],
+)
+async def test_no_more_tasks_are_read_than_are_counted(
+    filled_url: str, caller: Caller, filters: dict[str, Any], counted: int
+) -> None:
+    statement = TASKS.counts_statement(frozenset(filters), reach(caller, TASKS.permission))
+    database = await Database.connect(filled_url, size=1)
+    try:
+        cost = await cost_of(database, lambda c: statement.rows(c, caller.rights, **filters))
+        found = await database.read(lambda c: statement.rows(c, caller.rights, **filters))
+    finally:
+        await database.close()
+    assert sum(row["number"] for row in found) == counted
+    assert cost.sequential.isdisjoint(BOTH), cost.plans
+    # The ids of the projects, and of rows that are found by their ids, are read before.
+    assert cost.rows <= 2 * counted + 2 * MANY, cost.plans

@@ -40,7 +40,7 @@ STATUSES = {
 ALLOWED = {
     "pending": "in_progress, blocked, cancelled",
     "in_progress": "review, blocked, pending, completed, failed, cancelled",
-    "review": "in_progress, completed, failed, cancelled",
+    "review": "in_progress, pending, completed, failed, cancelled",
     "blocked": "pending, in_progress, cancelled",
     "completed": "in_progress",
     "failed": "pending",
@@ -97,6 +97,7 @@ async def test_every_pair_of_statuses(world: World) -> None:
         ("in_progress", "completed", "then", "now"),
         ("in_progress", "failed", "then", None),
         ("review", "in_progress", "then", None),
+        ("review", "pending", None, None),
         ("review", "completed", "then", "now"),
         ("blocked", "pending", None, None),
         ("blocked", "in_progress", "then", None),

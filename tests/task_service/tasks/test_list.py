@@ -190,6 +190,61 @@ async def test_overdue_is_what_is_late_and_not_ended(world: World) -> None:
     assert set(await titles(alice, overdue=False)) == {*ended, "future", "never"}
 
 
+async def test_ready_is_what_waits_for_no_other_task(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    one = await completed(alice, project, title="one")
+    two = await completed(alice, project, title="two", dependencies=[one.id])
+    await alice.task(project, title="upon one", dependencies=[one.id])
+    await alice.task(project, title="upon two", dependencies=[two.id])
+    await alice.task(project, title="upon both", dependencies=[one.id, two.id])
+
+    async def are(ready: bool) -> set[str]:
+        return {*await titles(alice, ready=ready)}
+
+    everything = {"one", "two", "upon one", "upon two", "upon both"}
+    assert (await are(True), await are(False)) == (everything, set())
+    await move(alice, two, TASK_STATUS_IN_PROGRESS)
+    waiting = {"upon two", "upon both"}
+    assert (await are(True), await are(False)) == (everything - waiting, waiting)
+    # What a task depends on through others does not count.
+    await move(alice, one, TASK_STATUS_IN_PROGRESS)
+    assert await are(True) == {"one"}
+    filters = {"ready": False, "statuses": [TASK_STATUS_IN_PROGRESS]}
+    assert await titles(alice, **filters) == ["two"]
+    for order_by in ("due_date", "priority desc", "updated_at"):
+        assert {*await titles(alice, ready=False, order_by=order_by)} == everything - {"one"}
+
+
+async def test_depends_on_finds_what_depends_on_a_task_directly(world: World) -> None:
+    alice, bob = await world.user(), await world.user()
+    project, other = await alice.project(), await alice.project()
+    one = await completed(alice, project)
+    agent = await alice.agent(project)
+    assigned: dict[str, Any] = {"assigned_to": agent.id, "assigned_to_type": ASSIGNEE_TYPE_AGENT}
+    names = [f"upon one {number}" for number in range(7)]
+    for name in names[:-1]:
+        await alice.task(project, title=name, due_date=NOW, dependencies=[one.id])
+    last = await alice.task(project, title=names[-1], dependencies=[one.id], **assigned)
+    await world.execute("UPDATE tasks SET status = 'completed' WHERE id = $1", last.id)
+    await alice.task(project, title="upon the last", dependencies=[last.id])
+    upon = {"depends_on": one.id}
+    assert await titles(alice, order_by="created_at", **upon) == names
+    assert await titles(alice, **upon) == names[::-1]
+    for order_by in ("updated_at", "due_date", "due_date desc", "priority", "priority desc"):
+        assert sorted(await titles(alice, order_by=order_by, **upon)) == names
+    assert await titles(alice, project_id=project.id, **upon) == names[::-1]
+    assert await titles(alice, project_id=other.id, **upon) == []
+    assert await titles(alice, statuses=[TASK_STATUS_COMPLETED], **upon) == names[-1:]
+    assert await titles(alice, **upon, **assigned) == names[-1:]
+    assert await titles(await alice.as_agent(agent), **upon) == names[-1:]
+    assert await titles(alice, depends_on=str(uuid7())) == []
+    assert await titles(bob, **upon) == []
+    await world.member(project.id, bob, "viewer")
+    assert await titles(bob, **upon) == names[::-1]
+    assert (await listed(alice, include_total=True, **upon)).total_size == len(names)
+
+
 @pytest.mark.parametrize(
     ("part", "expected"),
     [
@@ -264,6 +319,7 @@ async def test_bad_requests_are_refused(world: World) -> None:
         ({"due_after": {"seconds": 10**12}}, "due_after"),
         ({"due_before": {"seconds": -(10**12)}}, "due_before"),
         ({"room_id": "x"}, "room_id"),
+        ({"depends_on": "x"}, "depends_on"),
         ({"title_contains": "\0"}, "title_contains"),
     ):
         found = await refused(listed(alice, **bad), Reason.INVALID_FIELD)
