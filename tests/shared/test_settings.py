@@ -13,6 +13,7 @@ from shared.settings import Settings, SettingsError, load_settings
 
 ROOT = Path(__file__).parents[2]
 DATABASE = "postgresql://tandem:hunter2@127.0.0.1:5432/tandem"
+PRIVATE = "-----BEGIN PRIVATE KEY-----"  # pragma: allowlist secret
 ENTRY = {"issuer": "https://i.example", "audience": "a", "jwks_url": "https://i.example/keys"}
 WRONG_ISSUERS: list[tuple[Any, str]] = [
     ({"issuer": "hunter2"}, "a list"),
@@ -36,7 +37,7 @@ WRONG_ISSUERS: list[tuple[Any, str]] = [
     ([{**ENTRY, "jwks_url": "http://hunter2.example/keys"}], "entry 1: jwks_url must be a URL"),
     ([{**ENTRY, "jwks_url": 1}], "entry 1: jwks_url must be a URL"),
     (
-        [{"issuer": "i", "audience": "a", "public_key": "-----BEGIN PRIVATE KEY-----\nhunter2"}],
+        [{"issuer": "i", "audience": "a", "public_key": f"{PRIVATE}\nhunter2"}],
         "entry 1: public_key must be a public key in PEM",
     ),
     ([{"issuer": "i", "audience": "a", "public_key": 1}], "entry 1: public_key must be"),
