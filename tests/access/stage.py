@@ -38,15 +38,11 @@ SCOPES = {
     Who.AGENT_MANAGES_TASKS: "API_KEY_SCOPE_MANAGE_TASKS",
     Who.AGENT_MANAGES_ROOMS: "API_KEY_SCOPE_MANAGE_ROOMS",
 }
-<<<<<<< HEAD
-REMOVE = "DELETE FROM project_members WHERE project_id = $1 AND user_id = $2"
-=======
 COMPLETED = """
 INSERT INTO tasks (id, project_id, title, status)
 VALUES (gen_random_uuid(), $1, 'Done', 'completed') RETURNING id
 """
-REMOVE_MEMBERS = "DELETE FROM project_members WHERE project_id = $1"
->>>>>>> be4103d (Add and remove one dependency, count tasks by status, and filter by what tasks wait for)
+REMOVE = "DELETE FROM project_members WHERE project_id = $1 AND user_id = $2"
 # Only members can be assigned and seated by the services, and these are none any more.
 ASSIGN = "UPDATE tasks SET assigned_agent_id = NULL, assigned_user_id = $1 WHERE id = $2"
 SEAT = """
@@ -85,15 +81,10 @@ class Stage:
         task = await self.owner.task(
             project, room_id=room.id, assigned_to=agent.id, assigned_to_type=1
         )
-<<<<<<< HEAD
         user, member = await self.world.user(), await self.world.user()
         await self.world.member(project.id, member, "editor")
-        return Things(project, agent, key, room, task, str(user.id), str(member.id))
-=======
-        user = await self.world.user()
         done_id = str(await self.world.value(COMPLETED, project.id))
-        return Things(project, agent, key, room, task, str(user.id), done_id)
->>>>>>> be4103d (Add and remove one dependency, count tasks by status, and filter by what tasks wait for)
+        return Things(project, agent, key, room, task, str(user.id), str(member.id), done_id)
 
     async def caller(self, who: Who, its: Things) -> Client:
         """A caller of this kind, in the relation to these things that the kind states."""

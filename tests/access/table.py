@@ -37,11 +37,8 @@ u: Any = users
 class Things:
     """What an owner has: the agent is in the room, has the API key, and is assigned the task.
 
-<<<<<<< HEAD
-    `user_id` is a user who has nothing and is no member; `member_id` is an editor.
-=======
-    `user_id` is a user who has nothing and is no member, `done_id` a task that is completed.
->>>>>>> be4103d (Add and remove one dependency, count tasks by status, and filter by what tasks wait for)
+    `user_id` is a user who has nothing and is no member; `member_id` is an editor; `done_id` is a
+    task that is completed.
     """
 
     project: Project
@@ -50,11 +47,8 @@ class Things:
     room: Room
     task: Task
     user_id: str
-<<<<<<< HEAD
     member_id: str
-=======
     done_id: str
->>>>>>> be4103d (Add and remove one dependency, count tasks by status, and filter by what tasks wait for)
 
 
 class Answer(Enum):
