@@ -155,8 +155,10 @@ class TaskServiceServicer:
         `due_after` and `due_before` by `due_date`. Other filters are applied to one task after the
         other until the page is full: if few pass, to all tasks of the assignee or the room that is
         named, or else to all of the project or, without one, of the caller's projects; with `overdue`,
-        to those that have not ended. The tasks of a room or an assignee are sorted, unless by
-        `created_at`. Without a project, a page costs a look into each of the caller's projects.
+        to those that have not ended. `ready` looks at the dependencies of each of these tasks, up to the
+        first that is not completed. `depends_on` reads the tasks that depend on one, and sorts them. The
+        tasks of a room or an assignee are sorted, unless by `created_at`. Without a project, a page
+        costs a look into each of the caller's projects.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
         NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not
@@ -254,8 +256,9 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddDependency(self, request, context):
-        """Adds one dependency to a task, by the same rules as UpdateTask. Adding one that it has succeeds
-        and changes nothing.
+        """Adds one dependency at the end of the list of a task, by the same rules as UpdateTask with the
+        whole list: the others must still be completed, too. Adding one that it has succeeds and changes
+        nothing. Of dependencies that are added concurrently, none is lost.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
         PROJECT_NOT_ACTIVE, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE,
@@ -266,8 +269,8 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemoveDependency(self, request, context):
-        """Removes one dependency from a task. Removing one that it does not have succeeds and changes
-        nothing.
+        """Removes one dependency from a task, whether the others are completed or not. Removing one that
+        it does not have succeeds and changes nothing.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
         PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
@@ -277,7 +280,11 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CountTasks(self, request, context):
-        """Counts tasks by status, with the filters of ListTasks.
+        """Counts the tasks that ListTasks would list with these filters, by status. It reads an entry of
+        an index for each task of the project or, without one, of the caller's projects (for a
+        superuser: of all projects); with `statuses` only of those statuses, with `overdue` only of
+        those that have not ended; with a room, an assignee or `depends_on` only theirs. Other filters
+        are applied to each of these tasks.
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
         NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.

@@ -73,8 +73,10 @@ class TaskServiceStub:
     `due_after` and `due_before` by `due_date`. Other filters are applied to one task after the
     other until the page is full: if few pass, to all tasks of the assignee or the room that is
     named, or else to all of the project or, without one, of the caller's projects; with `overdue`,
-    to those that have not ended. The tasks of a room or an assignee are sorted, unless by
-    `created_at`. Without a project, a page costs a look into each of the caller's projects.
+    to those that have not ended. `ready` looks at the dependencies of each of these tasks, up to the
+    first that is not completed. `depends_on` reads the tasks that depend on one, and sorts them. The
+    tasks of a room or an assignee are sorted, unless by `created_at`. Without a project, a page
+    costs a look into each of the caller's projects.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
     NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not
@@ -144,22 +146,27 @@ class TaskServiceStub:
     DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED.
     """
     AddDependency: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.AddDependencyRequest, _task_service_pb2.Task]
-    """Adds one dependency to a task, by the same rules as UpdateTask. Adding one that it has succeeds
-    and changes nothing.
+    """Adds one dependency at the end of the list of a task, by the same rules as UpdateTask with the
+    whole list: the others must still be completed, too. Adding one that it has succeeds and changes
+    nothing. Of dependencies that are added concurrently, none is lost.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
     PROJECT_NOT_ACTIVE, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE,
     DEPENDENCY_NOT_COMPLETED, LIMIT_EXCEEDED if it has 1,000 already, REVISION_MISMATCH.
     """
     RemoveDependency: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.RemoveDependencyRequest, _task_service_pb2.Task]
-    """Removes one dependency from a task. Removing one that it does not have succeeds and changes
-    nothing.
+    """Removes one dependency from a task, whether the others are completed or not. Removing one that
+    it does not have succeeds and changes nothing.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
     PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
     """
     CountTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.CountTasksRequest, _task_service_pb2.CountTasksResponse]
-    """Counts tasks by status, with the filters of ListTasks.
+    """Counts the tasks that ListTasks would list with these filters, by status. It reads an entry of
+    an index for each task of the project or, without one, of the caller's projects (for a
+    superuser: of all projects); with `statuses` only of those statuses, with `overdue` only of
+    those that have not ended; with a room, an assignee or `depends_on` only theirs. Other filters
+    are applied to each of these tasks.
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
     NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
@@ -205,8 +212,10 @@ class TaskServiceAsyncStub(TaskServiceStub):
     `due_after` and `due_before` by `due_date`. Other filters are applied to one task after the
     other until the page is full: if few pass, to all tasks of the assignee or the room that is
     named, or else to all of the project or, without one, of the caller's projects; with `overdue`,
-    to those that have not ended. The tasks of a room or an assignee are sorted, unless by
-    `created_at`. Without a project, a page costs a look into each of the caller's projects.
+    to those that have not ended. `ready` looks at the dependencies of each of these tasks, up to the
+    first that is not completed. `depends_on` reads the tasks that depend on one, and sorts them. The
+    tasks of a room or an assignee are sorted, unless by `created_at`. Without a project, a page
+    costs a look into each of the caller's projects.
 
     Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
     NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not
@@ -276,22 +285,27 @@ class TaskServiceAsyncStub(TaskServiceStub):
     DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE, DEPENDENCY_NOT_COMPLETED.
     """
     AddDependency: _aio.UnaryUnaryMultiCallable[_task_service_pb2.AddDependencyRequest, _task_service_pb2.Task]  # type: ignore[assignment]
-    """Adds one dependency to a task, by the same rules as UpdateTask. Adding one that it has succeeds
-    and changes nothing.
+    """Adds one dependency at the end of the list of a task, by the same rules as UpdateTask with the
+    whole list: the others must still be completed, too. Adding one that it has succeeds and changes
+    nothing. Of dependencies that are added concurrently, none is lost.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
     PROJECT_NOT_ACTIVE, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE,
     DEPENDENCY_NOT_COMPLETED, LIMIT_EXCEEDED if it has 1,000 already, REVISION_MISMATCH.
     """
     RemoveDependency: _aio.UnaryUnaryMultiCallable[_task_service_pb2.RemoveDependencyRequest, _task_service_pb2.Task]  # type: ignore[assignment]
-    """Removes one dependency from a task. Removing one that it does not have succeeds and changes
-    nothing.
+    """Removes one dependency from a task, whether the others are completed or not. Removing one that
+    it does not have succeeds and changes nothing.
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
     PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
     """
     CountTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.CountTasksRequest, _task_service_pb2.CountTasksResponse]  # type: ignore[assignment]
-    """Counts tasks by status, with the filters of ListTasks.
+    """Counts the tasks that ListTasks would list with these filters, by status. It reads an entry of
+    an index for each task of the project or, without one, of the caller's projects (for a
+    superuser: of all projects); with `statuses` only of those statuses, with `overdue` only of
+    those that have not ended; with a room, an assignee or `depends_on` only theirs. Other filters
+    are applied to each of these tasks.
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
     NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
@@ -354,8 +368,10 @@ class TaskServiceServicer:
         `due_after` and `due_before` by `due_date`. Other filters are applied to one task after the
         other until the page is full: if few pass, to all tasks of the assignee or the room that is
         named, or else to all of the project or, without one, of the caller's projects; with `overdue`,
-        to those that have not ended. The tasks of a room or an assignee are sorted, unless by
-        `created_at`. Without a project, a page costs a look into each of the caller's projects.
+        to those that have not ended. `ready` looks at the dependencies of each of these tasks, up to the
+        first that is not completed. `depends_on` reads the tasks that depend on one, and sorts them. The
+        tasks of a room or an assignee are sorted, unless by `created_at`. Without a project, a page
+        costs a look into each of the caller's projects.
 
         Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, INVALID_ORDER_BY, PROJECT_NOT_FOUND,
         NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT if an agent names a project that is not
@@ -460,8 +476,9 @@ class TaskServiceServicer:
         request: _task_service_pb2.AddDependencyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
-        """Adds one dependency to a task, by the same rules as UpdateTask. Adding one that it has succeeds
-        and changes nothing.
+        """Adds one dependency at the end of the list of a task, by the same rules as UpdateTask with the
+        whole list: the others must still be completed, too. Adding one that it has succeeds and changes
+        nothing. Of dependencies that are added concurrently, none is lost.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
         PROJECT_NOT_ACTIVE, DEPENDENCY_NOT_FOUND, DEPENDENCY_OUTSIDE_PROJECT, DEPENDENCY_CYCLE,
@@ -473,8 +490,8 @@ class TaskServiceServicer:
         request: _task_service_pb2.RemoveDependencyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
-        """Removes one dependency from a task. Removing one that it does not have succeeds and changes
-        nothing.
+        """Removes one dependency from a task, whether the others are completed or not. Removing one that
+        it does not have succeeds and changes nothing.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
         PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
@@ -485,7 +502,11 @@ class TaskServiceServicer:
         request: _task_service_pb2.CountTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.CountTasksResponse, _abc.Awaitable[_task_service_pb2.CountTasksResponse]]:
-        """Counts tasks by status, with the filters of ListTasks.
+        """Counts the tasks that ListTasks would list with these filters, by status. It reads an entry of
+        an index for each task of the project or, without one, of the caller's projects (for a
+        superuser: of all projects); with `statuses` only of those statuses, with `overdue` only of
+        those that have not ended; with a room, an assignee or `depends_on` only theirs. Other filters
+        are applied to each of these tasks.
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
         NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
