@@ -38,3 +38,36 @@ def find_or_create_user(url: str, name: str) -> UUID:
         if user_id := find_user(url, name):
             return user_id
         raise
+
+
+def link_identity(url: str, name: str, issuer: str, subject: str) -> None:
+    """Link an issuer's subject to a user. Raises CommandError if it is linked to another one."""
+    user_id, identity = _required_user(url, name), (issuer, subject)
+
+    async def link(connection: asyncpg.Connection) -> asyncpg.Record | None:
+        await connection.execute(queries.INSERT_IDENTITY, *identity, user_id)
+        return await connection.fetchrow(queries.USER_BY_IDENTITY, *identity)
+
+    owner = run(url, link)
+    if owner and owner["id"] != user_id:
+        raise CommandError(f"The subject is linked to the user {owner['username']}: unlink it.")
+
+
+def unlink_identity(url: str, name: str, issuer: str, subject: str) -> None:
+    """End the link of a subject to a user. Raises CommandError if there is none."""
+    identity = (issuer, subject, _required_user(url, name))
+    if not run(url, lambda connection: connection.fetchrow(queries.DELETE_IDENTITY, *identity)):
+        raise CommandError(f"The subject is not linked to the user {name}.")
+
+
+def identities_of(url: str, name: str) -> list[tuple[str, str]]:
+    """The identities of a user, each an issuer and a subject."""
+    user_id = _required_user(url, name)
+    rows = run(url, lambda connection: connection.fetch(queries.IDENTITIES, user_id))
+    return [(row["issuer"], row["subject"]) for row in rows]
+
+
+def _required_user(url: str, name: str) -> UUID:
+    if user_id := find_user(url, name):
+        return user_id
+    raise CommandError(f"There is no user {name}: `tandem users create` creates one.")

@@ -5,6 +5,8 @@ from datetime import timedelta
 
 import click
 
+from shared.auth.profile import is_subject
+
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST = timedelta(days=365)
 
@@ -20,6 +22,13 @@ def email(_context: click.Context, _parameter: click.Parameter, value: str) -> s
     """Up to 255 characters, one of them an @ inside."""
     if len(value) > 255 or not re.fullmatch(r"[^@\s]+@[^@\s]+", value):
         raise click.BadParameter("an e-mail address is like name@example.org")
+    return value
+
+
+def identity(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """1 to 255 characters without U+0000, as in a token."""
+    if not is_subject(value):
+        raise click.BadParameter("an issuer and a subject have 1 to 255 characters")
     return value
 
 

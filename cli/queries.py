@@ -10,5 +10,27 @@ USER_BY_NAME = "SELECT id FROM users WHERE username = $1"
 # A new user: id, name, e-mail address, whether superuser.
 INSERT_USER = "INSERT INTO users (id, username, email, is_superuser) VALUES ($1, $2, $3, $4)"
 
+# Links an issuer's subject to a user, unless it is linked already: issuer, subject, user's id.
+INSERT_IDENTITY = """
+INSERT INTO user_identities (issuer, subject, user_id) VALUES ($1, $2, $3)
+ON CONFLICT DO NOTHING
+"""
+
+# The user who an issuer's subject is: issuer, subject.
+USER_BY_IDENTITY = """
+SELECT users.id, users.username FROM user_identities JOIN users ON users.id = user_id
+WHERE issuer = $1 AND subject = $2
+"""
+
+# Ends the link of a subject to a user: issuer, subject, user's id.
+DELETE_IDENTITY = """
+DELETE FROM user_identities WHERE issuer = $1 AND subject = $2 AND user_id = $3 RETURNING issuer
+"""
+
+# The identities of a user, by id.
+IDENTITIES = """
+SELECT issuer, subject FROM user_identities WHERE user_id = $1 ORDER BY issuer, subject
+"""
+
 # The revision that the last migration left.
 REVISION = "SELECT version_num FROM alembic_version"

@@ -3,6 +3,7 @@
 import click
 
 from cli import arguments
+from cli.commands.identities import identities, link, unlink
 from cli.console import show
 from shared.settings import load_settings
 
@@ -10,6 +11,10 @@ from shared.settings import load_settings
 @click.group("users")
 def command() -> None:
     """Manage users."""
+
+
+for identity_command in (link, unlink, identities):
+    command.add_command(identity_command)
 
 
 @command.command()
