@@ -97,7 +97,11 @@ async def test_nobody_is_a_member_twice_nor_the_owner_once(world: World) -> None
 async def test_a_member_needs_a_project_a_user_and_a_role(world: World) -> None:
     alice = await world.user()
     project = await alice.project()
-    whole: dict[str, Any] = {"project_id": project.id, "user_id": str(uuid4()), "role": MEMBER_ROLE_VIEWER}
+    whole: dict[str, Any] = {
+        "project_id": project.id,
+        "user_id": str(uuid4()),
+        "role": MEMBER_ROLE_VIEWER,
+    }
     for name in whole:
         member = Member(**{key: value for key, value in whole.items() if key != name})
         call = alice.members.AddMember(AddMemberRequest(member=member))
