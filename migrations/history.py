@@ -7,3 +7,4 @@ NEWEST = REVISIONS[-1]
 
 # The revisions that other code refers to.
 BASE, BASE_WITH_CREATORS, WITH_AGENTS, BOUND = REVISIONS[:4]
+IGNORING_CASE = "013_ignore_case_of_users"

@@ -8,12 +8,19 @@ from importlib import import_module
 
 from sqlalchemy import Connection
 
-from migrations.history import BASE, BASE_WITH_CREATORS, BOUND, WITH_AGENTS
+from migrations.history import (
+    BASE,
+    BASE_WITH_CREATORS,
+    BOUND,
+    IGNORING_CASE,
+    REVISIONS,
+    WITH_AGENTS,
+)
 from migrations.inspect.findings import Finding, Kind, count
 
-creators, agents, bound = (
+creators, agents, bound, ignoring_case = (
     import_module(f"migrations.versions.{revision}")
-    for revision in (BASE_WITH_CREATORS, WITH_AGENTS, BOUND)
+    for revision in (BASE_WITH_CREATORS, WITH_AGENTS, BOUND, IGNORING_CASE)
 )
 
 # The tables that 003 creates, as far as its queries read them. Rows keep their agent id here, so an
@@ -78,9 +85,14 @@ OTHER_PROJECT = Kind(
     blocks=True,
 )
 
+DOUBLES = {
+    column: Kind(f"{column}s_in_several_cases", ignoring_case.WHAT.format(column=column), True)
+    for column in ignoring_case.COLUMNS
+}
+
 
 def dry_run(connection: Connection, revision: str) -> list[Finding]:
-    """What the migrations after `revision` will find; empty if it is after 003."""
+    """What the migrations after `revision` will find."""
     findings = []
     if revision == BASE:
         findings.append(count(connection, CREATORS, _WITHOUT_CREATOR))
@@ -92,4 +104,9 @@ def dry_run(connection: Connection, revision: str) -> list[Finding]:
         findings.append(
             count(connection, OTHER_PROJECT, bound.FOREIGN_AGENTS, _PARTICIPANTS_WITH_PROJECTS)
         )
+    if revision in REVISIONS[: REVISIONS.index(IGNORING_CASE)]:
+        findings += [
+            count(connection, kind, ignoring_case.DOUBLES.format(column=column))
+            for column, kind in DOUBLES.items()
+        ]
     return findings

@@ -14,18 +14,21 @@ DROPS = {"users.revision": "revision <> 1"}
 
 COLUMNS = ("username", "email")
 
+WHAT = "{column}s of several users that differ only in case"
 # `tandem db doctor` uses this query, too, to predict what happens here.
 DOUBLES = """
-SELECT format('%s: %s', lower({column}), string_agg(format('%s (user %s)', {column}, id), ', '))
+SELECT format(
+    '%s: %s', lower({column}), string_agg(format('%s (user %s)', {column}, id), ', ' ORDER BY id)
+)
 FROM users GROUP BY lower({column}) HAVING count(*) > 1
 """
-REMEDY = "Rename all but one of each, or have their rows taken over by one and delete the others."
+REMEDY = "Change all but one of each: UPDATE users SET {column} = … WHERE id = …"
 
 
 def upgrade() -> None:
     for column in COLUMNS:
-        what = f"users whose {column}s differ only in case"
-        refuse_rows(what, DOUBLES.format(column=column), REMEDY)
+        what, doubles, remedy = (part.format(column=column) for part in (WHAT, DOUBLES, REMEDY))
+        refuse_rows(what, doubles, remedy)
         op.drop_constraint(f"uq_users_{column}", "users")
         op.execute(f"CREATE UNIQUE INDEX uq_users_{column} ON users (lower({column}))")
     op.add_column("users", Column("revision", BigInteger, nullable=False, server_default=text("1")))

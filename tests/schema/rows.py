@@ -35,6 +35,9 @@ async def add_task(connection: Connection, project: UUID, **values: object) -> U
     return await add(connection, "tasks", project_id=project, **{"title": "t", **values})
 
 
+IDENTITY = "INSERT INTO user_identities (issuer, subject, user_id) VALUES ('issuer', $1, $2)"
+
+
 async def depend(connection: Connection, project: UUID, task: UUID, depends_on: UUID) -> None:
     await connection.execute(
         "INSERT INTO task_dependencies (project_id, task_id, depends_on_id) VALUES ($1, $2, $3)",
@@ -75,13 +78,19 @@ async def fill(connection: Connection, project: Project) -> None:
     seat = {"project_id": project.id, "room_id": project.room}
     await add(connection, "chat_participants", **seat, agent_id=project.agent)
     await add(connection, "chat_participants", **seat, user_id=project.owner)
-    await add_key(connection, project.id, project.agent, created_by_id=project.owner)
+    key = {"created_by_id": project.owner, "scopes": ["claim_tasks"]}
+    await add_key(connection, project.id, project.agent, **key)
+    member = {"user_id": await add_user(connection), "role": "viewer"}
+    await add(connection, "project_members", project_id=project.id, **member)
+    room = {"project_id": project.id, "created_by_agent_id": project.agent}
+    await add(connection, "chat_rooms", name="r", **room)
+    await connection.execute(IDENTITY, uuid4().hex, project.owner)
     await add_task(connection, project.id, assigned_user_id=project.owner)
     ring = [uuid4() for _ in range(3)]
     needed = dict(zip(ring, [*ring[1:], ring[0]], strict=True))
     for task, depends_on in needed.items():
-        assigned = {"room_id": project.room, "assigned_agent_id": project.agent}
-        listed = json.dumps([str(depends_on)])
-        await add_task(connection, project.id, id=task, dependencies=listed, **assigned)
+        agent = {"assigned_agent_id": project.agent, "created_by_agent_id": project.agent}
+        listed = {"room_id": project.room, "dependencies": json.dumps([str(depends_on)])}
+        await add_task(connection, project.id, id=task, **listed, **agent)
     for task, depends_on in needed.items():
         await depend(connection, project.id, task, depends_on)

@@ -1,13 +1,14 @@
 """The doctor predicts what the migrations then find and do."""
 
+import re
 from collections.abc import Callable
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from migrations.doctor.diagnosis import Verdict
 from migrations.doctor.examine import examine
-from migrations.history import BASE_WITH_CREATORS, WITH_AGENTS
+from migrations.history import BASE, BASE_WITH_CREATORS, IGNORING_CASE, REVISIONS, WITH_AGENTS
 from migrations.transaction import MigrationError
 from tests.migrations import foreign
 from tests.migrations.database import Database
@@ -26,6 +27,7 @@ MIXES = {
     "everything": EVERYTHING,
 }
 
+NEWEST_BEFORE = REVISIONS[REVISIONS.index(IGNORING_CASE) - 1]
 AGENTS = "SELECT id, project_id, name FROM agents"
 KEYS = "SELECT id, agent_id FROM agent_api_keys"
 SEATS = "SELECT id, agent_id FROM chat_participants"
@@ -52,6 +54,8 @@ def test_the_prediction_is_what_003_then_does(legacy: Database, mix: Mix, versio
         "keys_moved": len(keys.items() - keys_then.items()),
         "participants_moved": len(seats.items() - seats_then.items()),
         "rows_lost": 0,
+        "usernames_in_several_cases": 0,
+        "emails_in_several_cases": 0,
     }
     assert mix.moved == len(keys.items() - keys_then.items()) + len(
         seats.items() - seats_then.items()
@@ -116,6 +120,54 @@ def test_agents_of_other_projects_are_predicted(
     assert first(diagnosis, "agents_of_other_projects") == [f"key {key}", f"participant {seat}"]
     with pytest.raises(MigrationError, match="with an agent of another project: 2"):
         database.upgrade()
+
+
+@pytest.mark.parametrize("revision", [BASE, BASE_WITH_CREATORS, WITH_AGENTS, NEWEST_BEFORE])
+def test_users_who_differ_only_in_case_are_predicted(
+    database_at: Callable[[str], Database], revision: str
+) -> None:
+    database = database_at(revision)
+    doubles(database)
+    before = database.contents()
+    diagnosis = examine(database.url)
+    assert diagnosis.verdict is Verdict.BLOCKED
+    assert first(diagnosis, "usernames_in_several_cases") == [
+        f"ann: Ann (user {UUID(int=1)}), ANN (user {UUID(int=2)})"
+    ]
+    assert first(diagnosis, "emails_in_several_cases") == [
+        f"b@b.org: B@b.org (user {UUID(int=2)}), b@B.org (user {UUID(int=3)})"
+    ]
+    for column in ("username", "email"):
+        named = first(diagnosis, f"{column}s_in_several_cases")[0]
+        with pytest.raises(MigrationError, match=re.escape(named)) as refused:
+            database.upgrade()
+        assert f"SET {column} = " in str(refused.value)
+        assert (database.current(), database.contents()) == (revision, before)
+        database.rows(f"UPDATE users SET {column} = id || {column} WHERE id = $1", UUID(int=2))  # noqa: S608
+        before = database.contents()
+    assert examine(database.url).verdict is Verdict.UPGRADE
+    database.upgrade()
+
+
+def test_users_who_differ_only_in_case_are_predicted_before_an_adoption(
+    unversioned: Database,
+) -> None:
+    foreign.fill(unversioned)
+    doubles(unversioned)
+    diagnosis = examine(unversioned.url)
+    assert diagnosis.verdict is Verdict.BLOCKED
+    assert counts(diagnosis)["usernames_in_several_cases"] == 1
+
+
+DOUBLES = """
+INSERT INTO users (id, username, email, is_active) VALUES
+    ($1, 'Ann', 'a@b.org', true), ($2, 'ANN', 'B@b.org', true), ($3, 'bo', 'b@B.org', true)
+"""
+
+
+def doubles(database: Database) -> None:
+    """Three users: two have one name, two have one address, but for case."""
+    database.rows(DOUBLES, *(UUID(int=n) for n in (1, 2, 3)))
 
 
 def test_only_the_first_rows_are_named(legacy: Database) -> None:

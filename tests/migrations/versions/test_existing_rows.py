@@ -143,5 +143,5 @@ def test_dependencies_become_edges_and_dangling_ones_are_dropped(
 def test_existing_rows_start_at_revision_one(older: Database) -> None:
     older.make(add_project)
     older.upgrade()
-    for table in ("projects", "agents", "tasks", "chat_rooms"):
+    for table in ("users", "projects", "agents", "tasks", "chat_rooms"):
         assert older.values(f"SELECT revision FROM {table}") == [1]  # noqa: S608

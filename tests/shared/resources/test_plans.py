@@ -14,6 +14,7 @@ from agent_service.api_keys.queries import LIST as KEYS
 from agent_service.projects.queries import LIST as PROJECTS
 from agent_service.rooms.queries import LIST as ROOMS
 from agent_service.rooms.queries import LIST_PARTICIPANTS as PARTICIPANTS
+from agent_service.users.queries import LIST as USERS
 from shared.auth.access import reach
 from shared.auth.caller import Agent, Caller, User
 from shared.database.pool import Record
@@ -160,6 +161,7 @@ CASES = [
     ("all projects", PROJECTS, ROOT, {}, 1),
     ("participants of a room", PARTICIPANTS, ONE, {"room_id": number(5000)}, 1),
     ("participants of a room for a superuser", PARTICIPANTS, ROOT, {"room_id": number(5000)}, 1),
+    ("users", USERS, ROOT, {}, 1),
     ("keys of an agent", KEYS, ONE, {"agent_id": number(1)}, 1),
     ("keys of an agent for a superuser", KEYS, ROOT, {"agent_id": number(1)}, 1),
 ]
