@@ -1,7 +1,7 @@
 """Who the subjects of other issuers are here: users who are linked to them, or made at first call.
 
 An issuer and its subject are the identity. A user is never found by an equal name or email address:
-what an issuer says about those is not proof enough to become somebody who exists already.
+what an issuer says about those is not proof enough to become a user who exists already.
 """
 
 from typing import Any

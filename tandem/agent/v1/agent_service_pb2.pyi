@@ -10,7 +10,10 @@ These rules apply to every method of every service in tandem.agent.v1 and tandem
   is missing or malformed) is logged and returned in the trailing metadata.
 * The token names a user or an agent, which must be active; a token that was issued for an API
   key also needs that key to be valid. If one of them ceases to be, calls fail with
-  UNAUTHENTICATED (CALLER_INACTIVE) within 5 seconds.
+  UNAUTHENTICATED (CALLER_INACTIVE) within 5 seconds. A token of another issuer that the services
+  trust names a subject that is linked to a user. If it is not, the call fails with UNAUTHENTICATED
+  (CALLER_UNKNOWN) or, if the services are configured so, makes the user; while very many are made
+  at once, it is LIMIT_EXCEEDED with RetryInfo.
 * What a user may do in a project depends on the user's role in it (MemberService): a viewer may
   read agents, tasks, rooms, participants and members; an editor may also create, change, assign
   and delete tasks, rooms and participants, and set the status of agents; an admin may also manage
