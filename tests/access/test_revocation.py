@@ -22,7 +22,12 @@ from tandem.agent.v1.auth_service_pb2 import (
     RotateApiKeyRequest,
     WhoAmIRequest,
 )
-from tandem.agent.v1.project_service_pb2 import DeleteProjectRequest
+from tandem.agent.v1.member_service_pb2 import RemoveMemberRequest
+from tandem.agent.v1.project_service_pb2 import (
+    DeleteProjectRequest,
+    GetProjectRequest,
+    Project,
+)
 from tandem.task.v1.task_service_pb2 import ListTasksRequest
 from tests.processes import port, service
 from tests.refusals import refused
@@ -66,6 +71,14 @@ class Processes:
         who = [partial(client.auth.WhoAmI, WhoAmIRequest()) for client in clients]
         return who + [partial(client.tasks.ListTasks, ListTasksRequest()) for client in clients]
 
+    def calls_about(self, project: Project, token: str | None) -> list[Call]:
+        """A call about a project to each process."""
+        clients = [Client(channels, token) for channels in self.channels]
+        get = GetProjectRequest(project_id=project.id)
+        tasks = ListTasksRequest(project_id=project.id)
+        first = [partial(client.projects.GetProject, get) for client in clients]
+        return first + [partial(client.tasks.ListTasks, tasks) for client in clients]
+
 
 @pytest.fixture(scope="module")
 async def processes(shared_database_url: str) -> AsyncIterator[Processes]:
@@ -105,6 +118,35 @@ async def test_a_token_ends_on_every_process(
     taken = time.monotonic()
     ended = await asyncio.gather(*keep_asking)
     assert max(ended) - taken < PROMISED_SECONDS
+
+
+async def leave(bob: User, project: Project, _owner: User) -> None:
+    request = RemoveMemberRequest(project_id=project.id, user_id=str(bob.id))
+    await bob.members.RemoveMember(request)
+
+
+async def remove(bob: User, project: Project, owner: User) -> None:
+    request = RemoveMemberRequest(project_id=project.id, user_id=str(bob.id))
+    await owner.members.RemoveMember(request)
+
+
+@pytest.mark.parametrize("take", [leave, remove])
+async def test_a_membership_ends_on_every_process(
+    world: World,
+    processes: Processes,
+    take: Callable[[User, Project, User], Awaitable[None]],
+) -> None:
+    """It is looked up by each statement, and kept nowhere: not one call more succeeds."""
+    owner, bob = await world.user(), await world.user()
+    project = await owner.project()
+    await world.member(project.id, bob, "admin")
+    calls = processes.calls_about(project, bob.token)
+    assert len(calls) == 4
+    for call in calls:
+        await call()
+    await take(bob, project, owner)
+    for call in calls:
+        await refused(call(), Reason.NOT_PROJECT_OWNER)
 
 
 async def last_answer(call: Call) -> float:
