@@ -43,6 +43,10 @@ NO_ANSWER = (
 OTHER_SCHEMA = (
     "The database is at revision {found}, and this version of Tandem needs {needed}: {advice}."
 )
+EXCESS = (
+    "the role in TANDEM_DATABASE_URL can do more than read and write rows: `tandem db roles` makes "
+    "one that cannot"
+)
 UPGRADE = "run `tandem db upgrade` first"
 USE_ANOTHER = (
     "use the version of Tandem that migrated it, whose `tandem db downgrade {needed}` also leads "
@@ -128,6 +132,7 @@ async def connected(settings: Settings, name: str) -> AsyncIterator[Database]:
 async def _run(name: str, settings: Settings, build: Build, address: str) -> NoReturn:
     async with connected(settings, name) as database:
         server = build(database, settings)
+        await warn_of_excess(database)
         await server.start(address)
         warn_if_exposed(address)
         readiness = asyncio.create_task(_follow(database, server))
@@ -137,6 +142,14 @@ async def _run(name: str, settings: Settings, build: Build, address: str) -> NoR
     # The kernel closes the connections. gRPC's own way would fail calls that are on their way.
     atexit._run_exitfuncs()  # the log's last lines
     os._exit(0)
+
+
+async def warn_of_excess(database: Database) -> None:
+    """Log a warning if a service that is taken over could do more than read and write rows."""
+    with contextlib.suppress(Refusal, asyncpg.PostgresError):  # no reason not to start
+        row = await database.read(lambda connection: queries.EXCESS.row(connection, role=None))
+        if excess := queries.excess_in(row):
+            log.warning(EXCESS, can=excess)
 
 
 def warn_if_exposed(address: str) -> None:

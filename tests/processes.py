@@ -6,6 +6,7 @@ import sys
 
 import orjson
 
+from shared.service import EXCESS
 from tests.world import SECRET
 
 
@@ -32,9 +33,11 @@ def service(module: str, **environment: str) -> "subprocess.Popen[str]":
 
 
 def port(process: "subprocess.Popen[str]") -> int:
-    """Where it listens, as soon as it does."""
+    """Where it listens, as soon as it does. It may say before that its role can do too much."""
     assert process.stderr
     said = orjson.loads(process.stderr.readline())
+    if said["event"] == EXCESS:
+        said = orjson.loads(process.stderr.readline())
     assert said["event"] == "listening", said
     found: int = said["port"]
     return found

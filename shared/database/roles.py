@@ -12,6 +12,8 @@ from typing import TypeAlias
 
 import asyncpg
 
+from shared.database import queries
+
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 VERSION_TABLE = "alembic_version"
@@ -49,20 +51,6 @@ FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
     AND CASE WHEN $2::text[] IS NULL THEN relowner = to_regrole($1) ELSE relname = ANY($2) END
 ORDER BY relname
-"""
-
-# What the services' role can do beyond rows.
-EXCESS = """
-SELECT what FROM (VALUES
-    ('CREATE on the schema', has_schema_privilege($1::name, current_schema(), 'CREATE')),
-    ('CREATE on the database', has_database_privilege($1::name, current_database(), 'CREATE')),
-    ('TEMPORARY on the database', has_database_privilege($1::name, current_database(), 'TEMP')),
-    ('everything with tables of its own', EXISTS (
-        SELECT FROM pg_class
-        WHERE relowner = to_regrole($2) AND relnamespace = current_schema()::regnamespace)),
-    ('change the revision', to_regclass('alembic_version') IS NOT NULL
-        AND has_table_privilege($1::name, to_regclass('alembic_version'), 'INSERT, UPDATE, DELETE'))
-) AS excess (what, given) WHERE given
 """
 
 
@@ -141,7 +129,7 @@ async def give_rows(
 
 async def excess(connection: Connection, service: str) -> list[str]:
     """What the service's role can still do beyond rows, in words."""
-    return [row["what"] for row in await connection.fetch(EXCESS, service, quoted(service))]
+    return queries.excess_in(await connection.fetchrow(queries.EXCESS.sql, service))
 
 
 def quoted(name: str) -> str:

@@ -3,6 +3,7 @@
 A file is written completely or not at all, and only its owner can read it, whatever the umask is.
 """
 
+import logging
 import os
 import secrets
 import stat
@@ -17,6 +18,8 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # Without O_NONBLOCK, a named pipe in the place of a file would be waited for.
 SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
+log = logging.getLogger("tandem.private_files")
+
 
 class UnsafeFileError(Exception):
     """Another account can have changed, or read, what is used here. The message is a sentence."""
@@ -30,12 +33,30 @@ def located(folder: Path) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder, and those above it, if it is missing. Raises UnsafeFileError."""
+    """Make the folder, and those above it, if it is missing; an empty one is closed to others.
+
+    Raises UnsafeFileError, also if it has contents that others can have changed.
+    """
     for each in (*reversed(folder.parents), folder):
         if not each.exists() and not each.is_symlink():
             each.mkdir(FOLDER_MODE, exist_ok=True)
+    with _opened(folder) as descriptor:
+        _close_to_others(folder, descriptor)
     with open_folder(folder):
         pass
+
+
+def _close_to_others(folder: Path, descriptor: int) -> None:
+    """Take write permission from others, as a careless umask gave it, if there is nothing yet."""
+    state = os.fstat(descriptor)
+    mode = stat.S_IMODE(state.st_mode)
+    if state.st_uid != os.geteuid() or not mode & OTHERS_WRITE or os.listdir(descriptor):
+        return
+    os.fchmod(descriptor, mode & ~OTHERS_WRITE)
+    if os.listdir(descriptor):  # another account was quicker: it stays refused
+        os.fchmod(descriptor, mode)
+    else:
+        log.warning("%s was empty and writable for others: it no longer is (chmod go-w)", folder)
 
 
 @contextmanager
@@ -44,10 +65,16 @@ def open_folder(folder: Path) -> Iterator[int]:
 
     Raises UnsafeFileError, and OSError if there is none.
     """
+    with _opened(folder) as descriptor:
+        _require_ours(folder, os.fstat(descriptor), OTHERS_WRITE, "go-w")
+        yield descriptor
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
     with _no_link(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        _require_ours(folder, os.fstat(descriptor), OTHERS_WRITE, "go-w")
         yield descriptor
     finally:
         os.close(descriptor)

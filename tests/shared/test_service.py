@@ -1,18 +1,23 @@
 """A service as a process: what it says if it cannot start, and how it ends."""
 
+import asyncio
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from shared.database.transaction import Database
 from shared.schema import REVISION
-from shared.service import warn_if_exposed
+from shared.service import EXCESS, warn_if_exposed, warn_of_excess
+from tests import as_service
+from tests.databases import execute
 from tests.local.embedded_postgres.folders import ask
-from tests.processes import port, service
+from tests.processes import service
 
 MODULES = ("agent_service", "task_service")
 URL = "postgresql://tandem:{password}@127.0.0.1:1/tandem"
@@ -92,13 +97,55 @@ def test_no_collection_of_garbage_looks_at_what_is_imported() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_it_ends_as_it_is_told(module: str, database_url: str) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        process = service(module, TANDEM_DATABASE_URL=database_url)
-        assert port(process)
+def test_it_warns_once_of_a_role_that_can_too_much_and_ends_as_it_is_told(
+    module: str, database_url: str
+) -> None:
+    asyncio.run(as_service.divide(database_url))
+    for number, url, begins in (
+        (signal.SIGTERM, database_url, [EXCESS, "listening"]),
+        (signal.SIGINT, as_service.url_for(database_url), ["listening"]),
+    ):
+        process = service(module, TANDEM_DATABASE_URL=url)
+        assert process.stderr
+        said = [orjson.loads(process.stderr.readline())["event"]]
+        while said[-1] != "listening":
+            said.append(orjson.loads(process.stderr.readline())["event"])
+        assert said == begins
         process.send_signal(number)
         assert orjson.loads(process.communicate(timeout=SECONDS)[1])["event"] == "stopped"
         assert process.returncode == 0
+
+
+async def excess(url: str) -> list[str]:
+    """What a service with this URL warns of."""
+    database = await Database.connect(url, size=1)
+    with capture_logs() as said:
+        await warn_of_excess(database)
+    await database.close()
+    assert [line["log_level"] for line in said] in ([], ["warning"])
+    return [what for line in said for what in line["can"]]
+
+
+@pytest.mark.parametrize(
+    ("grant", "warned"),
+    [
+        ("GRANT CREATE ON SCHEMA public TO {name}", "CREATE on the schema"),
+        ("GRANT CREATE ON DATABASE {database} TO {name}", "CREATE on the database"),
+        ("GRANT TEMPORARY ON DATABASE {database} TO PUBLIC", "TEMPORARY on the database"),
+        ("ALTER TABLE users OWNER TO {name}", "everything with tables of its own"),
+        ("GRANT UPDATE ON alembic_version TO {name}", "change the revision"),
+    ],
+)
+async def test_what_the_services_role_can_beyond_rows_is_warned_of(
+    database_url: str, grant: str, warned: str
+) -> None:
+    await as_service.divide(database_url)
+    url = as_service.url_for(database_url)
+    assert await excess(url) == []
+    name = urlsplit(database_url).path[1:]
+    await execute(database_url, grant.format(name=as_service.NAME, database=name))
+    assert await excess(url) == [warned]
+    assert "everything, as a superuser" in await excess(database_url)
 
 
 @pytest.mark.parametrize(

@@ -99,10 +99,51 @@ def test_a_folder_that_others_can_change_is_refused(
     tmp_path: Path, use: Callable[[Path], None], mode: int
 ) -> None:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "planted").touch()
     (tmp_path / "folder").chmod(mode)
     with pytest.raises(UnsafeFileError, match=f"has the mode {mode:o}.*run chmod go-w"):
         use(tmp_path / "folder" / "lock")
-    assert list((tmp_path / "folder").iterdir()) == []
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["planted"]
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == mode
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o777])
+def test_an_empty_folder_that_others_could_change_is_closed_to_them(
+    tmp_path: Path, mode: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder").chmod(mode)
+    take_lock(tmp_path / "folder" / "lock")
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o755
+    take_lock(tmp_path / "folder" / "lock")
+    assert [message.split()[0] for message in caplog.messages] == [str(tmp_path / "folder")]
+
+
+def test_a_file_that_comes_into_a_folder_before_it_is_closed_has_it_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, fchmod = tmp_path / "folder", os.fchmod
+    folder.mkdir()
+    folder.chmod(0o775)
+
+    def planted_before(descriptor: int, mode: int) -> None:
+        (folder / "planted").touch()
+        fchmod(descriptor, mode)
+
+    monkeypatch.setattr(os, "fchmod", planted_before)
+    for _ in range(2):
+        with pytest.raises(UnsafeFileError, match="has the mode 775"):
+            make_folder(folder)
+
+
+@as_root
+def test_an_empty_folder_of_another_account_stays_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder").chmod(0o775)
+    os.chown(tmp_path / "folder", 1, 1)
+    with pytest.raises(UnsafeFileError, match="belongs to the account 1"):
+        make_folder(tmp_path / "folder")
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o775
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o602])
@@ -144,14 +185,16 @@ def test_links_on_the_way_to_the_folder_are_the_administrator_s(tmp_path: Path) 
     assert located(Path(".")) == Path.cwd()
 
 
-def test_with_umask_000_nothing_becomes_writable_for_others() -> None:
+@pytest.mark.parametrize("before", ["umask 000", "umask 002; mkdir -m 755 above; mkdir above/data"])
+def test_with_a_careless_umask_nothing_becomes_writable_for_others(before: str) -> None:
     folder = reachable_folder()
     data_dir = folder / "above" / "data"
-    command = 'umask 000; exec "$0" token --user ann'
+    command = f'{before}; exec "$0" token --user ann'
     environment = {n: v for n, v in os.environ.items() if not n.startswith("TANDEM_")}
     try:
         subprocess.run(
-            ["/bin/sh", "-c", f"{command}", TANDEM],
+            ["/bin/sh", "-c", command, TANDEM],
+            cwd=folder,
             env={**environment, "TANDEM_DATA_DIR": str(data_dir)},
             capture_output=True,
             check=False,
