@@ -101,6 +101,11 @@ def rotated(found: tuple[Record, NewKey]) -> pb.RotateApiKeyResponse:
     return pb.RotateApiKeyResponse(api_key=api_key(row), secret=key.text)
 
 
+def revoked(number: int) -> pb.RevokeApiKeysResponse:
+    """How many keys were revoked."""
+    return pb.RevokeApiKeysResponse(revoked=number)
+
+
 def granted(token: str, expires_at: int) -> pb.ExchangeApiKeyResponse:
     """A token that was given for a key."""
     return pb.ExchangeApiKeyResponse(access_token=token, expires_at=Timestamp(seconds=expires_at))
@@ -134,6 +139,12 @@ def grace(request: pb.RotateApiKeyRequest) -> timedelta:
     """How long the old key stays valid."""
     validate(request)
     return request.grace_period.ToTimedelta()
+
+
+def holder(request: pb.RevokeApiKeysRequest) -> UUID:
+    """The agent or the project whose keys are meant."""
+    validate(request)
+    return UUID(request.agent_id or request.project_id)
 
 
 def secret(request: pb.ExchangeApiKeyRequest) -> str:

@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     ARRAY,
+    ColumnElement,
     DateTime,
     Interval,
     String,
@@ -10,6 +11,7 @@ from sqlalchemy import (
     bindparam,
     case,
     column,
+    exists,
     func,
     select,
     update,
@@ -21,7 +23,7 @@ from shared.database.statement import Statement
 from shared.errors import Reason
 from shared.resources.listing import Lister
 from shared.resources.ordering import by
-from shared.resources.project_scoped import ProjectScopedTable
+from shared.resources.project_scoped import PROJECTS, ProjectScopedTable
 from shared.schema import agent_api_keys, agents, projects
 
 # Of rows with up to some KiB each.
@@ -96,6 +98,65 @@ REVOKE = Statement(
     )
     .returning(*SHOWN),
 )
+
+
+def _lock_agents(purpose: str, *conditions: ColumnElement[bool]) -> Statement:
+    return Statement(
+        purpose,
+        select(agents.c.id)
+        .select_from(AGENTS.with_project)
+        .where(AGENTS.permits(Permission.ADMINISTER), *conditions)
+        .order_by(agents.c.id)
+        .with_for_update(read=True, key_share=True, of=(projects, agents)),
+    )
+
+
+_of_id = bindparam("id", type_=Uuid)
+_has_keys = exists().where(_keys.project_id == agents.c.project_id, _keys.agent_id == agents.c.id)
+LOCK_AGENT = _lock_agents(
+    "Locks an agent and its project against deletion, before its keys are locked.",
+    agents.c.id == _of_id,
+)
+LOCK_AGENTS = _lock_agents(
+    "Locks a project and those of its agents that have keys against deletion, before these are "
+    "locked.",
+    projects.c.id == _of_id,
+    _has_keys,
+)
+
+
+def _revoke_all(purpose: str, table: ProjectScopedTable) -> Statement:
+    rows, is_of_agent = table.table, table is AGENTS
+    found = (
+        select(rows.c.id, projects.c.id.label("project_id"))
+        .select_from(table.with_project)
+        .where(rows.c.id == _of_id, table.permits(Permission.ADMINISTER))
+        .cte("found")
+    )
+    of_found = [_keys.project_id == select(found.c.project_id).scalar_subquery()]
+    if is_of_agent:
+        of_found.append(_keys.agent_id == select(found.c.id).scalar_subquery())
+    # Locked in one order, so that two revocations at once wait for each other in that order.
+    locked = (
+        select(_keys.id)
+        .where(*of_found, _differs)
+        .order_by(_keys.id)
+        .with_for_update()
+        .cte("locked")
+    )
+    revoked = (
+        update(agent_api_keys)
+        .where(_keys.id == locked.c.id)
+        .values(status="revoked", revision=_keys.revision + 1, updated_at=func.now())
+        .returning(_keys.id)
+        .cte("revoked")
+    )
+    number = select(func.count()).select_from(revoked).scalar_subquery()
+    return Statement(purpose, select(found.c.id, number.label("revoked")))
+
+
+REVOKE_ALL_OF_AGENT = _revoke_all("Ends all keys of an agent for good.", AGENTS)
+REVOKE_ALL_OF_PROJECT = _revoke_all("Ends all keys of the agents of a project for good.", PROJECTS)
 
 _asked = select(bindparam("key_id", type_=String).label("key_id")).subquery("asked")
 FIND = Statement(

@@ -18,7 +18,9 @@ from agent_service.api_keys.queries import AGENTS, KEYS
 from agent_service.api_keys.throttle import Throttle
 from shared.auth.access import require_active
 from shared.auth.caller import Caller
+from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
+from shared.database.statement import Statement
 from shared.database.transaction import Database, translate_violations
 from shared.errors import (
     Reason,
@@ -30,7 +32,13 @@ from shared.errors import (
 )
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.pagination import Listing, Query
-from shared.resources.project_scoped import Refusals, Values, as_new
+from shared.resources.project_scoped import (
+    PROJECTS,
+    ProjectScopedTable,
+    Refusals,
+    Values,
+    as_new,
+)
 from shared.resources.validation import Parsed
 from shared.schema import (
     FK_AGENT_API_KEYS_AGENT,
@@ -80,6 +88,29 @@ class ApiKeyRules:
             key_id = await KEYS.content(connection, call.caller, api_key_id, known)
             await KEYS.lock(connection, call.caller, key_id)
             return await queries.REVOKE.row(connection, id=key_id)
+
+        return await call.transaction(self._database, unit_of_work)
+
+    async def revoke_all(
+        self, call: IdempotentCall[M], agent_id: str, project_id: str, target: Parsed[UUID]
+    ) -> M:
+        """End all keys of an agent or, without one, of a project; also if that is not active.
+
+        A rotation that is under way adds a key that only a later statement can see: keys are looked
+        for until there is none, so that no successor of a key survives it.
+        """
+        table, lock, statement = AGENTS, queries.LOCK_AGENT, queries.REVOKE_ALL_OF_AGENT
+        if not agent_id:
+            table, lock = PROJECTS, queries.LOCK_AGENTS
+            statement = queries.REVOKE_ALL_OF_PROJECT
+
+        async def unit_of_work(connection: Connection) -> int:
+            known = await table.content(connection, call.caller, agent_id or project_id, target)
+            await lock.run(connection, call.caller.rights, id=known)
+            total = 0
+            while number := await _revoke(connection, call.caller, table, statement, known):
+                total += number
+            return total
 
         return await call.transaction(self._database, unit_of_work)
 
@@ -147,6 +178,18 @@ async def _created(
         outcome = await AGENTS.decide(connection, caller, queries.CREATE, agent_id, **new)
     assert outcome.row is not None, "the creation has no conditions of its own"
     return outcome.row, key
+
+
+async def _revoke(
+    connection: Connection,
+    caller: Caller,
+    table: ProjectScopedTable,
+    statement: Statement,
+    row_id: UUID,
+) -> int:
+    outcome = await table.decide(connection, caller, statement, row_id, Permission.ADMINISTER)
+    number: int = outcome.found["revoked"]
+    return number
 
 
 def _successor(old: Record) -> Values:

@@ -49,6 +49,16 @@ class AuthServicer(AuthServiceServicer):
             parse(read_id, request, "api_key_id"),
         )
 
+    async def RevokeApiKeys(
+        self, request: pb.RevokeApiKeysRequest, context: Context
+    ) -> pb.RevokeApiKeysResponse:
+        return await self._rules.revoke_all(
+            idempotent_call(request, messages.revoked, pb.RevokeApiKeysResponse),
+            request.agent_id,
+            request.project_id,
+            parse(messages.holder, request),
+        )
+
     async def RotateApiKey(
         self, request: pb.RotateApiKeyRequest, context: Context
     ) -> pb.RotateApiKeyResponse:

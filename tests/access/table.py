@@ -361,6 +361,11 @@ AUTH = {
         lambda its: k.RevokeApiKeyRequest(api_key_id=its.key.api_key.id),
         k.RevokeApiKeyRequest(request_id="x"),
     ),
+    "RevokeApiKeys": Row(
+        ADMINISTER,
+        lambda its: k.RevokeApiKeysRequest(project_id=its.project.id),
+        k.RevokeApiKeysRequest(request_id="x"),
+    ),
     "RotateApiKey": Row(
         ADMINISTER,
         lambda its: k.RotateApiKeyRequest(api_key_id=its.key.api_key.id),

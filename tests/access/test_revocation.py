@@ -19,6 +19,7 @@ from tandem.agent.v1.agent_service_pb2 import (
 from tandem.agent.v1.auth_service_pb2 import (
     ApiKey,
     RevokeApiKeyRequest,
+    RevokeApiKeysRequest,
     RotateApiKeyRequest,
     WhoAmIRequest,
 )
@@ -41,6 +42,10 @@ Take = Callable[[User, Agent, ApiKey], Awaitable[object]]
 
 async def revoke(owner: User, _agent: Agent, key: ApiKey) -> None:
     await owner.auth.RevokeApiKey(RevokeApiKeyRequest(api_key_id=key.id))
+
+
+async def revoke_all(owner: User, agent: Agent, _key: ApiKey) -> None:
+    await owner.auth.RevokeApiKeys(RevokeApiKeysRequest(project_id=agent.project_id))
 
 
 async def rotate(owner: User, _agent: Agent, key: ApiKey) -> None:
@@ -99,7 +104,7 @@ async def processes(shared_database_url: str) -> AsyncIterator[Processes]:
             process.communicate()
 
 
-@pytest.mark.parametrize("take", [revoke, rotate, deactivate, delete, delete_project])
+@pytest.mark.parametrize("take", [revoke, revoke_all, rotate, deactivate, delete, delete_project])
 async def test_a_token_ends_on_every_process(
     world: World, processes: Processes, take: Take
 ) -> None:
