@@ -181,8 +181,8 @@ async def test_keys_are_locked_in_the_order_of_their_ids(holder: Holder, of: str
     for _ in range(3):
         await holder.create()
     ids = "SELECT id FROM agent_api_keys ORDER BY id"
-    first = f"UPDATE agent_api_keys SET status = status WHERE id = ({ids} LIMIT 1)"  # noqa: S608
-    await holder.world.execute(first)  # now it is the last one in the table
+    first = f"UPDATE agent_api_keys SET created_at = now() WHERE id = ({ids} LIMIT 1)"  # noqa: S608
+    await holder.world.execute(first)  # the last one in the table and its index
     lock = f"SELECT FROM agent_api_keys WHERE id = ({ids} OFFSET 1 LIMIT 1) FOR UPDATE"
     async with under_way(holder.world.url, lock) as blocked:
         target = {f"{of}_id": getattr(holder, of).id}
@@ -202,7 +202,7 @@ async def test_keys_of_an_agent_that_goes_are_locked_after_it(holder: Holder, of
     async with under_way(holder.world.url, lock) as blocked:
         target = {f"{of}_id": getattr(holder, of).id}
         call = asyncio.ensure_future(revoke_all(holder.owner, **target))
-        await blocked.wait()
+        await asyncio.wait_for(blocked.wait(), timeout=4)
         free = "SELECT count(*) FROM (SELECT FROM agent_api_keys FOR UPDATE SKIP LOCKED) free"
         assert await holder.world.value(free) == 1
     assert await call == 1
