@@ -148,7 +148,9 @@ class AuthServiceServicer:
 
     def RevokeApiKeys(self, request, context):
         """Revokes all API keys of an agent, or of every agent of a project, as RevokeApiKey does, in one
-        transaction. The project need not be active. Requires an admin of the project.
+        transaction. No key survives that a concurrent RotateApiKey creates in place of one of them; one
+        that a concurrent CreateApiKey creates may come after. The project need not be active. Requires
+        an admin of the project.
 
         Errors: INVALID_FIELD, AGENT_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
         INSUFFICIENT_ROLE.

@@ -78,7 +78,9 @@ class AuthServiceStub:
     """
     RevokeApiKeys: _grpc.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeApiKeysRequest, _auth_service_pb2.RevokeApiKeysResponse]
     """Revokes all API keys of an agent, or of every agent of a project, as RevokeApiKey does, in one
-    transaction. The project need not be active. Requires an admin of the project.
+    transaction. No key survives that a concurrent RotateApiKey creates in place of one of them; one
+    that a concurrent CreateApiKey creates may come after. The project need not be active. Requires
+    an admin of the project.
 
     Errors: INVALID_FIELD, AGENT_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
     INSUFFICIENT_ROLE.
@@ -162,7 +164,9 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     RevokeApiKeys: _aio.UnaryUnaryMultiCallable[_auth_service_pb2.RevokeApiKeysRequest, _auth_service_pb2.RevokeApiKeysResponse]  # type: ignore[assignment]
     """Revokes all API keys of an agent, or of every agent of a project, as RevokeApiKey does, in one
-    transaction. The project need not be active. Requires an admin of the project.
+    transaction. No key survives that a concurrent RotateApiKey creates in place of one of them; one
+    that a concurrent CreateApiKey creates may come after. The project need not be active. Requires
+    an admin of the project.
 
     Errors: INVALID_FIELD, AGENT_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
     INSUFFICIENT_ROLE.
@@ -268,7 +272,9 @@ class AuthServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_auth_service_pb2.RevokeApiKeysResponse, _abc.Awaitable[_auth_service_pb2.RevokeApiKeysResponse]]:
         """Revokes all API keys of an agent, or of every agent of a project, as RevokeApiKey does, in one
-        transaction. The project need not be active. Requires an admin of the project.
+        transaction. No key survives that a concurrent RotateApiKey creates in place of one of them; one
+        that a concurrent CreateApiKey creates may come after. The project need not be active. Requires
+        an admin of the project.
 
         Errors: INVALID_FIELD, AGENT_NOT_FOUND, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER,
         INSUFFICIENT_ROLE.
