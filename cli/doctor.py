@@ -24,6 +24,11 @@ _WIDTH_OF_A_FILE = 200
 STATES = {
     State.EMPTY: "The database has no tables of Tandem.",
     State.UNVERSIONED: "The database has tables that another program created.",
+    State.AGENT_COM: (
+        "This is a database of agent_com, which can be adopted: its tables move to the schema\n"
+        "agent_com_before, from where `tandem db downgrade agent_com` brings them back, and their\n"
+        "rows are copied, so the database needs as much space again."
+    ),
     State.OLDER: "The database is at {revision}; the newest revision is {newest}.",
     State.NEWEST: "The database is at {revision}, the newest revision.",
     State.FOREIGN: "The database belongs to another program.",
@@ -49,14 +54,14 @@ def as_json(diagnosis: Diagnosis) -> str:
     return orjson.dumps(_document(diagnosis), option=orjson.OPT_INDENT_2).decode()
 
 
-def as_text(diagnosis: Diagnosis, width: int | None = None) -> str:
+def as_text(diagnosis: Diagnosis, width: int | None = None, shown: int = _SHOWN) -> str:
     """What was found, without findings of no rows.
 
-    `width` is in characters; None: the width of the terminal.
+    `width` is in characters; None: the width of the terminal. Up to `shown` rows of each finding.
     """
     if width is None:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH_OF_A_FILE
-    return "\n".join(_lines(diagnosis, width))
+    return "\n".join(_lines(diagnosis, width, shown))
 
 
 def _document(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -78,17 +83,24 @@ def _document(diagnosis: Diagnosis) -> dict[str, Any]:
     }
 
 
-def _lines(diagnosis: Diagnosis, width: int) -> Iterator[str]:
+def _lines(diagnosis: Diagnosis, width: int, shown: int) -> Iterator[str]:
     yield STATES[diagnosis.state].format(revision=diagnosis.revision, newest=NEWEST)
     if differences := [_difference(difference) for difference in diagnosis.differences]:
         yield ""
         yield from table(("", "Where", "Expected", "Found"), differences, width)
         yield ""
-    if findings := [_finding(finding) for finding in diagnosis.findings if finding.count]:
+    if findings := [_finding(finding, shown) for finding in diagnosis.findings if finding.count]:
         yield ""
         yield from table(("", "Rows", "What, and the first rows"), findings, width)
         yield ""
-    yield VERDICTS[diagnosis.verdict]
+    yield _verdict(diagnosis)
+
+
+def _verdict(diagnosis: Diagnosis) -> str:
+    said = VERDICTS[diagnosis.verdict]
+    if diagnosis.state is State.AGENT_COM:
+        return said.replace("db upgrade", "db upgrade --adopt agent_com")
+    return said
 
 
 def _difference(difference: Difference) -> tuple[str, ...]:
@@ -96,7 +108,7 @@ def _difference(difference: Difference) -> tuple[str, ...]:
     return mark, difference.place, difference.expected, difference.found
 
 
-def _finding(finding: Finding) -> tuple[str, ...]:
+def _finding(finding: Finding, shown: int) -> tuple[str, ...]:
     mark = "!" if finding.kind.blocks else ""
-    first = [f"  {name}" for name in finding.first[:_SHOWN]]
+    first = [f"  {name}" for name in finding.first[:shown]]
     return mark, str(finding.count), "\n".join([finding.kind.what, *first])

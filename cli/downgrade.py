@@ -8,6 +8,7 @@ import click
 from cli.console import CommandError, say
 from cli.progress import progress_shown
 from migrations import run
+from migrations.agent_com.tables import AGENT_COM
 from migrations.data_loss import DataLoss
 from migrations.transaction import MigrationError
 
@@ -31,6 +32,8 @@ def downgrade(url: str, revision: str, *, yes: bool) -> None:
 def _downgrade_if_confirmed(url: str, revision: str) -> None:
     # No lock is held while the question is open, so the loss is counted again afterwards.
     listed = run.data_loss(url, revision)
+    if revision == AGENT_COM:
+        say("The tables of agent_com come back as they were. Of Tandem's:")
     for loss in listed:
         say(str(loss))
     if listed:

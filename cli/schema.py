@@ -24,8 +24,16 @@ def current(url: str) -> str | None:
     return row["version_num"] if row else None
 
 
-def upgrade(url: str) -> None:
-    """Upgrade the database to the newest revision. Raises CommandError if that fails."""
+def upgrade(url: str, *, adopt: bool = False, yes: bool = False) -> None:
+    """Upgrade the database to the newest revision. Raises CommandError if that fails.
+
+    `adopt`: it is a database of agent_com, which is adopted without a question if `yes`.
+    """
+    if adopt:
+        from cli.adopt import adopt as adopt_agent_com
+
+        adopt_agent_com(url, yes=yes)
+        return
     if current(url) == newest():
         return
     from cli.progress import progress_shown

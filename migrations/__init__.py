@@ -4,6 +4,7 @@ Imports go one way: each module imports only from lines below its own.
 
     env
     run · doctor
+    agent_com
     adopt · data_loss · transaction
     versions (loaded by Alembic; `doctor.dry_run` executes their queries)
     report

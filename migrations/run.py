@@ -1,6 +1,7 @@
 """Migrates a database from one revision to another, in one transaction."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from migrations.adopt.adoption import adopt
+from migrations.agent_com.conversion import (
+    adopt_agent_com,
+    move_back,
+    refuse_agent_com,
+    require_tables_aside,
+)
+from migrations.agent_com.examination import Examination
+from migrations.agent_com.tables import AGENT_COM
 from migrations.data_loss import DataLoss, count_data_loss, lock_dropped, log_data_loss
 from migrations.revision_access import keep_revision
 from migrations.transaction import in_transaction, lock_out_other_migrators
@@ -27,6 +36,7 @@ def upgrade(database_url: str, revision: str = "head") -> None:
 
     def work(connection: Connection) -> None:
         lock_out_other_migrators(connection)
+        refuse_agent_com(connection)
         config = _config(connection)
         adopt(connection, ScriptDirectory.from_config(config))
         command.upgrade(config, revision)
@@ -35,10 +45,26 @@ def upgrade(database_url: str, revision: str = "head") -> None:
     in_transaction(database_url, work)
 
 
+def adopt_from_agent_com(database_url: str, review: Callable[[Examination], None]) -> None:
+    """Adopt a database of agent_com and upgrade it to the newest revision, in one transaction.
+
+    First `review` is called with what will be done, after the tables are locked. If it raises,
+    nothing is changed. Blocks and raises as `in_transaction`.
+    """
+
+    def work(connection: Connection) -> None:
+        lock_out_other_migrators(connection)
+        config = _config(connection)
+        adopt_agent_com(connection, partial(command.upgrade, config), review)
+        keep_revision(connection)
+
+    in_transaction(database_url, work)
+
+
 def downgrade(
     database_url: str, revision: str, review: Callable[[list[DataLoss]], None] = log_data_loss
 ) -> None:
-    """Downgrade to `revision` (`base`: before the first).
+    """Downgrade to `revision` (`base`: before the first; `agent_com`: the tables adopted from it).
 
     First `review` is called with the data that the older schema cannot store, after the tables
     concerned are locked. If it raises, nothing is changed. Blocks and raises as `in_transaction`.
@@ -49,7 +75,11 @@ def downgrade(
         undone = _undone(connection, revision)
         lock_dropped(connection, undone)
         review(count_data_loss(connection, undone))
-        command.downgrade(_config(connection), revision)
+        if revision == AGENT_COM:
+            command.downgrade(_config(connection), "base")
+            move_back(connection)
+        else:
+            command.downgrade(_config(connection), revision)
 
     in_transaction(database_url, work)
 
@@ -72,6 +102,9 @@ def _revision_of(connection: Connection) -> str | None:
 
 def _undone(connection: Connection, revision: str) -> list[Any]:
     """The modules of the revisions that a downgrade to `revision` undoes, newest first."""
+    if revision == AGENT_COM:
+        require_tables_aside(connection)
+        revision = "base"
     history = ScriptDirectory.from_config(_config(connection))
     undone = history.iterate_revisions(
         _revision_of(connection), revision, select_for_downgrade=True

@@ -12,13 +12,19 @@ def command() -> None:
 
 
 @command.command()
-def upgrade() -> None:
+@click.option(
+    "--adopt",
+    type=click.Choice(["agent_com"]),
+    help="Adopt a database of this program, after listing what that does to it.",
+)
+@click.option("--yes", is_flag=True, help="Adopt without a question.")
+def upgrade(adopt: str | None, yes: bool) -> None:
     """Upgrade the database to the newest revision."""
     from cli import schema
     from cli.database import owner_url
 
     with owner_url(load_settings()) as url:
-        schema.upgrade(url)
+        schema.upgrade(url, adopt=adopt is not None, yes=yes)
         say(f"The database is at {schema.current(url)}.")
 
 
@@ -28,7 +34,8 @@ def upgrade() -> None:
 def downgrade(revision: str, yes: bool) -> None:
     """Downgrade the database to REVISION.
 
-    The data that will be lost is listed first. The revision `base` is the one before the first.
+    The data that will be lost is listed first. The revision `base` is the one before the first,
+    and `agent_com` stands for the tables that were adopted from it, which come back.
     """
     from cli import schema
     from cli.database import owner_url
@@ -36,7 +43,10 @@ def downgrade(revision: str, yes: bool) -> None:
 
     with owner_url(load_settings()) as url:
         downgrade(url, revision, yes=yes)
-        say(f"The database is at {schema.current(url) or 'base'}.")
+        if revision == "agent_com":
+            say("The tables of agent_com are back.")
+        else:
+            say(f"The database is at {schema.current(url) or 'base'}.")
 
 
 @command.command()

@@ -12,7 +12,7 @@ from migrations.inspect.catalog import Catalog, read
 from shared.schema import metadata
 
 # Any other object with one of these names conflicts with a table or an index of Tandem.
-_NAMES = {
+RESERVED_NAMES = {
     *metadata.tables,
     *(index.name for table in metadata.tables.values() for index in table.indexes),
     *(
@@ -38,7 +38,7 @@ def find_tables(connection: Connection) -> Catalog:
 
     Raises CommandError if the base tables are in a schema that is not first in the search path.
     """
-    catalog = read(connection, map(str, _NAMES))
+    catalog = read(connection, map(str, RESERVED_NAMES))
     elsewhere = connection.scalars(text(_ELSEWHERE), {"tables": list(COLUMNS)}).first()
     if not catalog.tables and elsewhere:
         raise CommandError(

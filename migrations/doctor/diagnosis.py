@@ -14,6 +14,8 @@ class State(Enum):
     """It has no tables of Tandem: `tandem db upgrade` creates them."""
     UNVERSIONED = "unversioned"
     """Another program created its base tables: `tandem db upgrade` adopts them if they match."""
+    AGENT_COM = "agent_com"
+    """It is a database of agent_com: `tandem db upgrade --adopt agent_com` converts it."""
     OLDER = "older"
     """It is at a revision before the newest."""
     NEWEST = "newest"

@@ -4,6 +4,8 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 from migrations.adopt.comparison import compare, find_tables, matching_revision
+from migrations.agent_com.examination import examine_agent_com
+from migrations.agent_com.tables import is_agent_com
 from migrations.doctor.diagnosis import Diagnosis, State
 from migrations.doctor.dry_run import dry_run
 from migrations.doctor.integrity import check_integrity
@@ -43,6 +45,8 @@ def make_read_only(connection: Connection) -> None:
 def _examine(connection: Connection) -> Diagnosis:
     make_read_only(connection)
     require_supported_server(connection)
+    if is_agent_com(connection):
+        return _examine_agent_com(connection)
     try:
         revision = recorded_revision(connection)
         if revision == NEWEST:
@@ -53,6 +57,12 @@ def _examine(connection: Connection) -> Diagnosis:
         return Diagnosis(State.FOREIGN, findings=[listed(REFUSED, [str(error)])])
     findings = [*find_missing_privileges(connection), *dry_run(connection, revision)]
     return Diagnosis(State.OLDER, revision, findings=findings)
+
+
+def _examine_agent_com(connection: Connection) -> Diagnosis:
+    found = examine_agent_com(connection)
+    findings = [*find_missing_privileges(connection), *found.findings]
+    return Diagnosis(State.AGENT_COM, None, found.differences, findings)
 
 
 def _examine_base_tables(connection: Connection, revision: str | None) -> Diagnosis:

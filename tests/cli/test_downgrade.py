@@ -24,10 +24,8 @@ COMMAND = (
     sys.executable,
     "-c",
     "from cli.main import app; app()",
-    "db",
-    "downgrade",
-    BASE_WITH_CREATORS,
 )
+ARGUMENTS = ("db", "downgrade", BASE_WITH_CREATORS)
 
 
 @pytest.fixture
@@ -107,10 +105,15 @@ class Terminal:
 
 
 @contextmanager
-def on_a_terminal(tandem: Tandem) -> Iterator[Terminal]:
+def on_a_terminal(tandem: Tandem, *arguments: str) -> Iterator[Terminal]:
+    """A command on a terminal, a downgrade unless other arguments are given."""
     ours, its = pty.openpty()
     process = subprocess.Popen(
-        COMMAND, stdin=its, stdout=its, stderr=its, env={**os.environ, **tandem.environment}
+        [*COMMAND, *(arguments or ARGUMENTS)],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        env={**os.environ, **tandem.environment},
     )
     os.close(its)
     run = Terminal(process, ours)

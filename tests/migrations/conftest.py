@@ -1,7 +1,7 @@
 """Databases to migrate: empty, at a revision, or with tables of another program."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from uuid import uuid4
 
@@ -61,6 +61,13 @@ def unversioned(database: Database) -> Database:
 @pytest.fixture
 def stranger(database: Database) -> Iterator[Database]:
     """The same database, for a role that owns nothing in it, but may create tables."""
+    with a_stranger_in(database) as stranger:
+        yield stranger
+
+
+@contextmanager
+def a_stranger_in(database: Database) -> Iterator[Database]:
+    """A database for such a role."""
     role = f"stranger_{uuid4().hex}"
     database.rows(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
     database.rows(f"GRANT ALL ON SCHEMA public TO {role}")
