@@ -45,6 +45,8 @@ def test_adopted_tables_end_like_those_of_tandem(unversioned: Database, database
     differing = unversioned.structure() ^ Database(database_url).structure()
     assert {line for line in differing if not any(name in line for name in ALIKE)} == {
         "CREATE INDEX ix_agent_api_keys_agent_id ON public.agent_api_keys USING btree (agent_id)",
+        "CREATE UNIQUE INDEX uq_users_email ON public.users USING btree (lower((email)::text))",
+        "CREATE UNIQUE INDEX uq_users_email ON public.users USING btree (lower(email))",
         "agent_api_keys.status text null:NO default:'active'::character varying generated:",
         "agent_api_keys.status varchar50 null:NO default:'active'::character varying generated:",
         "projects.id uuid null:NO default: generated:",
