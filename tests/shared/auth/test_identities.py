@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
+from uuid_utils.compat import uuid7
 
 from shared.auth import rate
 from shared.auth.authenticator import Authenticator
@@ -19,6 +20,7 @@ from shared.errors import Reason, Refusal
 from shared.settings import SecretStr, Settings
 from tandem.agent.v1.auth_service_pb2 import CALLER_TYPE_AGENT, CALLER_TYPE_USER, WhoAmIRequest
 from tests.issuer import KEYS, private_pem
+from tests.locks import under_way
 from tests.providers import AUTH0, KEYCLOAK, PROVIDERS
 from tests.refusals import refused
 from tests.world import Client, World
@@ -167,6 +169,33 @@ async def test_first_calls_at_once_make_one_user(world: World) -> None:
         callers = await asyncio.gather(*map(user, processes, tokens))
         assert len({each.id for each in callers}) == 1
     assert await count(world) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "email", "wanted"),
+    [("Ada", "else@example.org", "ada-2"), ("else", "Ada@example.org", "ada")],
+)
+async def test_a_name_or_address_that_is_taken_meanwhile_is_another_s(
+    world: World, name: str, email: str, wanted: str
+) -> None:
+    taken = "INSERT INTO users (id, username, email) VALUES ($1, $2, $3)"
+    async with under_way(world.url, taken, uuid7(), name, email) as blocked:
+        calling = asyncio.create_task(user(authenticator(world), KEYCLOAK.token()))
+        await blocked.wait()
+    proven = await calling
+    assert proven.name == wanted
+    assert proven.email.endswith(NO_EMAIL_DOMAIN) == (email == "Ada@example.org")
+
+
+async def test_a_link_that_is_made_meanwhile_is_the_user(world: World) -> None:
+    bob = await world.user("bob")
+    linked = "INSERT INTO user_identities (issuer, subject, user_id) VALUES ($1, $2, $3)"
+    identity = (KEYCLOAK.issuer, KEYCLOAK.subject)
+    async with under_way(world.url, linked, *identity, bob.id) as blocked:
+        calling = asyncio.create_task(user(authenticator(world), KEYCLOAK.token()))
+        await blocked.wait()
+    assert (await calling).id == bob.id
+    assert await count(world) == 1
 
 
 async def test_first_calls_of_many_with_one_name_make_a_user_each(world: World) -> None:
