@@ -11,6 +11,7 @@ import pytest
 
 from agent_service.agents.queries import LIST as AGENTS
 from agent_service.api_keys.queries import LIST as KEYS
+from agent_service.members.queries import LIST as MEMBERS
 from agent_service.projects.queries import LIST as PROJECTS
 from agent_service.rooms.queries import LIST as ROOMS
 from agent_service.rooms.queries import LIST_PARTICIPANTS as PARTICIPANTS
@@ -71,6 +72,11 @@ INSERT INTO agent_api_keys (id, project_id, agent_id, key_id, api_key_hash, key_
     FROM generate_series(1, 5000) n;
 INSERT INTO agent_api_keys (id, project_id, agent_id, key_id, api_key_hash, key_prefix)
     SELECT id(n), id(1 + n % 5000), id(10000 + n), n, n, n FROM generate_series(5001, 15000) n;
+INSERT INTO project_members (id, project_id, user_id, role, created_at)
+    SELECT id(n), id(1), id(n), 'viewer', now() - (n / 3) * interval '1 second'
+    FROM generate_series(5, 1800) n;
+INSERT INTO project_members (id, project_id, user_id, role)
+    SELECT id(10000 + n), id(1 + n), id(1800 + n % 100), 'editor' FROM generate_series(1, 4000) n;
 ANALYZE;
 """
 
@@ -179,6 +185,19 @@ async def test_every_order_is_served_by_an_index(
         streams = projects * statuses_of(lister, caller, order)
         for cost in await pages(filled_url, lister, caller, order, filters):
             assert_bounded(cost, lister.table.name, streams)
+
+
+@pytest.mark.parametrize("caller", [ONE, ROOT, user(1500)])
+@pytest.mark.parametrize("filters", [IN_ONE, {**IN_ONE, "roles": ["viewer"]}])
+async def test_a_page_of_members_reads_a_user_for_each(
+    filled_url: str, caller: Caller, filters: dict[str, Any]
+) -> None:
+    for order in orders_of(MEMBERS):
+        for cost in await pages(filled_url, MEMBERS, caller, order, filters):
+            assert not cost.sequential, cost.plans
+            assert cost.sorted <= 2 * SHOWN, cost.plans
+            assert cost.rows <= 2 * SHOWN + 4, cost.plans
+            assert cost.buffers <= 12 * SHOWN, cost.plans
 
 
 @pytest.mark.parametrize(
