@@ -1,11 +1,15 @@
 """The allowed values of arguments. Any other is a usage error, with exit code 2."""
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeAlias
 
 import click
 
 from shared.auth.profile import is_subject
+
+Check: TypeAlias = Callable[[click.Context, click.Parameter, str], str]
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST = timedelta(days=365)
@@ -30,6 +34,20 @@ def identity(_context: click.Context, _parameter: click.Parameter, value: str) -
     if not is_subject(value):
         raise click.BadParameter("an issuer and a subject have 1 to 255 characters")
     return value
+
+
+def full_name(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Up to 255 characters."""
+    if len(value) > 255 or "\0" in value:
+        raise click.BadParameter("a full name has at most 255 characters")
+    return value
+
+
+def if_given(check: Check) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """The same check of an option that may be left out."""
+    return lambda context, parameter, value: (
+        None if value is None else check(context, parameter, value)
+    )
 
 
 def address(_context: click.Context, _parameter: click.Parameter, value: str) -> str:

@@ -4,8 +4,14 @@ It is plain text for asyncpg, because `tandem up` runs some of it at every start
 SQLAlchemy to build it would take a fifth of the time until everything is ready.
 """
 
-# The id of a user, by name.
-USER_BY_NAME = "SELECT id FROM users WHERE username = $1"
+# The id of a user, by name, whatever the case of the letters.
+USER_BY_NAME = "SELECT id FROM users WHERE lower(username) = lower($1)"
+
+# Every user, by name.
+USERS = """
+SELECT id, username, email, full_name, is_active, is_superuser, created_at, updated_at, revision
+FROM users ORDER BY lower(username), id
+"""
 
 # A new user: id, name, e-mail address, whether superuser.
 INSERT_USER = "INSERT INTO users (id, username, email, is_superuser) VALUES ($1, $2, $3, $4)"

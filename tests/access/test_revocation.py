@@ -23,12 +23,14 @@ from tandem.agent.v1.auth_service_pb2 import (
     RotateApiKeyRequest,
     WhoAmIRequest,
 )
+from tandem.agent.v1.auth_service_pb2 import User as Person
 from tandem.agent.v1.member_service_pb2 import RemoveMemberRequest
 from tandem.agent.v1.project_service_pb2 import (
     DeleteProjectRequest,
     GetProjectRequest,
     Project,
 )
+from tandem.agent.v1.user_service_pb2 import DeleteUserRequest, UpdateUserRequest
 from tandem.task.v1.task_service_pb2 import ListTasksRequest
 from tests.processes import port, service
 from tests.refusals import refused
@@ -58,6 +60,15 @@ async def deactivate(owner: User, agent: Agent, _key: ApiKey) -> None:
 
 async def delete(owner: User, agent: Agent, _key: ApiKey) -> None:
     await owner.agents.DeleteAgent(DeleteAgentRequest(agent_id=agent.id))
+
+
+async def deactivate_user(root: User, user: User) -> None:
+    request = UpdateUserRequest(user=Person(id=str(user.id), is_active=False))
+    await root.users.UpdateUser(request)
+
+
+async def delete_user(root: User, user: User) -> None:
+    await root.users.DeleteUser(DeleteUserRequest(user_id=str(user.id)))
 
 
 async def delete_project(owner: User, agent: Agent, _key: ApiKey) -> None:
@@ -112,6 +123,19 @@ async def test_a_token_ends_on_every_process(
     agent = await owner.agent(await owner.project())
     key = await owner.api_key(agent)
     token = (await owner.exchanged(key.secret)).token
+    await assert_ended(processes, token, lambda: take(owner, agent, key.api_key))
+
+
+@pytest.mark.parametrize("take", [deactivate_user, delete_user])
+async def test_a_user_is_out_on_every_process(
+    world: World, processes: Processes, take: Callable[[User, User], Awaitable[object]]
+) -> None:
+    root, user = await world.user(superuser=True), await world.user()
+    await assert_ended(processes, user.token, lambda: take(root, user))
+
+
+async def assert_ended(processes: Processes, token: str | None, take: Call) -> None:
+    """Assert that a token that is taken everywhere is taken nowhere within the promised time."""
     assert token
     calls = processes.calls(token)
     assert len(calls) == 4
@@ -119,7 +143,7 @@ async def test_a_token_ends_on_every_process(
         await call()
     keep_asking = [asyncio.create_task(last_answer(call)) for call in calls]
     await asyncio.sleep(PAUSE_SECONDS)
-    await take(owner, agent, key.api_key)
+    await take()
     taken = time.monotonic()
     ended = await asyncio.gather(*keep_asking)
     assert max(ended) - taken < PROMISED_SECONDS

@@ -77,5 +77,5 @@ def test_the_owner_of_the_token_is_the_user_in_the_database(
     tandem: Tandem, database_url: str
 ) -> None:
     tandem.says("users", "create", "ann", "--email", "ann@example.org")
-    subject = claims(tandem.says("token", "--user", "ann").strip())["sub"]
+    subject = claims(tandem.says("token", "--user", "Ann").strip())["sub"]
     assert ask(database_url, "SELECT id::text FROM users WHERE username = 'ann'") == subject
