@@ -89,8 +89,10 @@ LOSSES = {
             json_array_length(dependencies::json) <> (
                 SELECT count(DISTINCT needed.id)
                 FROM json_array_elements(dependencies::json) AS listed (id)
-                JOIN tasks AS needed ON to_json(needed.id)::text = lower(listed.id::text)
-                    AND needed.project_id = tasks.project_id AND needed.id <> tasks.id)
+                JOIN tasks AS needed ON needed.id = CASE WHEN
+                    listed.id::text ~* '^"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"$'
+                    THEN btrim(listed.id::text, '"')::uuid END
+                WHERE needed.project_id = tasks.project_id AND needed.id <> tasks.id)
         END
     """,
 }
