@@ -48,7 +48,6 @@ def build(database: Database, settings: Settings) -> Server:
     """The server of the agent service, not started yet."""
     trusted = issuers(settings)
     pager = Pager(page_key(settings))
-    agents = AgentServicer(AgentRules(database), pager)
     projects = ProjectServicer(ProjectRules(database), pager)
     members = MemberServicer(MemberRules(database), pager)
     rooms = RoomServicer(RoomRules(database), pager)
@@ -57,9 +56,9 @@ def build(database: Database, settings: Settings) -> Server:
     issue = partial(sign_agent_token, settings, signing) if signing else None
     if issue is None:
         log.warning("no API keys", why=NO_PRIVATE_KEY)
-    auth = AuthServicer(
-        ApiKeyRules(database, last_used, issue), pager, Encryptor(signing, ENCRYPTED)
-    )
+    api_keys, encryptor = ApiKeyRules(database, last_used, issue), Encryptor(signing, ENCRYPTED)
+    auth = AuthServicer(api_keys, pager, encryptor)
+    agents = AgentServicer(AgentRules(database, api_keys), pager, encryptor)
     services = [
         Service("tandem.agent.v1.AgentService", agents, add_AgentServiceServicer_to_server),
         Service("tandem.agent.v1.ProjectService", projects, add_ProjectServiceServicer_to_server),

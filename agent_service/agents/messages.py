@@ -6,6 +6,8 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+from agent_service.api_keys import messages as api_keys
+from agent_service.api_keys.keys import NewKey
 from shared.auth.access import ACTIVE
 from shared.database.pool import Record
 from shared.resources.batch import build_batch
@@ -48,6 +50,16 @@ def agent(row: Row) -> pb.Agent:
     )
 
 
+def created(found: Row | tuple[Row, tuple[Record, NewKey]]) -> pb.Agent:
+    """A new agent, with its first API key if it has one."""
+    if not isinstance(found, tuple):
+        return agent(found)
+    row, key = found
+    answer = agent(row)
+    answer.api_key.CopyFrom(api_keys.created(key))
+    return answer
+
+
 async def batch(rows: Iterable[Row]) -> pb.BatchGetAgentsResponse:
     """Many rows. Raises Refusal(LIMIT_EXCEEDED) if they are more than clients take."""
     response = pb.BatchGetAgentsResponse()
@@ -68,10 +80,13 @@ def access(row: Record, *, can_administer: bool) -> pb.VerifyAgentAccessResponse
     return pb.VerifyAgentAccessResponse(can_view=True, can_change=can_change)
 
 
-def new_agent(request: pb.CreateAgentRequest) -> dict[str, Any]:
-    """The columns of an agent that is to be created."""
-    values = read_new(request, "agent", COLUMNS)
-    return {"project_id": UUID(request.agent.project_id), **values}
+def new_agent(request: pb.CreateAgentRequest) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The columns of an agent that is to be created, and of its first API key, if any."""
+    values = read_new(request, "agent", COLUMNS, "with_api_key")
+    key = None
+    if request.HasField("with_api_key"):
+        key = api_keys.columns(request.with_api_key, "with_api_key")
+    return {"project_id": UUID(request.agent.project_id), **values}, key
 
 
 def new_status(request: pb.SetAgentStatusRequest) -> str:

@@ -1,6 +1,7 @@
 """What may happen to agents: one method, one use case, one transaction."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -8,6 +9,8 @@ from uuid_utils.compat import uuid7
 from agent_service.agents import queries
 from agent_service.agents.lifecycle import MOVES, sources
 from agent_service.agents.queries import AGENTS
+from agent_service.api_keys.keys import NewKey
+from agent_service.api_keys.rules import ApiKeyRules
 from shared.auth.caller import Caller
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
@@ -26,22 +29,38 @@ from shared.resources.project_scoped import PROJECTS, Refusals, Values
 from shared.resources.validation import Parsed
 from shared.schema import FK_AGENTS_PROJECT, UQ_AGENT_PROJECT_NAME
 
+# The columns of an agent, and of its first API key.
+NewAgent: TypeAlias = tuple[Values, Values | None]
+
 
 class AgentRules:
     """The use cases of agents."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, api_keys: ApiKeyRules) -> None:
         self._database = database
+        self._api_keys = api_keys
 
-    async def create(self, call: IdempotentCall[M], project_id: str, agent: Parsed[Values]) -> M:
-        """Create an agent, offline. The unique constraint decides who gets a name."""
+    async def create(self, call: IdempotentCall[M], project_id: str, agent: Parsed[NewAgent]) -> M:
+        """Create an agent, offline, with or without its first API key.
+
+        The unique constraint decides who gets a name.
+        """
 
         async def unit_of_work(connection: Connection) -> Record:
-            values = await PROJECTS.content(connection, call.caller, project_id, agent)
+            values, _ = await PROJECTS.content(connection, call.caller, project_id, agent)
             values = {"id": uuid7(), **values}
             return await AGENTS.insert(connection, call.caller, values, REFUSALS)
 
-        return await call.single(self._database, unit_of_work)
+        async def with_api_key(connection: Connection) -> tuple[Record, tuple[Record, NewKey]]:
+            row = await unit_of_work(connection)
+            _, api_key = agent.value
+            create = self._api_keys.create_first
+            return row, await create(connection, call.caller, row["id"], api_key or {})
+
+        if agent.refusal is not None or agent.value[1] is None:
+            return await call.single(self._database, unit_of_work)
+        self._api_keys.require_available()
+        return await call.transaction(self._database, with_api_key)
 
     async def get(self, caller: Caller, agent_id: UUID) -> Record:
         """One agent."""

@@ -5,6 +5,7 @@ from google.protobuf.empty_pb2 import Empty
 from agent_service.agents import messages
 from agent_service.agents.rules import AgentRules
 from shared.auth.caller import caller
+from shared.auth.encryption import Encryptor
 from shared.grpc_server.interceptor import Context
 from shared.resources.building import build
 from shared.resources.idempotency import idempotent_call, to_empty
@@ -15,15 +16,20 @@ from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceServicer
 
 
 class AgentServicer(AgentServiceServicer):
-    """Translates and delegates; the methods are described in the proto."""
+    """Translates and delegates; the methods are described in the proto.
 
-    def __init__(self, rules: AgentRules, pager: Pager) -> None:
+    Responses with the secret of an API key are kept for retries as `encryptor` encrypts them.
+    """
+
+    def __init__(self, rules: AgentRules, pager: Pager, encryptor: Encryptor) -> None:
         self._rules = rules
         self._pager = pager
+        self._encryptor = encryptor
 
     async def CreateAgent(self, request: pb.CreateAgentRequest, context: Context) -> pb.Agent:
+        encryptor = self._encryptor if request.HasField("with_api_key") else None
         return await self._rules.create(
-            idempotent_call(request, messages.agent, pb.Agent),
+            idempotent_call(request, messages.created, pb.Agent, encryptor),
             request.agent.project_id,
             parse(messages.new_agent, request),
         )

@@ -121,10 +121,15 @@ async def listing(found: Listing, pager: Pager) -> pb.ListApiKeysResponse:
 def new_api_key(request: pb.CreateApiKeyRequest) -> dict[str, Any]:
     """The columns of a key that is to be created, as far as its agent's owner says them."""
     validate_new(request, "api_key")
+    return columns(request.api_key, "api_key")
+
+
+def columns(key: pb.ApiKey, path: str) -> dict[str, Any]:
+    """What is said of a new key in the field `path` of a request that is valid otherwise."""
     return {
-        "capabilities": _capabilities(request.api_key),
-        "scopes": [FROM_SCOPE[scope] for scope in request.api_key.scopes] or DEFAULT_SCOPES,
-        "expires_at": _expires_at(request.api_key),
+        "capabilities": _capabilities(key, f"{path}.capabilities"),
+        "scopes": [FROM_SCOPE[scope] for scope in key.scopes] or DEFAULT_SCOPES,
+        "expires_at": _expires_at(key, f"{path}.expires_at"),
     }
 
 
@@ -153,16 +158,15 @@ def secret(request: pb.ExchangeApiKeyRequest) -> str:
     return request.api_key
 
 
-def _capabilities(key: pb.ApiKey) -> list[str]:
+def _capabilities(key: pb.ApiKey, path: str) -> list[str]:
     capabilities = list(key.capabilities)
     if len(json.dumps(capabilities)) > CAPABILITIES_BYTES:
         limit = f"must be at most {CAPABILITIES_BYTES // KIB} KiB together, as ASCII JSON"
-        raise invalid_field("api_key.capabilities", limit)
+        raise invalid_field(path, limit)
     return capabilities
 
 
-def _expires_at(key: pb.ApiKey) -> datetime | None:
-    path = "api_key.expires_at"
+def _expires_at(key: pb.ApiKey, path: str) -> datetime | None:
     expires_at = timestamp(key, "expires_at", path)
     if expires_at is not None and not is_allowed(expires_at, datetime.now(UTC)):
         raise invalid_field(path, f"must be {SHORTEST.days} to {LONGEST.days} days ahead")

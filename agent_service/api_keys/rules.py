@@ -65,6 +65,10 @@ class ApiKeyRules:
         self._throttle = Throttle()
         self._lane = Lane()
 
+    def require_available(self) -> None:
+        """Raise Refusal(METHOD_NOT_AVAILABLE) if keys would be of no use: nothing is signed."""
+        self._require_issue()
+
     async def create(self, call: IdempotentCall[M], agent_id: str, api_key: Parsed[Values]) -> M:
         """Create a key of an agent, which may be inactive still."""
         self._require_issue()
@@ -74,6 +78,12 @@ class ApiKeyRules:
             return await _created(connection, call.caller, UUID(agent_id), values)
 
         return await call.single(self._database, unit_of_work)
+
+    async def create_first(
+        self, connection: Connection, caller: Caller, agent_id: UUID, values: Values
+    ) -> tuple[Record, NewKey]:
+        """Create a key of an agent that is created in the same transaction."""
+        return await _created(connection, caller, agent_id, values)
 
     async def list(self, caller: Caller, agent_id: str, query: Parsed[Query]) -> Listing:
         """A page of the keys of an agent."""

@@ -85,14 +85,16 @@ def validate(request: Message) -> None:
     _refuse(_violations(request))
 
 
-def validate_new(request: Message, resource: str) -> None:
+def validate_new(request: Message, resource: str, *others: str) -> None:
     """Check a Create request, whose field `resource` must have every field that is REQUIRED.
+
+    `others` are fields with resources that are to be created with it.
 
     Raises Refusal(INVALID_FIELD).
     """
     created: Message = getattr(request, resource)
     missing = _missing(created, resource, _required(created.DESCRIPTOR))
-    ignored = {f"{resource}.{name}" for name in SET_BY_SERVICE}
+    ignored = {f"{each}.{name}" for each in (resource, *others) for name in SET_BY_SERVICE}
     _refuse([*missing, *(v for v in _violations(request) if v.subject not in ignored)])
 
 
@@ -114,9 +116,9 @@ def validate_changes(
     return names
 
 
-def read_new(request: Message, resource: str, columns: Columns) -> dict[str, Any]:
+def read_new(request: Message, resource: str, columns: Columns, *others: str) -> dict[str, Any]:
     """The columns of a Create request's field `resource`. Raises Refusal(INVALID_FIELD)."""
-    validate_new(request, resource)
+    validate_new(request, resource, *others)
     created = getattr(request, resource)
     return {name: read(created) for name, read in columns.items()}
 

@@ -20,6 +20,7 @@ from structlog.testing import capture_logs
 from agent_service.__main__ import build
 from shared.errors import Reason
 from shared.settings import SecretStr, Settings
+from tandem.agent.v1.agent_service_pb2 import Agent, CreateAgentRequest
 from tandem.agent.v1.auth_service_pb2 import (
     API_KEY_STATUS_REVOKED,
     ApiKey,
@@ -90,8 +91,10 @@ async def test_without_a_key_to_sign_with_keys_can_only_be_seen_and_revoked(
     agent_id, key_id = holder.agent.id, answer.api_key.id
     with capture_logs() as lines:
         async with served(holder.world, jwt_public_key=public_pem(KEYS["RS256"])) as channels:
-            auth = Client(channels, user_token("RS256", holder.owner.id)).auth
+            client = Client(channels, user_token("RS256", holder.owner.id))
+            auth, new = client.auth, Agent(project_id=holder.project.id, name="New")
             for call in (
+                client.agents.CreateAgent(CreateAgentRequest(agent=new, with_api_key=ApiKey())),
                 auth.CreateApiKey(CreateApiKeyRequest(api_key=ApiKey(agent_id=agent_id))),
                 auth.CreateApiKey(
                     CreateApiKeyRequest(api_key=ApiKey(agent_id=agent_id), request_id=str(uuid4()))
@@ -100,6 +103,7 @@ async def test_without_a_key_to_sign_with_keys_can_only_be_seen_and_revoked(
                 auth.ExchangeApiKey(ExchangeApiKeyRequest(api_key=answer.secret)),
             ):
                 await unimplemented(call)
+            assert (await client.agents.CreateAgent(CreateAgentRequest(agent=new))).id
             listed = await auth.ListApiKeys(ListApiKeysRequest(agent_id=agent_id))
             assert list(listed.api_keys) == [answer.api_key]
             revoked = await auth.RevokeApiKey(RevokeApiKeyRequest(api_key_id=key_id))
