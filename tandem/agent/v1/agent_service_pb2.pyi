@@ -233,7 +233,8 @@ class CreateAgentRequest(_message.Message):
     @_builtins.property
     def with_api_key(self) -> _auth_service_pb2.ApiKey:
         """If set, the agent's first API key is created with it, in the same transaction, and returned in
-        `Agent.api_key`: as by CreateApiKey, with these `capabilities`, `scopes` and `expires_at`.
+        `Agent.api_key`: as by CreateApiKey, with these `capabilities`, `scopes` and `expires_at`. With a
+        `request_id`, the response is stored encrypted, as that of CreateApiKey.
         """
 
     def __init__(

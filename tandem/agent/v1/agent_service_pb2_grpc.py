@@ -90,10 +90,12 @@ class AgentServiceServicer:
     """
 
     def CreateAgent(self, request, context):
-        """Creates an agent with the status offline. The project must be active.
+        """Creates an agent with the status offline, and with `with_api_key` its first API key. The project
+        must be active.
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
-        PROJECT_NOT_ACTIVE, AGENT_NAME_TAKEN.
+        PROJECT_NOT_ACTIVE, AGENT_NAME_TAKEN, METHOD_NOT_AVAILABLE if an API key is asked for and the
+        service has no key to sign tokens with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -69,10 +69,12 @@ class AgentServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AgentServiceAsyncStub: ...
     CreateAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.CreateAgentRequest, _agent_service_pb2.Agent]
-    """Creates an agent with the status offline. The project must be active.
+    """Creates an agent with the status offline, and with `with_api_key` its first API key. The project
+    must be active.
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
-    PROJECT_NOT_ACTIVE, AGENT_NAME_TAKEN.
+    PROJECT_NOT_ACTIVE, AGENT_NAME_TAKEN, METHOD_NOT_AVAILABLE if an API key is asked for and the
+    service has no key to sign tokens with.
     """
     GetAgent: _grpc.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentRequest, _agent_service_pb2.Agent]
     """Returns one agent.
@@ -151,10 +153,12 @@ class AgentServiceAsyncStub(AgentServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.CreateAgentRequest, _agent_service_pb2.Agent]  # type: ignore[assignment]
-    """Creates an agent with the status offline. The project must be active.
+    """Creates an agent with the status offline, and with `with_api_key` its first API key. The project
+    must be active.
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
-    PROJECT_NOT_ACTIVE, AGENT_NAME_TAKEN.
+    PROJECT_NOT_ACTIVE, AGENT_NAME_TAKEN, METHOD_NOT_AVAILABLE if an API key is asked for and the
+    service has no key to sign tokens with.
     """
     GetAgent: _aio.UnaryUnaryMultiCallable[_agent_service_pb2.GetAgentRequest, _agent_service_pb2.Agent]  # type: ignore[assignment]
     """Returns one agent.
@@ -235,10 +239,12 @@ class AgentServiceServicer:
         request: _agent_service_pb2.CreateAgentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_agent_service_pb2.Agent, _abc.Awaitable[_agent_service_pb2.Agent]]:
-        """Creates an agent with the status offline. The project must be active.
+        """Creates an agent with the status offline, and with `with_api_key` its first API key. The project
+        must be active.
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
-        PROJECT_NOT_ACTIVE, AGENT_NAME_TAKEN.
+        PROJECT_NOT_ACTIVE, AGENT_NAME_TAKEN, METHOD_NOT_AVAILABLE if an API key is asked for and the
+        service has no key to sign tokens with.
         """
 
     def GetAgent(
