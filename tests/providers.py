@@ -44,7 +44,7 @@ class Provider:
             "aud": self.audience,
             "sub": self.subject,
             "iat": now,
-            "exp": now + 300,
+            "exp": now + 12 * 3600,
             **self.says,
             **changes,
         }

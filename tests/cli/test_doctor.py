@@ -130,6 +130,8 @@ def test_programs_get_every_finding_by_its_code(doctor: Tandem, legacy: Database
         "keys_moved",
         "participants_moved",
         "rows_lost",
+        "usernames_in_several_cases",
+        "emails_in_several_cases",
     ]
     assert findings["placeholders"].keys() == {"what", "blocks", "count", "first"}
     assert findings["placeholders"]["count"] == 4

@@ -17,7 +17,17 @@ SERVICES = [
     for service in module.DESCRIPTOR.services_by_name.values()
 ]
 METHODS = [method for service in SERVICES for method in service.methods]
-READS = ("Get", "List", "Lookup", "BatchGet", "Verify", "Validate", "WhoAmI", "ExchangeApiKey")
+READS = (
+    "Get",
+    "List",
+    "Lookup",
+    "BatchGet",
+    "Count",
+    "Verify",
+    "Validate",
+    "WhoAmI",
+    "ExchangeApiKey",
+)
 
 
 def test_every_service_has_a_stub(services: Services) -> None:

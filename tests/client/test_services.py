@@ -269,7 +269,7 @@ async def test_the_client_for_threads_does_the_same(world: World) -> None:
 
     found, error = await asyncio.to_thread(work)
     assert found == ["Task"] * 5
-    assert error.reason == ErrorReason.ERROR_REASON_NOT_ALLOWED_FOR_AGENT
+    assert error.reason == ErrorReason.ERROR_REASON_SCOPE_MISSING
 
 
 async def test_the_client_for_threads_makes_a_change_once_too(world: World) -> None:

@@ -22,6 +22,8 @@ from tests.shared.auth.attacks import STRANGERS_KEYS
 from tests.world import SECRET
 
 # Keycloak's key is that of the tests; Auth0's is this one, under the same name.
+# Tokens are made when this is imported, which may be minutes before they are used.
+DAY = 24 * 3600
 OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OWN = KEYS["ES256"]
 OWN_KID = thumbprint(public_key(OWN.public_key()))  # type: ignore[arg-type]
@@ -88,8 +90,8 @@ ATTACKS: dict[str, str] = {
     "a sub with NUL": KEYCLOAK.token(sub="a\0"),
     "a sub that is half a character": KEYCLOAK.token(sub="\ud800"),
     "an empty sub": KEYCLOAK.token(sub=""),
-    "nbf to come": KEYCLOAK.token(nbf=int(time.time()) + 60),
-    "iat to come": KEYCLOAK.token(iat=int(time.time()) + 60),
+    "nbf to come": KEYCLOAK.token(nbf=int(time.time()) + DAY),
+    "iat to come": KEYCLOAK.token(iat=int(time.time()) + DAY),
     "a stranger's key": KEYCLOAK.token(key=STRANGERS_KEYS["RS256"]),
     "no signature": KEYCLOAK.token().rpartition(".")[0] + ".",
 }

@@ -1,5 +1,6 @@
 """Reading many tasks by their ids, all or nothing."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -7,6 +8,7 @@ import orjson
 import pytest
 from uuid_utils.compat import uuid7
 
+from shared.auth.caller import User as Caller
 from shared.errors import Reason
 from tandem.task.v1.task_service_pb2 import ASSIGNEE_TYPE_AGENT, BatchGetTasksRequest, Task
 from task_service.tasks.queries import GET_MANY
@@ -61,7 +63,7 @@ async def test_an_agent_gets_what_is_assigned_to_it(world: World) -> None:
     a, b = await alice.task(project, **its), await alice.task(project, **its)
     assert await found(calling, b.id, a.id) == [b, a]
     other = await alice.task(project)
-    await refused(found(calling, a.id, other.id, str(uuid7())), Reason.NOT_ALLOWED_FOR_AGENT)
+    await refused(found(calling, a.id, other.id, str(uuid7())), Reason.SCOPE_MISSING)
     await refused(found(calling, a.id, str(uuid7()), other.id), Reason.TASK_NOT_FOUND)
 
 
@@ -91,10 +93,12 @@ async def test_no_more_of_a_batch_is_measured_than_a_client_could_take(world: Wo
     project = await alice.project()
     ids = [UUID((await alice.task(project)).id) for _ in range(20)]
     large = "UPDATE tasks SET result = jsonb_build_object('text', repeat('x', $1::int))"
-    owner = {"superuser": False, "caller_id": alice.id, "caller_agent_id": None}
-    stranger = {**owner, "caller_id": uuid7()}
+    owner, stranger = (
+        Caller(one, "user", "user@example.com", None, is_superuser=False).rights
+        for one in (alice.id, uuid7())
+    )
 
-    async def measured(rights: dict[str, Any]) -> int:
+    async def measured(rights: Mapping[str, Any]) -> int:
         """How many rows are measured."""
         statement = GET_MANY.statement
         plan = await world.value(
