@@ -166,8 +166,8 @@ def caller_inactive() -> Refusal:
 
 
 def not_allowed_for_agent() -> Refusal:
-    """An agent calls a method for users, or on a row that is neither itself nor its own task."""
-    message = "Agents can access only themselves and the tasks assigned to them."
+    """An agent calls a method for users, or on a row that is not its own in another project."""
+    message = "No agent may do this, or this one not with this row."
     return Refusal(Reason.NOT_ALLOWED_FOR_AGENT, message)
 
 

@@ -212,10 +212,11 @@ def _taken(reason: Reason, column: str, values: Values) -> Refusal:
 
 def _owner(owned: list[Record]) -> Refusal:
     total = owned[0]["total"]
+    them = "a project" if total == 1 else f"{total} projects"
     ids = ",".join(str(project["id"]) for project in owned)
     return Refusal(
         Reason.USER_OWNS_PROJECTS,
-        f"The user owns {total} projects: transfer or delete them first.",
+        f"The user owns {them}, to be transferred or deleted first.",
         metadata={"project_ids": ids, "total": str(total)},
         preconditions=[
             Violation(str(project["id"]), "belongs to the user", "USER_OWNS_PROJECTS")

@@ -167,7 +167,7 @@ def require(
     if standing.role is not None:
         raise insufficient_role(standing.role, permission.role.name.lower())
     metadata = {"project_id": str(standing.project_id)} if named else {}
-    message = "It belongs to a project that is not yours."
+    message = "You have no role in the project."
     raise Refusal(Reason.NOT_PROJECT_OWNER, message, metadata)
 
 

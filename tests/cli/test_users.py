@@ -178,7 +178,7 @@ def test_a_deletion_has_to_be_confirmed(tandem: Tandem, ann: str) -> None:
 def test_an_owner_is_not_deleted(tandem: Tandem, database_url: str, ann: str) -> None:
     ask(database_url, PROJECT)
     sentence = tandem.refuses("users", "delete", "ann", "--yes")
-    assert sentence == f"The user owns 1 projects: transfer or delete them first.\n  {ann}\n"
+    assert sentence == f"The user owns a project, to be transferred or deleted first.\n  {ann}\n"
 
 
 @pytest.mark.parametrize(

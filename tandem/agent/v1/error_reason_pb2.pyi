@@ -56,8 +56,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     inactive. The error does not say which.
     """
     ERROR_REASON_NOT_PROJECT_OWNER: _ErrorReason.ValueType  # 10
-    """PERMISSION_DENIED. The row belongs to a project of another user. Metadata: `project_id` if the
-    request named the project.
+    """PERMISSION_DENIED. The user has no role in the row's project, and the row is not the user's own.
+    Metadata: `project_id` if the request named the project.
     """
     ERROR_REASON_NOT_ALLOWED_FOR_AGENT: _ErrorReason.ValueType  # 11
     """PERMISSION_DENIED. An agent may not call this method, or not on this row."""
@@ -88,7 +88,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ROOM_NOT_FOUND: _ErrorReason.ValueType  # 15
     """NOT_FOUND. Metadata: `room_id`."""
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 16
-    """NOT_FOUND. Metadata: `user_id`."""
+    """NOT_FOUND. Metadata: `user_id`; from LookupUser, `username` or `email`."""
     ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 17
     """NOT_FOUND. Metadata: `api_key_id`."""
     ERROR_REASON_PARTICIPANT_NOT_FOUND: _ErrorReason.ValueType  # 18
@@ -243,8 +243,8 @@ ERROR_REASON_API_KEY_INVALID: ErrorReason.ValueType  # 9
 inactive. The error does not say which.
 """
 ERROR_REASON_NOT_PROJECT_OWNER: ErrorReason.ValueType  # 10
-"""PERMISSION_DENIED. The row belongs to a project of another user. Metadata: `project_id` if the
-request named the project.
+"""PERMISSION_DENIED. The user has no role in the row's project, and the row is not the user's own.
+Metadata: `project_id` if the request named the project.
 """
 ERROR_REASON_NOT_ALLOWED_FOR_AGENT: ErrorReason.ValueType  # 11
 """PERMISSION_DENIED. An agent may not call this method, or not on this row."""
@@ -275,7 +275,7 @@ BatchGetAgents.
 ERROR_REASON_ROOM_NOT_FOUND: ErrorReason.ValueType  # 15
 """NOT_FOUND. Metadata: `room_id`."""
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 16
-"""NOT_FOUND. Metadata: `user_id`."""
+"""NOT_FOUND. Metadata: `user_id`; from LookupUser, `username` or `email`."""
 ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 17
 """NOT_FOUND. Metadata: `api_key_id`."""
 ERROR_REASON_PARTICIPANT_NOT_FOUND: ErrorReason.ValueType  # 18
