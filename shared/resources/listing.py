@@ -352,12 +352,14 @@ class Lister:
         """The rows that a caller is shown besides those that an index has together."""
         if self.table is projects:
             return projects.c.id.in_(joined_projects(self.permission))
-        if self._user_id is None or "assigned_to" in filters:
+        if self._user_id is None:
             return None
         named = self._named_project(filters)
-        if named is None:
-            return in_unreached(self._user_id, reached_projects(self.permission))
-        return in_named(self._user_id, named, not_(self._permits(named)))
+        if named is not None:
+            return in_named(self._user_id, named, not_(self._permits(named)))
+        if "assigned_to" in filters:  # which is said of each row, with all that it may be
+            return None
+        return in_unreached(self._user_id, reached_projects(self.permission))
 
     def _within(self, filters: frozenset[str], within: Reach) -> ColumnElement[bool]:
         """The rows that the caller reaches, unless streams are only of projects that it reaches.

@@ -107,6 +107,8 @@ async def test_an_assigned_user_lists_its_tasks_alone(desk: Desk, order_by: str)
     assert within == [task_id for task_id in every if task_id in here]
     as_assignee = await desk.listed(order_by=order_by, assigned_to=str(desk.user.id))
     assert as_assignee == every
+    of_both = {"project_id": desk.here.id, "assigned_to": str(desk.user.id)}
+    assert await desk.listed(order_by=order_by, **of_both) == within
     assert await desk.listed(order_by=order_by, priorities=[3]) == [desk.mine[1].id]
 
 
