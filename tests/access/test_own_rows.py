@@ -112,6 +112,13 @@ async def test_an_assigned_user_lists_its_tasks_alone(desk: Desk, order_by: str)
     assert await desk.listed(order_by=order_by, priorities=[3]) == [desk.mine[1].id]
 
 
+async def test_a_member_is_shown_its_own_tasks_once(world: World, desk: Desk) -> None:
+    await world.member(desk.here.id, desk.user, "viewer")
+    here = sorted(task.id for task in (*desk.mine, desk.other))
+    assert sorted(await desk.listed(project_id=desk.here.id)) == here
+    assert sorted(await desk.listed()) == sorted([*here, desk.there.id])
+
+
 async def test_an_assigned_user_moves_its_tasks_and_does_nothing_else(desk: Desk) -> None:
     user, task = desk.user, desk.mine[0]
     for status in (TASK_STATUS_IN_PROGRESS, TASK_STATUS_COMPLETED):
