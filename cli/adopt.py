@@ -1,11 +1,7 @@
 """Adopts a database of agent_com, after the user has confirmed what will be done."""
 
-import sys
-
-import click
-
 from cli import doctor
-from cli.console import CommandError, say
+from cli.console import CommandError, confirm, say
 from cli.progress import progress_shown
 from migrations import run
 from migrations.agent_com.examination import Examination
@@ -30,15 +26,8 @@ def adopt(url: str, *, yes: bool) -> None:
     if diagnosis.verdict is Verdict.BLOCKED:
         raise CommandError(verdict)
     if not yes:
-        _ask()
+        confirm("Go on?", "Add --yes to accept this.")
     _adopt(url, diagnosis)
-
-
-def _ask() -> None:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise CommandError("Nothing was changed. Add --yes to accept this.")
-    if not click.confirm("Go on?", err=True):
-        raise CommandError("Nothing was changed.")
 
 
 def _adopt(url: str, listed: Diagnosis) -> None:

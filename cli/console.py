@@ -22,6 +22,17 @@ def show(text: str) -> None:
     _write(text + "\n", sys.stdout)
 
 
+def confirm(question: str, otherwise: str) -> None:
+    """Ask, and raise CommandError unless the answer is yes.
+
+    Without a terminal nothing is asked, and `otherwise` is said: what to do instead.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise CommandError(f"Nothing was changed. {otherwise}")
+    if not click.confirm(question, err=True):
+        raise CommandError("Nothing was changed.")
+
+
 def _write(text: str, stream: IO[str]) -> None:
     try:
         click.echo(text, file=stream, nl=False)

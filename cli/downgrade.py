@@ -1,11 +1,8 @@
 """Downgrades the schema, after the user has confirmed the loss of data."""
 
-import sys
 from functools import partial
 
-import click
-
-from cli.console import CommandError, say
+from cli.console import CommandError, confirm, say
 from cli.progress import progress_shown
 from migrations import run
 from migrations.agent_com.tables import AGENT_COM
@@ -37,16 +34,9 @@ def _downgrade_if_confirmed(url: str, revision: str) -> None:
     for loss in listed:
         say(str(loss))
     if listed:
-        _ask()
+        confirm("Go on?", "Add --yes to accept the loss.")
     with progress_shown():
         run.downgrade(url, revision, partial(_require_unchanged, listed))
-
-
-def _ask() -> None:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise CommandError("Nothing was changed. Add --yes to accept the loss.")
-    if not click.confirm("Go on?", err=True):
-        raise CommandError("Nothing was changed.")
 
 
 def _require_unchanged(listed: list[DataLoss], now: list[DataLoss]) -> None:

@@ -1,17 +1,15 @@
 """Shows and changes users by the rules of the service, on the database itself."""
 
 import asyncio
-import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import asyncpg
-import click
 import orjson
 
 from agent_service.users import rules
 from cli import queries
-from cli.console import CommandError
+from cli.console import CommandError, confirm
 from cli.database import NotMigratedError, run
 from cli.table import table
 from shared.database.pool import Connection, Record, UnitOfWork
@@ -51,7 +49,7 @@ def delete(url: str, name: str, *, yes: bool) -> None:
     """Delete a user, if that is confirmed or `yes`. Raises CommandError as `change`."""
     user = one(url, name)
     if not yes:
-        _ask(user["username"])
+        confirm(f"Delete the user {user['username']}?", "Add --yes to delete the user.")
     _run(url, lambda connection: rules.delete(connection, user["id"], 0))
 
 
@@ -84,13 +82,6 @@ def _said(value: Any) -> str:
         return ON[value]
     text = "" if value is None else str(value)
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def _ask(name: str) -> None:
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise CommandError("Nothing was changed. Add --yes to delete the user.")
-    if not click.confirm(f"Delete the user {name}?", err=True):
-        raise CommandError("Nothing was changed.")
 
 
 async def _find(connection: Connection, name: str) -> Record:
