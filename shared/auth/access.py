@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from shared.auth.caller import Agent, Caller, User
-from shared.auth.permissions import ROLES, SCOPED, Access, Permission, Role, Rule
+from shared.auth.permissions import SCOPED, Access, Permission, Role, Rule
 from shared.errors import (
     Reason,
     Refusal,
@@ -103,8 +103,7 @@ def allowed(
 
     `role` is what `role_in` says of the row's project, `own` whether the row is the caller's own.
     """
-    enough = [name for name, each in ROLES.items() if each >= permission.role]
-    conditions = [RIGHTS["superuser"], role.in_(enough)]
+    conditions = [RIGHTS["superuser"], role.in_(permission.roles)]
     if permission.own_suffices and own is not None:
         conditions.append(own)
     if permission.scopes:
@@ -120,7 +119,6 @@ def reached_projects(permission: Permission) -> Select[Any]:
 
 def joined_projects(permission: Permission) -> Select[Any]:
     """The same without those that the caller owns."""
-    enough = [name for name, each in ROLES.items() if each >= permission.role]
     members, caller_id = project_members.c, RIGHTS["caller_id"]
     joined = (
         select(projects.c.id)
@@ -128,7 +126,7 @@ def joined_projects(permission: Permission) -> Select[Any]:
         # An owner is no member; if one were, the project would be reached twice.
         .where(
             members.user_id == caller_id,
-            members.role.in_(enough),
+            members.role.in_(permission.roles),
             projects.c.owner_id != caller_id,
         )
     )
@@ -143,12 +141,9 @@ def may(caller: Caller, permission: Permission, standing: Standing) -> bool:
     if permission.own_suffices and standing.is_own:
         return True
     if isinstance(caller, User):
-        role = ROLES.get(standing.role or "")
-        return caller.is_superuser or (role is not None and role >= permission.role)
+        return caller.is_superuser or standing.role in permission.roles
     assert isinstance(caller, Agent)
-    return (
-        caller.rights[permission.parameter] == standing.project_id if permission.scopes else False
-    )
+    return permits(caller, permission) and standing.project_id == caller.project_id
 
 
 def require(

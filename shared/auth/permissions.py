@@ -14,10 +14,6 @@ class Role(IntEnum):
     OWNER = auto()
 
 
-# By the word that the database has for each.
-ROLES = {role.name.lower(): role for role in Role}
-
-
 class Scope(Enum):
     """What the API key of an agent lets it do beyond its own tasks; the values are stored."""
 
@@ -39,6 +35,8 @@ class Permission(Enum):
 
     def __init__(self, role: Role, scopes: AbstractSet[Scope], own_suffices: bool) -> None:
         self.role = role
+        # Those that suffice, by the words that the database has for them.
+        self.roles = tuple(each.name.lower() for each in Role if each >= role)
         self.scopes = scopes
         self.own_suffices = own_suffices
         # The parameter with the project in which an agent's scopes permit it, NULL if none.
