@@ -23,6 +23,11 @@ from shared.database.statement import Statement
 from shared.schema import chat_participants, tasks
 
 UNDER_WAY = tasks.c.status == "in_progress"
+# What becomes of a task whose assignee works on it no more.
+STOPPED: Mapping[str, ColumnElement[Any]] = {
+    "status": case((UNDER_WAY, "pending"), else_=tasks.c.status),
+    "started_at": case((UNDER_WAY, null()), else_=tasks.c.started_at),
+}
 
 
 def detach_tasks(
@@ -66,11 +71,7 @@ def change_tasks(
 
 def unassign_tasks(purpose: str, assignee: Column[Any]) -> Statement:
     """As `detach_tasks`, of an assignee: tasks that it was working on are pending again."""
-    values: dict[str, ColumnElement[Any]] = {
-        "status": case((UNDER_WAY, "pending"), else_=tasks.c.status),
-        "started_at": case((UNDER_WAY, null()), else_=tasks.c.started_at),
-    }
-    return detach_tasks(purpose, assignee, values)
+    return detach_tasks(purpose, assignee, STOPPED)
 
 
 UNASSIGN_USER = unassign_tasks(

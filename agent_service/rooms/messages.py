@@ -23,10 +23,8 @@ def room(row: Row) -> pb.Room:
         project_id=str(row["project_id"]),
         name=row["name"],
         description=row["description"],
-        created_by=None if row["created_by"] is None else str(row["created_by"]),
-        created_by_agent_id=None
-        if row["created_by_agent_id"] is None
-        else str(row["created_by_agent_id"]),
+        created_by=row["created_by"] and str(row["created_by"]),
+        created_by_agent_id=row["created_by_agent_id"] and str(row["created_by_agent_id"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         revision=row["revision"],

@@ -9,7 +9,6 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
-    case,
     delete,
     exists,
     func,
@@ -20,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 
+from agent_service.queries import STOPPED
 from shared.auth.access import RIGHTS
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
@@ -115,7 +115,6 @@ DELETE_MEMBERSHIPS = Statement(
     delete(project_members).where(project_members.c.id.in_(select(_members.c.id))),
 )
 
-_under_way = tasks.c.status == "in_progress"
 # Those that it has created, too: the deletion changes them, and would lock them in any order.
 _tasks = (
     select(tasks.c.id)
@@ -131,8 +130,7 @@ DETACH_TASKS = Statement(
     .where(tasks.c.id == _tasks.c.id, tasks.c.assigned_user_id == _id)
     .values(
         assigned_user_id=null(),
-        status=case((_under_way, "pending"), else_=tasks.c.status),
-        started_at=case((_under_way, null()), else_=tasks.c.started_at),
+        **STOPPED,
         revision=tasks.c.revision + 1,
         updated_at=func.now(),
     ),
