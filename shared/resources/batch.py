@@ -24,7 +24,7 @@ from shared.database.pool import Connection, Record
 from shared.database.statement import Statement
 from shared.errors import Reason, Refusal, all_not_found
 from shared.resources.building import M, Messages, Row, build_all
-from shared.resources.listing import is_large, size_as_text
+from shared.resources.measuring import is_large, size_as_text
 from shared.resources.pagination import PAGE_BYTES
 from shared.resources.project_scoped import ProjectScopedTable
 

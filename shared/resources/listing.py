@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     ARRAY,
@@ -14,25 +14,21 @@ from sqlalchemy import (
     Select,
     String,
     Table,
-    Text,
     and_,
     any_,
     bindparam,
-    case,
     cast,
     exists,
     false,
     func,
     literal,
-    literal_column,
     not_,
     or_,
     select,
-    text,
     true,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import JSONB, array
+from sqlalchemy.dialects.postgresql import array
 
 from shared.auth.access import (
     RIGHTS,
@@ -48,18 +44,17 @@ from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.statement import Statement
 from shared.resources.elsewhere import in_named, in_unreached
-from shared.resources.merging import ROW_LIMIT, Stream, merged
-from shared.resources.ordering import Parts, Position, behind, in_order, parameters, position_of
+from shared.resources.measuring import fitted, light, text_size
+from shared.resources.merging import Stream
+from shared.resources.ordering import Parts, Position, behind, parameters, position_of
 from shared.resources.pagination import PAGE_BYTES, Listing, Order, Page, Query
 from shared.resources.project_scoped import ProjectScopedTable
+from shared.resources.sources import Source, by_no_index, first_of
 from shared.resources.validation import Parsed
 from shared.schema import projects
 
 # Answers the rows at a position, up to a limit, and whether they are to be measured.
 Batch: TypeAlias = Callable[[Position, int, bool], Awaitable[list[Record]]]
-# How much larger JSON is as text than as it is stored: numbers like 1e-300 are 25 times as large,
-# and a batch of nothing else may be three times as large as a page.
-JSON_EXPANSION = 8
 # Whether rows with a status can pass a filter.
 OfStatus: TypeAlias = Callable[[ColumnElement[str]], ColumnElement[bool]]
 
@@ -208,7 +203,7 @@ class Lister:
                 measured = True
                 found = await batch(at, limit, measured)
             rows += found
-            size += sum(map(_text_size, found))
+            size += sum(map(text_size, found))
             if measured and found and len(found) < found[-1]["batch_rows"]:
                 return rows, True
             if len(rows) > page.size:
@@ -242,24 +237,12 @@ class Lister:
             rows = rows.where(behind(wanted, self.table.c.id, descending=descending))
         key = (wanted.key, self.table.c.id)
         pages = [
-            _page_of(rows, source, key, descending, is_unique=wanted.is_unique)
+            source.page(rows, key, is_unique=wanted.is_unique, descending=descending)
             for source in self._sources(filters, order, within)
         ]
-        page = pages[0] if len(pages) == 1 else _first_of(pages, descending)
-        fitted = _fitted(page, descending) if measured else self._light(page, descending)
-        return Statement(purpose, fitted)
-
-    def _light(self, rows: Select[Any], descending: bool) -> Select[Any]:
-        """A page of rows, without the values that are large; `is_large` if a row has one."""
-        page, limit = rows.subquery("page"), PAGE_BYTES // self._batch_size
-        large = {column: _is_heavy(column, limit) for column in page.c if is_large(column)}
-        columns = (
-            case((~large[column], column)).label(column.name) if column in large else column
-            for column in page.c
-        )
-        return select(*columns, or_(false(), *large.values()).label("is_large")).order_by(
-            *in_order((page.c.page_key, page.c.id), descending=descending)
-        )
+        page = pages[0] if len(pages) == 1 else first_of(pages, descending)
+        batch = fitted(page, descending) if measured else light(page, self._batch_size, descending)
+        return Statement(purpose, batch)
 
     def _count_statement(self, filters: frozenset[str], within: Reach) -> Statement:
         rows = select(self.table.c.id).where(*self._named(filters))
@@ -310,13 +293,13 @@ class Lister:
     ) -> list[ColumnElement[bool]]:
         """What the filters say, so far as the streams do not."""
         if by_id := filters & self._by_id:
-            others = map(_by_no_index, self._named(filters - by_id))
+            others = map(by_no_index, self._named(filters - by_id))
             return [*self._named(by_id), *others]
         # A stream is of one status, and need not say so again.
         said = {"statuses"} if self._is_by_status(filters, order, within) else set()
         if not self._is_of_assignee(filters, within) or "project_id" not in filters:
             return self._named(filters - said)
-        in_project = _by_no_index(self.filters["project_id"])
+        in_project = by_no_index(self.filters["project_id"])
         return [*self._named(filters - said - {"project_id"}), in_project]
 
     def _named(self, filters: Collection[str]) -> list[ColumnElement[bool]]:
@@ -330,7 +313,7 @@ class Lister:
             return own
         return or_(project_id.in_(reached_projects(self.permission)), own)
 
-    def _sources(self, filters: frozenset[str], order: Order, within: Reach) -> list["Source"]:
+    def _sources(self, filters: frozenset[str], order: Order, within: Reach) -> list[Source]:
         """The ways in which the rows are read that a caller is shown."""
         found = Source(
             [*self._conditions(filters, order, within), self._within(filters, within)],
@@ -343,9 +326,9 @@ class Lister:
         elsewhere = self._elsewhere(filters)
         return [found] if elsewhere is None else [found, self._few(filters, elsewhere)]
 
-    def _few(self, filters: frozenset[str], where: ColumnElement[bool]) -> "Source":
+    def _few(self, filters: frozenset[str], where: ColumnElement[bool]) -> Source:
         """The rows with a condition that few have."""
-        conditions = [where, *map(_by_no_index, self._named(filters))]
+        conditions = [where, *map(by_no_index, self._named(filters))]
         return Source(conditions, (), is_of_project=False, is_sorted=True)
 
     def _elsewhere(self, filters: frozenset[str]) -> ColumnElement[bool] | None:
@@ -372,7 +355,7 @@ class Lister:
             if self._assignee is None:
                 return self._own
             assigned = self._assignee == RIGHTS["caller_agent_id"]
-            return and_(_by_no_index(self._own), assigned)
+            return and_(by_no_index(self._own), assigned)
         if self.table is projects:
             is_owner: ColumnElement[bool] = projects.c.owner_id == RIGHTS["caller_id"]
             return is_owner
@@ -446,108 +429,6 @@ class Lister:
         return within is Reach.OWN or "assigned_to" in filters
 
 
-class Source(NamedTuple):
-    """Rows with some conditions, which are read in one way: by streams, or sorted, or in order."""
-
-    conditions: Sequence[ColumnElement[bool]]
-    streams: Sequence[Stream]
-    is_of_project: bool
-    is_sorted: bool
-
-
 def _given(filters: Mapping[str, Any]) -> dict[str, Any]:
     """The filters that filter something."""
     return {name: value for name, value in filters.items() if value is not None}
-
-
-def _page_of(
-    rows: Select[Any],
-    source: Source,
-    key: Sequence[ColumnElement[Any]],
-    descending: bool,
-    *,
-    is_unique: bool,
-) -> Select[Any]:
-    """The first rows of a source; in a project, `is_unique` says whether no two have one key."""
-    rows = rows.where(*source.conditions)
-    is_unique = is_unique and source.is_of_project
-    if source.streams:
-        return merged(rows, key, source.streams, descending=descending, is_unique=is_unique)
-    if source.is_sorted:
-        return _sorted(rows, descending)
-    order_by = in_order(key[:1] if is_unique else key, descending=descending)
-    return rows.order_by(*order_by).limit(ROW_LIMIT)
-
-
-def _first_of(pages: Iterable[Select[Any]], descending: bool) -> Select[Any]:
-    """The first rows of several pages that have none in common, in the order of all."""
-    both = union_all(*(select(page.subquery()) for page in pages)).subquery("both")
-    order = in_order((both.c.page_key, both.c.id), descending=descending)
-    return select(*both.c).order_by(*order).limit(ROW_LIMIT)
-
-
-def _is_heavy(column: ColumnElement[Any], limit: int) -> ColumnElement[bool]:
-    """Whether a value can have more than `limit` bytes as text; nothing of it is read for that.
-
-    JSON that is compressed can have any number.
-    """
-    if not isinstance(column.type, JSONB):
-        heavy: ColumnElement[bool] = func.octet_length(column) > limit
-        return heavy
-    is_compressed = func.pg_column_compression(column).is_not(None)
-    return is_compressed | (func.pg_column_size(column) > limit // JSON_EXPANSION)
-
-
-def _by_no_index(condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    """A condition for rows that another one finds: to the planner, its index may be as good as that
-    for the other one, which it is not if these are few."""
-    return func.coalesce(condition, text("false"))
-
-
-def _sorted(rows: Select[Any], descending: bool) -> Select[Any]:
-    """The first of all rows: to the planner, an index in this order could have them early."""
-    # OFFSET keeps the planner from looking at the order while it looks for the rows.
-    every = rows.offset(literal_column("0")).subquery("every")
-    order = in_order((every.c.page_key, every.c.id), descending=descending)
-    return select(*every.c).order_by(*order).limit(ROW_LIMIT)
-
-
-def _fitted(rows: Select[Any], descending: bool) -> Select[Any]:
-    """A page of rows that are ordered by their column `page_key` and id, as far as it is sent.
-
-    `batch_rows` says how many rows it has; those behind PAGE_BYTES are left out.
-    """
-    page = rows.subquery("page")
-    order = in_order((page.c.page_key, page.c.id), descending=descending)
-    sizes = func.sum(size_as_text(page)).over(order_by=order, rows=(None, -1))
-    measured = (
-        select(
-            literal_column("page.*"),
-            func.count().over().label("batch_rows"),
-            func.coalesce(sizes, 0).label("bytes_before"),
-        )
-        .select_from(page)
-        .subquery("measured")
-    )
-    key: list[ColumnElement[Any]] = [literal_column("page_key"), literal_column("id")]
-    return (
-        select(literal_column("measured.*"))
-        .select_from(measured)
-        .where(literal_column("bytes_before") <= PAGE_BYTES)
-        .order_by(*in_order(key, descending=descending))
-    )
-
-
-def size_as_text(rows: FromClause) -> ColumnElement[int]:
-    """The bytes of a row as text, without the columns that are small: what is stored says little,
-    because it is compressed, and numbers like 1e-300 are written out."""
-    return func.octet_length(func.concat(rows.c.id, *filter(is_large, rows.c)))
-
-
-def is_large(column: ColumnElement[Any]) -> bool:
-    """Whether a column can have more than some hundred bytes."""
-    return isinstance(column.type, JSONB | Text)
-
-
-def _text_size(row: Record) -> int:
-    return sum(len(value) for value in row.values() if isinstance(value, str | bytes))

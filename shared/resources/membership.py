@@ -8,11 +8,12 @@ or the participant. All lock in this order: users, the project, its members, the
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import CTE, ColumnElement, Select, Uuid, bindparam, exists, func, or_, select
+from sqlalchemy import CTE, ColumnElement, Uuid, bindparam, exists, or_, select
 
 from shared.database.pool import Connection
 from shared.database.statement import Statement
 from shared.errors import Refusal, conflict
+from shared.resources.locking import after, key_share
 from shared.schema import project_members, projects, users
 
 
@@ -39,7 +40,7 @@ class Locked(NamedTuple):
     @property
     def has_project(self) -> ColumnElement[bool]:
         """Always true; but user and project are locked before what is found with it."""
-        return _after(self.project)
+        return after(self.project)
 
     @property
     def is_active(self) -> ColumnElement[bool]:
@@ -63,24 +64,13 @@ def locked(user_id: ColumnElement[Any], project_id: ColumnElement[Any]) -> Locke
     user = select(users.c.id, users.c.is_active).where(
         users.c.id == user_id, project_id.is_not(None)
     )
-    user_cte = _key_share(user, "locked_user")
-    project = select(projects.c.owner_id).where(projects.c.id == project_id, _after(user_cte))
-    project_cte = _key_share(project, "locked_project")
+    user_cte = key_share(user, "locked_user")
+    project = select(projects.c.owner_id).where(projects.c.id == project_id, after(user_cte))
+    project_cte = key_share(project, "locked_project")
     member = select(members.id).where(
-        members.project_id == project_id, members.user_id == user_id, _after(project_cte)
+        members.project_id == project_id, members.user_id == user_id, after(project_cte)
     )
-    return Locked(user_cte, project_cte, _key_share(member, "locked_member"), user_id)
-
-
-def _key_share(rows: Select[Any], name: str) -> CTE:
-    """Locked against deletion, and against those who lock to change what their key stands for."""
-    return rows.with_for_update(read=True, key_share=True).cte(name)
-
-
-def _after(first: CTE) -> ColumnElement[bool]:
-    """Always true; but what it counts has to be found, and locked, before."""
-    found: ColumnElement[bool] = select(func.count()).select_from(first).scalar_subquery() >= 0
-    return found
+    return Locked(user_cte, project_cte, key_share(member, "locked_member"), user_id)
 
 
 _user_id, _project_id = bindparam("user_id", type_=Uuid), bindparam("project_id", type_=Uuid)

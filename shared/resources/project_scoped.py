@@ -58,6 +58,7 @@ from shared.errors import (
     not_found,
     revision_mismatch,
 )
+from shared.resources.locking import after
 from shared.resources.validation import Parsed, Stated, as_uuid
 from shared.schema import projects
 
@@ -425,9 +426,7 @@ class ProjectScopedTable:
     def _target(self, first: CTE | None, permission: Permission) -> CTE:
         target = self._permitted(permission).with_for_update(of=self.table)
         if first is not None:
-            # Always true; what it counts has to be there, and locked, before any row is looked for.
-            counted = select(func.count()).select_from(first).scalar_subquery()
-            target = target.where(counted >= 0)
+            target = target.where(after(first))
         return target.cte("target")
 
     def _standing(self, row: Record) -> Standing:

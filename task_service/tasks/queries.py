@@ -37,6 +37,7 @@ from shared.database.statement import Statement
 from shared.errors import IDS_NAMED, Reason
 from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
+from shared.resources.locking import key_share
 from shared.resources.membership import locked
 from shared.resources.ordering import Part, Parts, by, last
 from shared.resources.pagination import DEFAULT_PAGE_SIZE
@@ -109,12 +110,7 @@ MOVE_WITH_RESULT = _move("The same, and keeps a result.", "status", "result")
 _assignee_id = bindparam("assignee_id", type_=Uuid)
 _assignee = new_values(tasks, ["assigned_agent_id", "assigned_user_id"])
 # A deletion of an agent locks it before its tasks; so does an assignment.
-_agent = (
-    select(agents.c.id)
-    .where(agents.c.id == _assignee_id)
-    .with_for_update(read=True, key_share=True)
-    .cte("assignee")
-)
+_agent = key_share(select(agents.c.id).where(agents.c.id == _assignee_id), "assignee")
 ASSIGN_AGENT = TASKS.changing("Assigns a task to the agent `assignee_id`.", _assignee, first=_agent)
 
 _project_of_task = select(tasks.c.project_id).where(tasks.c.id == _id).scalar_subquery()

@@ -6,7 +6,8 @@ import pytest
 
 from shared.auth.caller import User
 from shared.auth.permissions import Permission
-from shared.resources.listing import JSON_EXPANSION, Lister
+from shared.resources.listing import Lister
+from shared.resources.measuring import JSON_EXPANSION
 from shared.resources.ordering import by
 from shared.resources.pagination import PAGE_BYTES, Listing, Order, Page, Query
 from shared.schema import projects
