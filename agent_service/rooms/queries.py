@@ -61,18 +61,30 @@ ADD_PARTICIPANT = ROOMS.creating_below(
     _is_seatable,
 )
 
-REMOVE_PARTICIPANT = Statement(
-    "Takes an agent or a user out of a room, and answers whether there was one.",
-    delete(chat_participants)
-    .where(
-        _participants.room_id == bindparam("of_room"),
-        or_(
-            _participants.agent_id == bindparam("agent_id", type_=Uuid),
-            _participants.user_id == bindparam("user_id", type_=Uuid),
-        ),
+
+def _remove(purpose: str, permission: Permission) -> Statement:
+    room = (
+        select(chat_rooms.c.id)
+        .select_from(ROOMS.with_project)
+        .where(chat_rooms.c.id == bindparam("of_room", type_=Uuid), ROOMS.permits(permission))
+        .scalar_subquery()
     )
-    .returning(_participants.id),
-)
+    return Statement(
+        f"{purpose}, if the caller may, and answers whether there was one.",
+        delete(chat_participants)
+        .where(
+            _participants.room_id == room,
+            or_(
+                _participants.agent_id == bindparam("agent_id", type_=Uuid),
+                _participants.user_id == bindparam("user_id", type_=Uuid),
+            ),
+        )
+        .returning(_participants.id),
+    )
+
+
+REMOVE_PARTICIPANT = _remove("Takes an agent or a user out of a room", Permission.MANAGE_ROOMS)
+LEAVE_ROOM = _remove("Takes the caller out of a room", Permission.LEAVE_ROOMS)
 
 LIST = Lister(
     chat_rooms,

@@ -15,7 +15,7 @@ from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.membership import unless_of_project
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import PROJECTS, Refusals, Values, as_new
-from shared.resources.validation import Parsed
+from shared.resources.validation import Parsed, as_uuid
 from shared.schema import (
     FK_CHAT_PARTICIPANTS_AGENT,
     FK_CHAT_PARTICIPANTS_ROOM,
@@ -102,17 +102,20 @@ class RoomRules:
         return await call.single(self._database, unit_of_work)
 
     async def remove_participant(
-        self, call: IdempotentCall[M], room_id: str, participant: Parsed[Values]
+        self, call: IdempotentCall[M], room_id: str, user_id: str, participant: Parsed[Values]
     ) -> M:
-        """Take an agent or a user out of a room. A user may leave."""
+        """Take an agent or a user out of a room. The user with this id, if any, may leave."""
+        needed, statement = Permission.MANAGE_ROOMS, queries.REMOVE_PARTICIPANT
+        if isinstance(call.caller, User) and as_uuid(user_id) == call.caller.id:
+            needed, statement = Permission.LEAVE_ROOMS, queries.LEAVE_ROOM
 
         async def unit_of_work(connection: Connection) -> None:
-            leaves = participant.refusal is None and _is_caller(call.caller, participant.value)
-            needed = Permission.LEAVE_ROOMS if leaves else Permission.MANAGE_ROOMS
-            await ROOMS.require(connection, call.caller, room_id, needed)
-            who = participant.value
-            removed = await queries.REMOVE_PARTICIPANT.row(connection, of_room=UUID(room_id), **who)
+            who = await ROOMS.content(connection, call.caller, room_id, participant, needed)
+            removed = await statement.row(
+                connection, call.caller.rights, of_room=UUID(room_id), **who
+            )
             if removed is None:
+                await ROOMS.require(connection, call.caller, room_id, needed)
                 participant_id = who["agent_id"] or who["user_id"]
                 raise not_found(Reason.PARTICIPANT_NOT_FOUND, participant_id)
 
@@ -125,10 +128,6 @@ class RoomRules:
         return await self._database.read(
             lambda c: queries.LIST_PARTICIPANTS.page(c, caller, ROOMS, room_id, query)
         )
-
-
-def _is_caller(caller: Caller, participant: Values) -> bool:
-    return isinstance(caller, User) and participant["user_id"] == caller.id
 
 
 def _taken(participant: Values) -> Refusal:

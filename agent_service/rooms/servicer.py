@@ -67,6 +67,7 @@ class RoomServicer(RoomServiceServicer):
         return await self._rules.remove_participant(
             idempotent_call(request, to_empty, Empty),
             request.room_id,
+            request.user_id,
             parse(messages.member, request),
         )
 

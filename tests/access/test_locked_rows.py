@@ -15,7 +15,7 @@ LOCK_ALL = "; ".join(
 )
 # The keys that the callers exchanged are written to when it is noted that they were used.
 LOCK_KEY = "SELECT FROM agent_api_keys WHERE id = '{}' FOR UPDATE"
-STRANGERS = (Who.OTHER, Who.AGENT_NEIGHBOUR, Who.AGENT_STRANGER)
+STRANGERS = (*(Who.OTHER, Who.VIEWER, Who.AGENT_NEIGHBOUR, Who.AGENT_READS, Who.AGENT_STRANGER),)
 
 
 @pytest.mark.parametrize("name", METHODS)

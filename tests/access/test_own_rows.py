@@ -4,10 +4,14 @@ The services unassign a member who is removed; so here the rows are the users' o
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from agent_service.rooms.queries import REMOVE_PARTICIPANT
+from shared.auth.caller import User as Caller
 from shared.errors import Reason
 from tandem.agent.v1.agent_service_pb2 import Agent, DeleteAgentRequest, GetAgentRequest
 from tandem.agent.v1.project_service_pb2 import GetProjectRequest, Project
@@ -175,6 +179,8 @@ async def test_a_participant_sees_the_room_and_who_is_in_it_and_leaves(world: Wo
     ):
         await refused(call, Reason.NOT_PROJECT_OWNER)
     leave = RemoveParticipantRequest(room_id=room.id, user_id=str(bob.id))
+    malformed = RemoveParticipantRequest(room_id=room.id, user_id=str(bob.id), request_id="x")
+    await refused(bob.rooms.RemoveParticipant(malformed), Reason.INVALID_FIELD)
     await bob.rooms.RemoveParticipant(leave)
     for _ in range(2):
         call = bob.rooms.GetRoom(GetRoomRequest(room_id=room.id))
@@ -195,8 +201,23 @@ async def test_a_viewer_leaves_a_room_but_takes_nobody_out(world: World) -> None
     await bob.rooms.RemoveParticipant(
         RemoveParticipantRequest(room_id=room.id, user_id=str(bob.id))
     )
+    again = RemoveParticipantRequest(room_id=room.id, user_id=str(bob.id))
+    await refused(bob.rooms.RemoveParticipant(again), Reason.INSUFFICIENT_ROLE)
     left = await bob.rooms.ListParticipants(ListParticipantsRequest(room_id=room.id))
     assert [seat.user_id for seat in left.participants] == [str(carol.id)]
+
+
+async def test_who_may_remove_a_participant_is_decided_as_it_is_removed(world: World) -> None:
+    """So a role that is lost after an earlier look is of no use."""
+    alice, bob = await world.user(), await world.user()
+    project = await alice.project()
+    agent = await alice.agent(project)
+    room = await alice.room(project, agent)
+    who: dict[str, Any] = {"of_room": UUID(room.id), "agent_id": UUID(agent.id), "user_id": None}
+    for user, removed in ((bob, False), (alice, True)):
+        caller = Caller(user.id, "user", "user@example.com", None, is_superuser=False)
+        remove = partial(REMOVE_PARTICIPANT.row, offered=caller.rights, **who)
+        assert (await world.database.single(remove) is not None) is removed
 
 
 async def test_rows_say_which_agent_created_them_as_long_as_it_exists(world: World) -> None:

@@ -170,5 +170,12 @@ async def test_with_every_scope_an_agent_reaches_nothing_of_another_project(
     assert (await agent.tasks.CountTasks(CountTasksRequest())).total == 0
 
 
+async def test_who_manages_tasks_may_check_the_dependencies_of_new_ones(holder: Holder) -> None:
+    key = await holder.create(scopes=[API_KEY_SCOPE_MANAGE_TASKS])
+    agent = await calling(holder, key)
+    request = VerifyDependenciesRequest(project_id=holder.agent.project_id)
+    await agent.tasks.VerifyDependencies(request)
+
+
 def test_every_scope_is_tested() -> None:
     assert {*ALL} == {*ApiKeyScope.values()} - {0}
