@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
+
+from tests.waiting import SECONDS
 
 # How many sessions of this database wait for a lock, and not those of a test beside this one.
 WAITING = (
@@ -19,6 +21,14 @@ CUT_OFF = (
 )
 
 
+class Blocked(asyncio.Event):
+    """An event that is waited for as long as any machine may need, so that a test without its lock
+    fails."""
+
+    async def wait(self) -> Literal[True]:
+        return await asyncio.wait_for(super().wait(), SECONDS)
+
+
 @asynccontextmanager
 async def under_way(url: str, statement: str, *arguments: Any) -> AsyncIterator[asyncio.Event]:
     """Run a statement in a transaction that is committed at the end of the block.
@@ -26,7 +36,7 @@ async def under_way(url: str, statement: str, *arguments: Any) -> AsyncIterator[
     The event is set once another session of this database waits for a lock.
     """
     connection = await asyncpg.connect(url)
-    blocked = asyncio.Event()
+    blocked = Blocked()
     watcher = asyncio.create_task(_watch(url, blocked))
     try:
         async with connection.transaction():

@@ -19,7 +19,7 @@ from shared.database.transaction import Database
 from shared.errors import Reason
 from shared.settings import SecretStr, Settings
 from tandem.agent.v1.agent_service_pb2 import Agent, GetAgentRequest, UpdateAgentRequest
-from tests.locks import under_way
+from tests.locks import CUT_OFF, under_way
 from tests.refusals import Refused, refused
 from tests.waiting import SECONDS, until
 from tests.world import SECRET, User, World
@@ -27,12 +27,6 @@ from tests.world import SECRET, User, World
 END_OTHERS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-)
-
-# Not all: were the one that holds the lock ended first, the change could still be made.
-END_BLOCKED = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
 )
 
 
@@ -110,7 +104,8 @@ async def test_a_connection_that_is_cut_in_mid_change_changes_nothing(
     async with under_way(fresh_world.url, "LOCK TABLE agents") as blocked:
         call = asyncio.ensure_future(alice.agents.UpdateAgent(request))
         await blocked.wait()
-        await connection.execute(END_BLOCKED)
+        # Not all: were the one that holds the lock ended first, the change could still be made.
+        await connection.execute(CUT_OFF)
         await outage(call)
     await connection.close()
     assert await until_served(alice, agent) == agent
