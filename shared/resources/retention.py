@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 from sqlalchemy import (
+    ColumnElement,
     DateTime,
     Integer,
     Uuid,
@@ -50,9 +51,9 @@ _of_caller = _ids.caller_id == bindparam("caller_id", type_=Uuid)
 expired = _ids.created_at < func.now() - KEPT
 
 
-def _forgetting(purpose: str, *conditions: object) -> Statement:
+def _forgetting(purpose: str, *conditions: ColumnElement[bool]) -> Statement:
     """A statement that deletes up to SWEEP_ROWS, and answers a row for each of them."""
-    rows = select(*_key).where(*conditions).limit(SWEEP_ROWS)  # type: ignore[arg-type]
+    rows = select(*_key).where(*conditions).limit(SWEEP_ROWS)
     # As a subquery it could be run once for each row, and then find others each time.
     found = rows.with_for_update(skip_locked=True).cte("found")
     return Statement(
