@@ -16,4 +16,7 @@ ACCESS: dict[str, Rule] = {
     "/tandem.task.v1.TaskService/AddDependency": Permission.MANAGE_TASKS,
     "/tandem.task.v1.TaskService/RemoveDependency": Permission.MANAGE_TASKS,
     "/tandem.task.v1.TaskService/CountTasks": Permission.READ_TASKS,
+    "/tandem.task.v1.TaskService/WaitTask": Permission.READ_TASKS,
+    "/tandem.event.v1.EventService/ListEvents": Permission.READ_EVENTS,
+    "/tandem.event.v1.EventService/WatchEvents": Permission.READ_EVENTS,
 }

@@ -30,7 +30,7 @@ class Permission(Enum):
 
     By users with `role` or more, by agents of the project with one of the `scopes`, and, if
     `own_suffices`, by those whose own the row is: the agent that it is, the agent or user that it
-    is assigned to, the user who participates in it. Superusers may everything.
+    is assigned to, the user who participates in it, an event of one of these. Superusers may everything.
     """
 
     def __init__(self, role: Role, scopes: AbstractSet[Scope], own_suffices: bool) -> None:
@@ -46,6 +46,7 @@ class Permission(Enum):
     READ_AGENTS = Role.VIEWER, {Scope.READ_PROJECT}, True
     READ_TASKS = Role.VIEWER, {Scope.READ_PROJECT, Scope.MANAGE_TASKS}, True
     READ_ROOMS = Role.VIEWER, {Scope.READ_PROJECT, Scope.MANAGE_ROOMS}, True
+    READ_EVENTS = Role.VIEWER, {Scope.READ_PROJECT}, True
     CHECK_TASKS = Role.VIEWER, {Scope.READ_PROJECT, Scope.MANAGE_TASKS}, False
     LIST_ROOMS = Role.VIEWER, {Scope.READ_PROJECT, Scope.MANAGE_ROOMS}, False
     CREATE_TASKS = Role.EDITOR, {Scope.CREATE_TASKS, Scope.MANAGE_TASKS}, False

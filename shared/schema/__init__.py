@@ -22,6 +22,13 @@ from shared.schema.agents import (
 from shared.schema.base import (
     metadata,
 )
+from shared.schema.events import (
+    ACTOR_TYPES,
+    PK_EVENT_HEADS,
+    PK_EVENTS,
+    event_heads,
+    events,
+)
 from shared.schema.members import (
     FK_PROJECT_MEMBERS_PROJECT,
     FK_PROJECT_MEMBERS_USER,

@@ -171,6 +171,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 34
     """ABORTED. The call conflicted with concurrent changes and changed nothing. Retry it."""
+    ERROR_REASON_EVENTS_COMPACTED: _ErrorReason.ValueType  # 51
+    """OUT_OF_RANGE. Events after the given number have been removed because of their age. Take a
+    snapshot, or begin at the oldest. Metadata: `first_sequence`, the oldest event that is kept.
+    """
+    ERROR_REASON_LOG_REWOUND: _ErrorReason.ValueType  # 52
+    """OUT_OF_RANGE. The log has no event with the given number yet, or is not the one with the given
+    id: a backup was restored. Take a snapshot. Metadata: `last_sequence` and `log_id`.
+    """
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 35
     """UNAVAILABLE. The database does not respond. Whether a change was made is unknown: retry after
     the delay in RetryInfo, with the same `request_id`.
@@ -358,6 +366,14 @@ current one.
 """
 ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 34
 """ABORTED. The call conflicted with concurrent changes and changed nothing. Retry it."""
+ERROR_REASON_EVENTS_COMPACTED: ErrorReason.ValueType  # 51
+"""OUT_OF_RANGE. Events after the given number have been removed because of their age. Take a
+snapshot, or begin at the oldest. Metadata: `first_sequence`, the oldest event that is kept.
+"""
+ERROR_REASON_LOG_REWOUND: ErrorReason.ValueType  # 52
+"""OUT_OF_RANGE. The log has no event with the given number yet, or is not the one with the given
+id: a backup was restored. Take a snapshot. Metadata: `last_sequence` and `log_id`.
+"""
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 35
 """UNAVAILABLE. The database does not respond. Whether a change was made is unknown: retry after
 the delay in RetryInfo, with the same `request_id`.

@@ -103,6 +103,11 @@ class TaskServiceStub:
                 request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.CountTasksRequest.SerializeToString,
                 response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.CountTasksResponse.FromString,
                 _registered_method=True)
+        self.WaitTask = channel.unary_unary(
+                '/tandem.task.v1.TaskService/WaitTask',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.WaitTaskRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer:
@@ -293,6 +298,23 @@ class TaskServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WaitTask(self, request, context):
+        """Waits until a task has ended (completed, failed or cancelled), or until its revision is above the
+        given one, and returns it. After `timeout`, or shortly before the deadline of the call, it
+        returns the task as it is. The status of the call is OK in each case. If the caller may not read
+        the task any more, or it was deleted, the call ends with that error.
+
+        A call that waits counts neither as a call under way nor as a connection to the database. A
+        caller can have 100 of them, a process 5,000; beyond, LIMIT_EXCEEDED. When the process stops, it
+        ends with UNAVAILABLE: call again.
+
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT,
+        LIMIT_EXCEEDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TaskServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -360,6 +382,11 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.CountTasks,
                     request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.CountTasksRequest.FromString,
                     response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.CountTasksResponse.SerializeToString,
+            ),
+            'WaitTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.WaitTask,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.WaitTaskRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -716,6 +743,33 @@ class TaskService:
             '/tandem.task.v1.TaskService/CountTasks',
             tandem_dot_task_dot_v1_dot_task__service__pb2.CountTasksRequest.SerializeToString,
             tandem_dot_task_dot_v1_dot_task__service__pb2.CountTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/WaitTask',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.WaitTaskRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
             options,
             channel_credentials,
             insecure,

@@ -171,6 +171,19 @@ class TaskServiceStub:
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
     NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
     """
+    WaitTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.WaitTaskRequest, _task_service_pb2.Task]
+    """Waits until a task has ended (completed, failed or cancelled), or until its revision is above the
+    given one, and returns it. After `timeout`, or shortly before the deadline of the call, it
+    returns the task as it is. The status of the call is OK in each case. If the caller may not read
+    the task any more, or it was deleted, the call ends with that error.
+
+    A call that waits counts neither as a call under way nor as a connection to the database. A
+    caller can have 100 of them, a process 5,000; beyond, LIMIT_EXCEEDED. When the process stops, it
+    ends with UNAVAILABLE: call again.
+
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT,
+    LIMIT_EXCEEDED.
+    """
 
 @_typing.type_check_only
 class TaskServiceAsyncStub(TaskServiceStub):
@@ -309,6 +322,19 @@ class TaskServiceAsyncStub(TaskServiceStub):
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
     NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
+    """
+    WaitTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.WaitTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
+    """Waits until a task has ended (completed, failed or cancelled), or until its revision is above the
+    given one, and returns it. After `timeout`, or shortly before the deadline of the call, it
+    returns the task as it is. The status of the call is OK in each case. If the caller may not read
+    the task any more, or it was deleted, the call ends with that error.
+
+    A call that waits counts neither as a call under way nor as a connection to the database. A
+    caller can have 100 of them, a process 5,000; beyond, LIMIT_EXCEEDED. When the process stops, it
+    ends with UNAVAILABLE: call again.
+
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT,
+    LIMIT_EXCEEDED.
     """
 
 class TaskServiceServicer:
@@ -510,6 +536,24 @@ class TaskServiceServicer:
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
         NOT_ALLOWED_FOR_AGENT if an agent names a project that is not its own.
+        """
+
+    def WaitTask(
+        self,
+        request: _task_service_pb2.WaitTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
+        """Waits until a task has ended (completed, failed or cancelled), or until its revision is above the
+        given one, and returns it. After `timeout`, or shortly before the deadline of the call, it
+        returns the task as it is. The status of the call is OK in each case. If the caller may not read
+        the task any more, or it was deleted, the call ends with that error.
+
+        A call that waits counts neither as a call under way nor as a connection to the database. A
+        caller can have 100 of them, a process 5,000; beyond, LIMIT_EXCEEDED. When the process stops, it
+        ends with UNAVAILABLE: call again.
+
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT,
+        LIMIT_EXCEEDED.
         """
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

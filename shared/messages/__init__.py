@@ -1,0 +1,1 @@
+"""Messages out of rows, for both services: a resource looks the same wherever it is read."""
