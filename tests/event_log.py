@@ -23,7 +23,7 @@ async def append(connection: Any, project_id: UUID, n: int = 1, **columns: Any) 
         row = {"project_id": project_id, "batch": numbers[0], **_event(), **columns}
         names, values = ", ".join(row), ", ".join(map(_place, range(2, 2 + len(row)), row))
         await connection.execute(
-            f"INSERT INTO events (sequence, {names}) SELECT unnest($1::bigint[]), {values}",  # noqa: S608
+            f"INSERT INTO events (sequence, {names}) SELECT unnest($1::bigint[]), {values}",
             numbers,
             *(_encoded(name, value) for name, value in row.items()),
         )
@@ -50,6 +50,6 @@ def _place(number: int, name: str) -> str:
 
 
 def _encoded(name: str, value: Any) -> Any:
-    return (
-        orjson.dumps(value, default=str).decode() if name in _JSON and value is not None else value
-    )
+    if name not in _JSON or value is None:
+        return value
+    return orjson.dumps(value, default=str).decode()
