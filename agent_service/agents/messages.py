@@ -10,10 +10,10 @@ from agent_service.api_keys import messages as api_keys
 from agent_service.api_keys.keys import NewKey
 from shared.auth.access import ACTIVE
 from shared.database.pool import Record
+from shared.messages.agents import TO_STATUS, agent
 from shared.resources.batch import build_batch
 from shared.resources.building import Row
 from shared.resources.pagination import Listing, Pager, Query, instant
-from shared.resources.struct_json import to_struct
 from shared.resources.validation import KIB, fixed_id, optional, read_new, struct, validate
 from tandem.agent.v1 import agent_service_pb2 as pb
 
@@ -22,32 +22,8 @@ DEFAULT_TYPE = "generic"
 ORDERS = ("created_at", "updated_at", "name")
 TIMES = {"created_at": instant, "updated_at": instant}
 
-TO_STATUS = {
-    "offline": pb.AGENT_STATUS_OFFLINE,
-    "online": pb.AGENT_STATUS_ONLINE,
-    "busy": pb.AGENT_STATUS_BUSY,
-    "error": pb.AGENT_STATUS_ERROR,
-}
 FROM_STATUS = {status: name for name, status in TO_STATUS.items()}
 FROM_ASSIGNEE_TYPE = {pb.ASSIGNEE_TYPE_AGENT: "agent", pb.ASSIGNEE_TYPE_USER: "user"}
-
-
-def agent(row: Row) -> pb.Agent:
-    """A row as a message."""
-    return pb.Agent(
-        id=str(row["id"]),
-        project_id=str(row["project_id"]),
-        name=row["name"],
-        nickname=row["nickname"],
-        agent_type=row["agent_type"],
-        status=TO_STATUS[row["status"]],
-        capabilities=row["capabilities"],
-        config=row["config"] and to_struct(row["config"]),
-        is_active=row["is_active"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        revision=row["revision"],
-    )
 
 
 def created(found: Row | tuple[Row, tuple[Record, NewKey]]) -> pb.Agent:

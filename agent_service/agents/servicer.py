@@ -7,6 +7,7 @@ from agent_service.agents.rules import AgentRules
 from shared.auth.caller import caller
 from shared.auth.encryption import Encryptor
 from shared.grpc_server.interceptor import Context
+from shared.messages import agents
 from shared.resources.building import build
 from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager
@@ -36,7 +37,7 @@ class AgentServicer(AgentServiceServicer):
 
     async def GetAgent(self, request: pb.GetAgentRequest, context: Context) -> pb.Agent:
         agent = await self._rules.get(caller(), read_id(request, "agent_id"))
-        return await build(agent, messages.agent)
+        return await build(agent, agents.agent)
 
     async def BatchGetAgents(
         self, request: pb.BatchGetAgentsRequest, context: Context
@@ -53,7 +54,7 @@ class AgentServicer(AgentServiceServicer):
 
     async def UpdateAgent(self, request: pb.UpdateAgentRequest, context: Context) -> pb.Agent:
         return await self._rules.update(
-            idempotent_call(request, messages.agent, pb.Agent),
+            idempotent_call(request, agents.agent, pb.Agent),
             request.agent.id,
             request.agent.revision,
             parse(read_changes, request, "agent", messages.COLUMNS, messages.FIXED),
@@ -68,7 +69,7 @@ class AgentServicer(AgentServiceServicer):
 
     async def SetAgentStatus(self, request: pb.SetAgentStatusRequest, context: Context) -> pb.Agent:
         return await self._rules.set_status(
-            idempotent_call(request, messages.agent, pb.Agent),
+            idempotent_call(request, agents.agent, pb.Agent),
             request.agent_id,
             parse(messages.new_status, request),
         )

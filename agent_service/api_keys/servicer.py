@@ -5,6 +5,7 @@ from agent_service.api_keys.rules import ApiKeyRules
 from shared.auth.caller import caller, current_call
 from shared.auth.encryption import Encryptor
 from shared.grpc_server.interceptor import Context
+from shared.messages import api_keys
 from shared.resources.idempotency import idempotent_call
 from shared.resources.pagination import Pager
 from shared.resources.validation import parse, read_id
@@ -44,7 +45,7 @@ class AuthServicer(AuthServiceServicer):
 
     async def RevokeApiKey(self, request: pb.RevokeApiKeyRequest, context: Context) -> pb.ApiKey:
         return await self._rules.revoke(
-            idempotent_call(request, messages.api_key, pb.ApiKey),
+            idempotent_call(request, api_keys.api_key, pb.ApiKey),
             request.api_key_id,
             parse(read_id, request, "api_key_id"),
         )

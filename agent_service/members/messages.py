@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from shared.resources.building import Row
+from shared.messages.members import TO_ROLE, member
 from shared.resources.pagination import Listing, Pager, Query, instant
 from shared.resources.validation import read_changes, read_new, validate
 from tandem.agent.v1 import member_service_pb2 as pb
@@ -12,25 +12,7 @@ from tandem.agent.v1 import member_service_pb2 as pb
 ORDERS = ("created_at",)
 TIMES = {"created_at": instant}
 
-TO_ROLE = {
-    "viewer": pb.MEMBER_ROLE_VIEWER,
-    "editor": pb.MEMBER_ROLE_EDITOR,
-    "admin": pb.MEMBER_ROLE_ADMIN,
-}
 FROM_ROLE = {role: name for name, role in TO_ROLE.items()}
-
-
-def member(row: Row) -> pb.Member:
-    """A row as a message."""
-    return pb.Member(
-        project_id=str(row["project_id"]),
-        user_id=str(row["user_id"]),
-        role=TO_ROLE[row["role"]],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        revision=row["revision"],
-        username=row["username"],
-    )
 
 
 async def listing(found: Listing, pager: Pager) -> pb.ListMembersResponse:

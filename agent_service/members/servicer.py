@@ -6,6 +6,7 @@ from agent_service.members import messages
 from agent_service.members.rules import MemberRules
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
+from shared.messages import members
 from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager
 from shared.resources.validation import parse, read_revision
@@ -22,7 +23,7 @@ class MemberServicer(MemberServiceServicer):
 
     async def AddMember(self, request: pb.AddMemberRequest, context: Context) -> pb.Member:
         return await self._rules.add(
-            idempotent_call(request, messages.member, pb.Member),
+            idempotent_call(request, members.member, pb.Member),
             request.member.project_id,
             parse(messages.new_member, request),
         )
@@ -36,7 +37,7 @@ class MemberServicer(MemberServiceServicer):
 
     async def UpdateMember(self, request: pb.UpdateMemberRequest, context: Context) -> pb.Member:
         return await self._rules.update(
-            idempotent_call(request, messages.member, pb.Member),
+            idempotent_call(request, members.member, pb.Member),
             request.member.project_id,
             request.member.user_id,
             request.member.revision,

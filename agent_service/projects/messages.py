@@ -6,9 +6,8 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from shared.resources.building import Row
+from shared.messages.projects import TO_STATUS, project
 from shared.resources.pagination import Listing, Pager, Query, instant
-from shared.resources.struct_json import to_struct
 from shared.resources.validation import KIB, optional, read_new, struct, validate
 from tandem.agent.v1 import project_service_pb2 as pb
 from tandem.agent.v1.member_service_pb2 import (
@@ -21,29 +20,8 @@ SETTINGS_BYTES = 64 * KIB
 ORDERS = ("created_at", "updated_at", "name")
 TIMES = {"created_at": instant, "updated_at": instant}
 
-TO_STATUS = {
-    "active": pb.PROJECT_STATUS_ACTIVE,
-    "suspended": pb.PROJECT_STATUS_SUSPENDED,
-    "archived": pb.PROJECT_STATUS_ARCHIVED,
-}
 FROM_STATUS = {status: name for name, status in TO_STATUS.items()}
 FROM_ROLE = {MEMBER_ROLE_VIEWER: "viewer", MEMBER_ROLE_EDITOR: "editor", MEMBER_ROLE_ADMIN: "admin"}
-
-
-def project(row: Row) -> pb.Project:
-    """A row as a message."""
-    return pb.Project(
-        id=str(row["id"]),
-        owner_id=str(row["owner_id"]),
-        slug=row["slug"],
-        name=row["name"],
-        description=row["description"],
-        status=TO_STATUS[row["status"]],
-        settings=row["settings"] and to_struct(row["settings"]),
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        revision=row["revision"],
-    )
 
 
 async def listing(found: Listing, pager: Pager) -> pb.ListProjectsResponse:

@@ -6,6 +6,7 @@ from agent_service.projects import messages
 from agent_service.projects.rules import ProjectRules
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
+from shared.messages import projects
 from shared.resources.building import build
 from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager
@@ -23,13 +24,13 @@ class ProjectServicer(ProjectServiceServicer):
 
     async def CreateProject(self, request: pb.CreateProjectRequest, context: Context) -> pb.Project:
         return await self._rules.create(
-            idempotent_call(request, messages.project, pb.Project),
+            idempotent_call(request, projects.project, pb.Project),
             parse(messages.new_project, request),
         )
 
     async def GetProject(self, request: pb.GetProjectRequest, context: Context) -> pb.Project:
         project = await self._rules.get(caller(), read_id(request, "project_id"))
-        return await build(project, messages.project)
+        return await build(project, projects.project)
 
     async def ListProjects(
         self, request: pb.ListProjectsRequest, context: Context
@@ -39,7 +40,7 @@ class ProjectServicer(ProjectServiceServicer):
 
     async def UpdateProject(self, request: pb.UpdateProjectRequest, context: Context) -> pb.Project:
         return await self._rules.update(
-            idempotent_call(request, messages.project, pb.Project),
+            idempotent_call(request, projects.project, pb.Project),
             request.project.id,
             request.project.revision,
             parse(read_changes, request, "project", messages.COLUMNS),
@@ -56,7 +57,7 @@ class ProjectServicer(ProjectServiceServicer):
         self, request: pb.TransferProjectRequest, context: Context
     ) -> pb.Project:
         return await self._rules.transfer(
-            idempotent_call(request, messages.project, pb.Project),
+            idempotent_call(request, projects.project, pb.Project),
             request.project_id,
             parse(messages.transfer, request),
         )

@@ -6,39 +6,13 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from shared.resources.building import Row
+from shared.messages.rooms import MEMBERS, participant, room
 from shared.resources.pagination import Listing, Pager, Query, instant
 from shared.resources.validation import fixed_id, optional, read_new, validate
 from tandem.agent.v1 import room_service_pb2 as pb
 
 ORDERS = ("created_at", "updated_at", "name")
-MEMBERS = ("agent_id", "user_id")
 TIMES = {"created_at": instant, "updated_at": instant, "joined_at": instant}
-
-
-def room(row: Row) -> pb.Room:
-    """A row as a message."""
-    return pb.Room(
-        id=str(row["id"]),
-        project_id=str(row["project_id"]),
-        name=row["name"],
-        description=row["description"],
-        created_by=row["created_by"] and str(row["created_by"]),
-        created_by_agent_id=row["created_by_agent_id"] and str(row["created_by_agent_id"]),
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        revision=row["revision"],
-    )
-
-
-def participant(row: Row) -> pb.Participant:
-    """A participant's row as a message."""
-    return pb.Participant(
-        id=str(row["id"]),
-        room_id=str(row["room_id"]),
-        joined_at=row["joined_at"],
-        **{name: str(row[name]) for name in MEMBERS if row[name] is not None},
-    )
 
 
 async def listing(found: Listing, pager: Pager) -> pb.ListRoomsResponse:

@@ -6,6 +6,7 @@ from agent_service.rooms import messages
 from agent_service.rooms.rules import RoomRules
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
+from shared.messages import rooms
 from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager
 from shared.resources.validation import parse, read_changes, read_id, read_revision
@@ -22,13 +23,13 @@ class RoomServicer(RoomServiceServicer):
 
     async def CreateRoom(self, request: pb.CreateRoomRequest, context: Context) -> pb.Room:
         return await self._rules.create(
-            idempotent_call(request, messages.room, pb.Room),
+            idempotent_call(request, rooms.room, pb.Room),
             request.room.project_id,
             parse(messages.new_room, request),
         )
 
     async def GetRoom(self, request: pb.GetRoomRequest, context: Context) -> pb.Room:
-        return messages.room(await self._rules.get(caller(), read_id(request, "room_id")))
+        return rooms.room(await self._rules.get(caller(), read_id(request, "room_id")))
 
     async def ListRooms(
         self, request: pb.ListRoomsRequest, context: Context
@@ -39,7 +40,7 @@ class RoomServicer(RoomServiceServicer):
 
     async def UpdateRoom(self, request: pb.UpdateRoomRequest, context: Context) -> pb.Room:
         return await self._rules.update(
-            idempotent_call(request, messages.room, pb.Room),
+            idempotent_call(request, rooms.room, pb.Room),
             request.room.id,
             request.room.revision,
             parse(read_changes, request, "room", messages.COLUMNS, messages.FIXED),
@@ -56,7 +57,7 @@ class RoomServicer(RoomServiceServicer):
         self, request: pb.AddParticipantRequest, context: Context
     ) -> pb.Participant:
         return await self._rules.add_participant(
-            idempotent_call(request, messages.participant, pb.Participant),
+            idempotent_call(request, rooms.participant, pb.Participant),
             request.room_id,
             parse(messages.member, request),
         )

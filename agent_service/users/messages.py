@@ -5,6 +5,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
+from shared.messages.users import user
 from shared.resources.building import Row
 from shared.resources.pagination import Listing, Pager, Query, instant
 from shared.resources.validation import optional, read_new, validate
@@ -13,21 +14,6 @@ from tandem.agent.v1.auth_service_pb2 import User
 
 ORDERS = ("created_at", "username")
 TIMES = {"created_at": instant}
-
-
-def user(row: Row) -> User:
-    """A row as a message."""
-    return User(
-        id=str(row["id"]),
-        username=row["username"],
-        email=row["email"],
-        full_name=row["full_name"],
-        is_active=row["is_active"],
-        is_superuser=row["is_superuser"],
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        revision=row["revision"],
-    )
 
 
 def profile(found: Row) -> pb.UserProfile:

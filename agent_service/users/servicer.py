@@ -6,6 +6,7 @@ from agent_service.users import messages
 from agent_service.users.rules import UserRules
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
+from shared.messages import users
 from shared.resources.building import build
 from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager
@@ -24,12 +25,12 @@ class UserServicer(UserServiceServicer):
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Context) -> User:
         return await self._rules.create(
-            idempotent_call(request, messages.user, User), parse(messages.new_user, request)
+            idempotent_call(request, users.user, User), parse(messages.new_user, request)
         )
 
     async def GetUser(self, request: pb.GetUserRequest, context: Context) -> User:
         user = await self._rules.get(caller(), read_id(request, "user_id"))
-        return await build(user, messages.user)
+        return await build(user, users.user)
 
     async def LookupUser(self, request: pb.LookupUserRequest, context: Context) -> pb.UserProfile:
         key = parse(messages.key, request)
@@ -43,7 +44,7 @@ class UserServicer(UserServiceServicer):
 
     async def UpdateUser(self, request: pb.UpdateUserRequest, context: Context) -> User:
         return await self._rules.update(
-            idempotent_call(request, messages.user, User),
+            idempotent_call(request, users.user, User),
             request.user.id,
             request.user.revision,
             parse(read_changes, request, "user", messages.COLUMNS),

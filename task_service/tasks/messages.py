@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from shared.errors import invalid_field
+from shared.messages.tasks import TO_PRIORITY, TO_STATUS, task
 from shared.resources.batch import build_batch
 from shared.resources.building import Row
 from shared.resources.pagination import Listing, Pager, Query, instant
-from shared.resources.struct_json import to_struct
 from shared.resources.validation import (
     KIB,
     fixed_id,
@@ -27,55 +27,9 @@ RESULT_BYTES = 1024 * KIB
 ORDERS = ("created_at", "updated_at", "due_date", "priority")
 TIMES = {"created_at": instant, "updated_at": instant}
 
-TO_STATUS = {
-    "pending": pb.TASK_STATUS_PENDING,
-    "in_progress": pb.TASK_STATUS_IN_PROGRESS,
-    "review": pb.TASK_STATUS_REVIEW,
-    "blocked": pb.TASK_STATUS_BLOCKED,
-    "completed": pb.TASK_STATUS_COMPLETED,
-    "failed": pb.TASK_STATUS_FAILED,
-    "cancelled": pb.TASK_STATUS_CANCELLED,
-}
 FROM_STATUS = {status: name for name, status in TO_STATUS.items()}
-TO_PRIORITY = {
-    None: pb.TASK_PRIORITY_UNSPECIFIED,
-    "low": pb.TASK_PRIORITY_LOW,
-    "medium": pb.TASK_PRIORITY_MEDIUM,
-    "high": pb.TASK_PRIORITY_HIGH,
-    "critical": pb.TASK_PRIORITY_CRITICAL,
-}
 FROM_PRIORITY = {priority: name for name, priority in TO_PRIORITY.items()}
-TO_TYPE = {
-    None: pb.ASSIGNEE_TYPE_UNSPECIFIED,
-    "agent": pb.ASSIGNEE_TYPE_AGENT,
-    "user": pb.ASSIGNEE_TYPE_USER,
-}
 FROM_TYPE = {pb.ASSIGNEE_TYPE_AGENT: "agent", pb.ASSIGNEE_TYPE_USER: "user"}
-
-
-def task(row: Row) -> pb.Task:
-    """A row as a message."""
-    return pb.Task(
-        id=str(row["id"]),
-        project_id=str(row["project_id"]),
-        room_id=row["room_id"] and str(row["room_id"]),
-        title=row["title"],
-        description=row["description"],
-        status=TO_STATUS[row["status"]],
-        priority=TO_PRIORITY[row["priority"]],
-        assigned_to=row["assigned_to"] and str(row["assigned_to"]),
-        assigned_to_type=TO_TYPE[row["assigned_to_type"]],
-        created_by=row["created_by"] and str(row["created_by"]),
-        created_by_agent_id=row["created_by_agent_id"] and str(row["created_by_agent_id"]),
-        dependencies=row["dependencies"],
-        started_at=row["started_at"],
-        completed_at=row["completed_at"],
-        due_date=row["due_date"],
-        result=row["result"] and to_struct(row["result"]),
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        revision=row["revision"],
-    )
 
 
 async def batch(rows: Iterable[Row]) -> pb.BatchGetTasksResponse:

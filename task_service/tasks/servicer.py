@@ -4,6 +4,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
+from shared.messages import tasks
 from shared.resources.building import build
 from shared.resources.idempotency import idempotent_call, to_empty
 from shared.resources.pagination import Pager
@@ -23,14 +24,14 @@ class TaskServicer(TaskServiceServicer):
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.Task:
         return await self._rules.create(
-            idempotent_call(request, messages.task, pb.Task),
+            idempotent_call(request, tasks.task, pb.Task),
             request.task.project_id,
             parse(messages.new_task, request),
         )
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.Task:
         task = await self._rules.get(caller(), read_id(request, "task_id"))
-        return await build(task, messages.task)
+        return await build(task, tasks.task)
 
     async def BatchGetTasks(
         self, request: pb.BatchGetTasksRequest, context: Context
@@ -47,7 +48,7 @@ class TaskServicer(TaskServiceServicer):
 
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.Task:
         return await self._rules.update(
-            idempotent_call(request, messages.task, pb.Task),
+            idempotent_call(request, tasks.task, pb.Task),
             request.task.id,
             request.task.revision,
             parse(read_changes, request, "task", messages.COLUMNS, messages.FIXED),
@@ -63,7 +64,7 @@ class TaskServicer(TaskServiceServicer):
 
     async def AssignTask(self, request: pb.AssignTaskRequest, context: Context) -> pb.Task:
         return await self._rules.assign(
-            idempotent_call(request, messages.task, pb.Task),
+            idempotent_call(request, tasks.task, pb.Task),
             request.task_id,
             request.revision,
             parse(messages.assignee, request),
@@ -71,7 +72,7 @@ class TaskServicer(TaskServiceServicer):
 
     async def UnassignTask(self, request: pb.UnassignTaskRequest, context: Context) -> pb.Task:
         return await self._rules.unassign(
-            idempotent_call(request, messages.task, pb.Task),
+            idempotent_call(request, tasks.task, pb.Task),
             request.task_id,
             parse(read_revision, request),
         )
@@ -80,7 +81,7 @@ class TaskServicer(TaskServiceServicer):
         self, request: pb.UpdateTaskStatusRequest, context: Context
     ) -> pb.Task:
         return await self._rules.move(
-            idempotent_call(request, messages.task, pb.Task),
+            idempotent_call(request, tasks.task, pb.Task),
             request.task_id,
             request.revision,
             parse(messages.new_status, request),
@@ -96,7 +97,7 @@ class TaskServicer(TaskServiceServicer):
 
     async def AddDependency(self, request: pb.AddDependencyRequest, context: Context) -> pb.Task:
         return await self._rules.add_dependency(
-            idempotent_call(request, messages.task, pb.Task),
+            idempotent_call(request, tasks.task, pb.Task),
             request.task_id,
             request.revision,
             parse(messages.dependency, request),
@@ -106,7 +107,7 @@ class TaskServicer(TaskServiceServicer):
         self, request: pb.RemoveDependencyRequest, context: Context
     ) -> pb.Task:
         return await self._rules.remove_dependency(
-            idempotent_call(request, messages.task, pb.Task),
+            idempotent_call(request, tasks.task, pb.Task),
             request.task_id,
             request.revision,
             parse(messages.dependency, request),

@@ -1,4 +1,4 @@
-"""The resources of both services, found by their folders: message, table, and what maps the two."""
+"""The resources of both services, found by their files: message, table, and what maps the two."""
 
 import importlib
 import inspect
@@ -21,7 +21,7 @@ NOT_WRITTEN = {OUTPUT_ONLY, IDENTIFIER, IMMUTABLE}
 
 @dataclass(frozen=True)
 class Resource:
-    """A message that `build` makes from a row of `table`."""
+    """A message that `build` makes from a row of `table`; `messages` reads requests about it."""
 
     name: str
     messages: ModuleType
@@ -31,8 +31,13 @@ class Resource:
 
     @property
     def file(self) -> str:
-        """Where it is mapped."""
-        return self.messages.__name__.replace(".", "/") + ".py"
+        """Where it is read."""
+        return _file(self.messages.__name__)
+
+    @property
+    def shared_file(self) -> str:
+        """Where it is built."""
+        return _file(self.build.__module__)
 
     @property
     def columns(self) -> Columns:
@@ -53,15 +58,25 @@ class Resource:
 
 
 def resources() -> Iterator[Resource]:
-    """Every function of a messages.py that makes a message with an id of a row."""
-    for service in ("agent_service", "task_service"):
-        for path in sorted((ROOT / service).glob("*/messages.py")):
-            messages = importlib.import_module(f"{service}.{path.parent.name}.messages")
-            for name, build in inspect.getmembers(messages, inspect.isfunction):
-                kind: Any = get_type_hints(build)["return"]
-                takes_row = [*inspect.signature(build).parameters] == ["row"]
-                if takes_row and "id" in kind.DESCRIPTOR.fields_by_name:
-                    yield Resource(name, messages, build, kind, _table(name))
+    """Every function of shared/messages that makes a message with an id of a row."""
+    for path in sorted((ROOT / "shared" / "messages").glob("[!_]*.py")):
+        shared = importlib.import_module(f"shared.messages.{path.stem}")
+        for name, build in inspect.getmembers(shared, inspect.isfunction):
+            takes_row = [*inspect.signature(build).parameters] == ["row"]
+            kind: Any = get_type_hints(build)["return"]
+            if takes_row and "id" in kind.DESCRIPTOR.fields_by_name:
+                yield Resource(name, _messages(path.stem), build, kind, _table(name))
+
+
+def _messages(folder: str) -> ModuleType:
+    """The messages.py of the service whose resource it is."""
+    paths = [*ROOT.glob(f"*_service/{folder}/messages.py")]
+    assert len(paths) == 1, f"shared/messages/{folder}.py has no folder of a service."
+    return importlib.import_module(".".join(paths[0].relative_to(ROOT).with_suffix("").parts))
+
+
+def _file(module: str) -> str:
+    return module.replace(".", "/") + ".py"
 
 
 def _table(name: str) -> Table:

@@ -78,9 +78,9 @@ def test_every_column_is_read_into_its_own_field(resource: Resource) -> None:
         first, *others = [resource.build(row(resource, column.name, v)) for v in samples(column)]
         for other in others:
             assert different(first, other) == {column.name}, (
-                f"{resource.name}() in {resource.file} does not read {column.name} of the row "
-                f"into the field {column.name} only; if no client may see it, add it to HIDDEN in "
-                "tests/house/test_resources.py."
+                f"{resource.name}() in {resource.shared_file} does not read {column.name} of the "
+                f"row into the field {column.name} only; if no client may see it, add it to HIDDEN "
+                "in tests/house/test_resources.py."
             )
 
 
@@ -97,7 +97,7 @@ def test_every_value_of_an_enum_can_be_stored(resource: Resource) -> None:
         declared = {v.number for v in field.enum_type.values if v.number or column.nullable}
         assert sorted(built) == sorted(declared), (
             f"{field.enum_type.name} in the proto, the values of {column} in shared/schema, and "
-            f"what {resource.file} maps them to are not the same."
+            f"what {resource.shared_file} maps them to are not the same."
         )
 
 

@@ -1,0 +1,1 @@
+"""The event log of projects: lists of it, and streams."""
