@@ -60,6 +60,11 @@ class Shares:
         self.crowd = crowd or Crowd(total)
         self.held: dict[Holder, int] = {}
 
+    @staticmethod
+    def refusal() -> Refusal:
+        """That of a holder whose share is used up."""
+        return too_many_calls()
+
     def take(self, holder: Holder) -> bool:
         """Let the holder have one more. Returns False if its share is used up."""
         held = self.held.get(holder, 0)
@@ -157,7 +162,7 @@ class Waiting(dict[Task, Wait]):
 
 
 class Streams:
-    """The open streams of a server."""
+    """The open streams of a server that need no authentication."""
 
     def __init__(self) -> None:
         self._of_hosts = Shares(MAXIMUM_STREAMS)
@@ -179,8 +184,7 @@ class Streams:
         """
         full = self._of_connections[connection] >= STREAMS_PER_CONNECTION
         if full or not self._of_hosts.take(host(connection)):
-            message = "Too many streams are open, on this connection or in total; close some."
-            raise Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=STREAM_RETRY_SECONDS)
+            raise too_many_streams("on this connection")
         self._of_connections[connection] += 1
         self._tasks.add(task)
         try:
@@ -225,6 +229,12 @@ def too_many_calls() -> Refusal:
     """The caller's share of the places is used up."""
     message = "Too many calls are under way, of this caller or in total; try again."
     return Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=RETRY_SECONDS)
+
+
+def too_many_streams(where: str) -> Refusal:
+    """All that are allowed there, or in total, are open."""
+    message = f"Too many streams are open, {where} or in total; close some."
+    return Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=STREAM_RETRY_SECONDS)
 
 
 def answers_not_taken() -> Refusal:

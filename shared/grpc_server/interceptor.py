@@ -16,8 +16,8 @@ asked on every call.
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import ceil
 from random import getrandbits
@@ -54,6 +54,7 @@ from shared.grpc_server.admission import (
 )
 from shared.grpc_server.fields import UNCOUNTED_BYTES, require_few_fields
 from shared.grpc_server.status import DETAILS_KEY, GRPC_CODES, packed
+from shared.grpc_server.watches import EndOfStream, Watch, Watches
 
 log = structlog.get_logger()
 
@@ -68,6 +69,7 @@ HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 UNKNOWN_METHOD = "unknown"
 GOODBYE_SECONDS = 0.1
 TRACE_CONTEXT = ("traceparent", "tracestate")
+SHUTTING_DOWN = "The server is shutting down."
 
 
 OPEN = (Access.PROBE, Access.OPEN)
@@ -88,6 +90,7 @@ class Interceptor:
         self._strangers = Waiting(MAXIMUM_WAITING_STRANGERS)
         self._probes = Shares(MAXIMUM_WAITING_STRANGERS)
         self._streams = Streams()
+        self._watches = Watches()
         self._ending = False
         self._last_ended = asyncio.Event()
 
@@ -99,14 +102,17 @@ class Interceptor:
     async def drain(self, seconds: float) -> None:
         """Refuse new calls; return when those under way have ended, or after `seconds`.
 
-        Streams are ended at once: a stop cannot wait for them, because they have no end.
+        Streams are ended at once: a stop cannot wait for them, because they have no end. Those of
+        authenticated callers may say a last word.
         """
         self._ending = True
         await asyncio.sleep(GOODBYE_SECONDS)  # clients that watch the health are notified
         self._streams.end()
+        watches = asyncio.create_task(self._watches.end())
         if self._places.held:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._last_ended.wait(), seconds)
+        await watches
         self._callers.end_watch()
         self._strangers.end_watch()
 
@@ -127,7 +133,7 @@ class Interceptor:
                 method, handler.stream_stream, lambda first, rest: _each(first, rest, parse)
             )
         return grpc.stream_stream_rpc_method_handler(
-            serve, response_serializer=handler.response_serializer
+            serve, response_serializer=_unless_serialized(handler.response_serializer)
         )
 
     def _unary(
@@ -175,31 +181,58 @@ class Interceptor:
 
     def _stream(
         self, method: str, behavior: Callable[..., Any], parse: Callable[[Any, Context], Any]
-    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
-        async def serve(_requests: Any, context: Context) -> AsyncIterator[Any]:
+    ) -> Callable[[Any, Context], Awaitable[None]]:
+        """A coroutine, which writes: what ends it while its client reads nothing is raised here.
+
+        It would be lost if this were a generator, which waits outside of itself.
+        """
+        places: Any = self._probes if self._access.get(method) in OPEN else self._watches
+
+        async def serve(_requests: Any, context: Context) -> None:
             with _Served(method, context, self._strangers) as served:
-                if self._ending:
-                    await served.turn_away()
                 try:
-                    request = await self._admit(served, self._probes)
-                    with self._streams.open(served.task, context.peer()):
+                    if self._ending:
+                        await served.turn_away()
+                    request = await self._admit(served, places)
+                    with self._opened(served):
                         answers = behavior(parse(request, context), context)
                         if inspect.isawaitable(answers):  # it writes to the context by itself
                             await answers
                             return
                         async for answer in answers:
-                            yield answer
+                            await context.write(answer)
                 except asyncio.CancelledError:
-                    if not self._streams.ending:
-                        raise
-                    # If the handler were only cancelled, its client would wait for a status.
-                    await served.turn_away()
+                    await self._cancelled(served)
+                    raise
+                except EndOfStream as end:
+                    await served.turn_away(str(end))
                 except Exception as error:
                     await served.refuse(error)
 
         return serve
 
-    async def _admit(self, served: "_Served", places: Shares) -> Any:
+    @contextmanager
+    def _opened(self, served: "_Served") -> Iterator[None]:
+        if served.caller == "-":
+            with self._streams.open(served.task, served.peer):
+                yield
+        else:
+            with self._watches.open(served.task, served.holder) as served.watch:
+                served.watch.is_ending = self._ending
+                yield
+
+    async def _cancelled(self, served: "_Served") -> None:
+        """Tell the client of a stream why it ends, unless it was the client who ended it.
+
+        If the handler were only cancelled, its client would wait for a status.
+        """
+        watch = served.watch
+        if watch and watch.refusal:
+            await served.refuse(watch.refusal)
+        if watch.is_cut if watch else self._streams.ending:
+            await served.turn_away()
+
+    async def _admit(self, served: "_Served", places: Shares | Watches) -> Any:
         """Learn who calls, then wait for the (first) message, which is returned.
 
         Without a token it is a connection or, if the call works on the database, a host. A message
@@ -221,7 +254,7 @@ class Interceptor:
             call = Call(served.method, served.request_id, caller, proof.token, end, trace, left)
             current_call.set(call)
         if places.held.get(served.holder, 0) >= min(places.free, places.crowd.most):
-            raise too_many_calls()
+            raise places.refusal()
         waiting, task = served.waiting, served.task
         if len(waiting) >= waiting.limit:
             waiting.make_room()
@@ -316,6 +349,7 @@ class _Served:
     trace: tuple[tuple[str, str], ...] = ()
     request_id: str = ""
     metadata_bytes: int = 0
+    watch: Watch | None = None
     started: float = field(default_factory=time.perf_counter)
     task: "asyncio.Task[Any]" = field(default_factory=asyncio.current_task)  # type: ignore[arg-type]
 
@@ -346,10 +380,10 @@ class _Served:
             **({"reason": self.reason} if self.reason else {}),
         )
 
-    async def turn_away(self) -> NoReturn:
-        """End a call that another process has to serve; nothing of it was done."""
+    async def turn_away(self, message: str = SHUTTING_DOWN) -> NoReturn:
+        """End a call that another process has to serve; nothing of it was done, or all sent."""
         self.code = "UNAVAILABLE"
-        await self.context.abort(grpc.StatusCode.UNAVAILABLE, "The server is shutting down.")
+        await self.context.abort(grpc.StatusCode.UNAVAILABLE, message)
 
     async def refuse(self, error: Exception) -> NoReturn:
         """End the call with the status of an error."""
@@ -395,6 +429,13 @@ def _wrong_size(message: Any) -> Refusal:
     if message is grpc.aio.EOF:
         return Refusal(Reason.INVALID_FIELD, "The call has no message.")
     return Refusal(Reason.LIMIT_EXCEEDED, "A request can have 4 MiB.")
+
+
+def _unless_serialized(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes]:
+    """Serializes messages; what many streams send alike is given to it as bytes."""
+    if serialize is None:
+        return bytes
+    return lambda answer: answer if type(answer) is bytes else serialize(answer)
 
 
 async def _unimplemented(_request: Any, _context: Context) -> NoReturn:
