@@ -5,6 +5,7 @@ of the asynchronous one, which test_services.py runs against the real services.
 """
 
 import copy
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -17,6 +18,7 @@ import grpc_testing
 from shared.errors import Reason, Refusal
 from shared.grpc_server.status import DETAILS_KEY, GRPC_CODES, to_status
 from tandem.agent.v1 import agent_service_pb2, auth_service_pb2
+from tandem.event.v1 import event_service_pb2
 from tandem.task.v1 import task_service_pb2
 from tandem_client.retries import Retries
 from tandem_client.runtime import ThreadLock, threads
@@ -29,7 +31,7 @@ TIMEOUT_SECONDS = 100.0
 START = 1000.0
 SERVICES = {
     service.name: service
-    for module in (agent_service_pb2, auth_service_pb2, task_service_pb2)
+    for module in (agent_service_pb2, auth_service_pb2, event_service_pb2, task_service_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 }
 REQUEST_ID = "the request"
@@ -52,11 +54,34 @@ class Call:
         """End it as the services do."""
         status = to_status(Refusal(reason, "It was refused.", **refusal))
         trailers = ((DETAILS_KEY, status.SerializeToString()), ("x-request-id", REQUEST_ID))
-        self._rpc.terminate(None, trailers, GRPC_CODES[reason.code], status.message)
+        self._terminate(trailers, GRPC_CODES[reason.code], status.message)
 
     def fail(self, code: grpc.StatusCode) -> None:
         """End it without details, as gRPC itself does."""
-        self._rpc.terminate(None, (), code, "It failed.")
+        self._terminate((), code, "It failed.")
+
+    def _terminate(self, trailers: Any, code: grpc.StatusCode, message: str) -> None:
+        self._rpc.terminate(None, trailers, code, message)
+
+
+class Streaming(Call):
+    """A call that is answered many times."""
+
+    def send(self, response: Any) -> None:
+        """Send a response."""
+        self._rpc.send_response(response)
+
+    def end(self) -> None:
+        """End it with OK."""
+        self._terminate((), grpc.StatusCode.OK, "")
+
+    def is_over(self) -> bool:
+        """Whether the client has cancelled it."""
+        with self._rpc._rpc_state._condition:
+            return self._rpc._rpc_state._code is not None
+
+    def _terminate(self, trailers: Any, code: grpc.StatusCode, message: str) -> None:
+        self._rpc.terminate(trailers, code, message)
 
 
 class Services:
@@ -71,12 +96,14 @@ class Services:
         self.sleeps: list[float] = []
         self.waiting = 0
         self._timeouts: dict[str, list[float]] = {}
+        self._timers: list[tuple[float, Callable[[], None]]] = []
         self._channel = grpc_testing.channel(list(SERVICES.values()), self.clock)
 
     def client(self, credentials: Credentials = None, **retries: Any) -> Tandem:
         """A client that takes each backoff in full, unless `retries` say otherwise."""
         channel = _Channel(self._channel, self._timeouts)
-        runtime = replace(threads(self.clock.time, self._sleep), lock=lambda: _Lock(self))
+        runtime = threads(self.clock.time, self._sleep, self._timer)
+        runtime = replace(runtime, lock=lambda: _Lock(self))
         policy = Retries(**{"jitter": lambda: 1.0, **retries})
         return Tandem(channel, channel, credentials, TIMEOUT_SECONDS, policy, runtime)
 
@@ -87,6 +114,14 @@ class Services:
         taken = in_thread(lambda: self._channel.take_unary_unary(descriptor))
         metadata, request, rpc = taken.result(PATIENCE_SECONDS)
         return Call(dict(metadata), request, self._timeouts[name].pop(0), rpc)
+
+    def take_stream(self, method: str) -> Streaming:
+        """Wait for a call of "Service.Method" that is answered many times."""
+        service, _, name = method.partition(".")
+        descriptor = SERVICES[service].methods_by_name[name]
+        taken = in_thread(lambda: self._channel.take_unary_stream(descriptor))
+        metadata, request, rpc = taken.result(PATIENCE_SECONDS)
+        return Streaming(dict(metadata), request, math.inf, rpc)
 
     def answer(self, method: str, response: Any, takes: float = 0.0) -> Call:
         """Wait for a call, and answer it after `takes` seconds."""
@@ -107,6 +142,20 @@ class Services:
         self.clock.sleep_for(takes)
         call.fail(code)
         return call
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, in steps in which every timer is on time."""
+        # The timers of the fake clock cannot set another one when they end.
+        for _ in range(int(seconds)):
+            self.clock.sleep_for(1.0)
+            for timer in [each for each in self._timers if each[0] <= self.clock.time()]:
+                self._timers.remove(timer)
+                timer[1]()
+
+    def _timer(self, seconds: float, behavior: Callable[[], None]) -> Callable[[], object]:
+        timer = (self.clock.time() + seconds, behavior)
+        self._timers.append(timer)
+        return lambda: self._timers.remove(timer) if timer in self._timers else None
 
     def _sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
@@ -137,7 +186,11 @@ class _Channel(grpc.Channel):
             self._timeouts.setdefault(method.rpartition("/")[2], []),
         )
 
-    unary_stream = stream_unary = stream_stream = unary_unary
+    stream_unary = stream_stream = unary_unary
+
+    def unary_stream(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """The method of the fake channel."""
+        return _Method(self._channel.unary_stream(method, *arguments, **options), [])
 
     def subscribe(self, callback: Any, try_to_connect: bool | None = False) -> None:
         """There is no connection."""
@@ -159,6 +212,9 @@ class _Method:
     def __init__(self, method: Any, timeouts: list[float]) -> None:
         self._method = method
         self._timeouts = timeouts
+
+    def __call__(self, request: Any, metadata: Any, **_: Any) -> Any:
+        return self._method(copy.deepcopy(request), metadata=metadata)
 
     def with_call(self, request: Any, timeout: float, metadata: Any, **_: Any) -> Any:
         self._timeouts.append(timeout)

@@ -27,6 +27,8 @@ READS = (
     "Validate",
     "WhoAmI",
     "ExchangeApiKey",
+    "Wait",
+    "Watch",
 )
 
 
@@ -41,9 +43,9 @@ async def test_every_service_has_a_stub_in_the_asynchronous_client() -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_every_method_can_be_repeated(method: Any) -> None:
-    """A read changes nothing, a change has a request id; of streams the client knows nothing."""
+    """A read changes nothing, a change has a request id; the client knows one stream."""
     assert not method.client_streaming
-    assert not method.server_streaming
+    assert method.server_streaming == (method.name == "WatchEvents")
     is_read = method.name.startswith(READS)
     assert is_read != ("request_id" in method.input_type.fields_by_name), (
         f"{method.input_type.name} needs a request_id if {method.name} changes something; if it "
@@ -52,7 +54,7 @@ def test_every_method_can_be_repeated(method: Any) -> None:
 
 
 def test_the_type_of_the_rows_is_known_for_every_list() -> None:
-    lists = [m for m in METHODS if "page_token" in m.input_type.fields_by_name]
+    lists = [m for m in METHODS if "page_size" in m.input_type.fields_by_name]
     assert len(lists) >= 6
     assert sorted(map(typed, get_overloads(Pages.__init__))) == sorted(map(described, lists))
 

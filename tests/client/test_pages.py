@@ -3,12 +3,13 @@
 import pytest
 
 from shared.errors import Reason
+from tandem.event.v1.event_service_pb2 import Event, ListEventsRequest, ListEventsResponse
 from tandem.task.v1.task_service_pb2 import ListTasksRequest, ListTasksResponse, Task
 from tandem_client import TandemError
 from tandem_client.sync import Tandem
 from tests.client.fake import Services, in_thread, result_of
 
-LIST = "TaskService.ListTasks"
+LIST, EVENTS = "TaskService.ListTasks", "EventService.ListEvents"
 
 
 def test_pages_are_followed_to_the_end(services: Services) -> None:
@@ -86,3 +87,27 @@ def ids(client: Tandem, request: ListTasksRequest, limit: int | None = None) -> 
 
 def page(*names: str, then: str = "") -> ListTasksResponse:
     return ListTasksResponse(tasks=[Task(id=name) for name in names], next_page_token=then)
+
+
+def test_pages_of_events_are_followed_by_their_numbers(services: Services) -> None:
+    client = services.client()
+    request = ListEventsRequest(project_id="a project", after_sequence=3, page_size=2)
+    rows = in_thread(lambda: [e.sequence for e in client.pages(client.events.ListEvents, request)])
+    answers = (events(4, 5, through=5), events(through=9), events(12, through=13, last=13))
+    sent = [services.answer(EVENTS, answer).request for answer in answers]
+    assert result_of(rows) == [4, 5, 12]
+    assert [(asked.after_sequence, asked.log_id) for asked in sent] == [
+        (3, ""),
+        (5, "a log"),
+        (9, "a log"),
+    ]
+    assert {(asked.project_id, asked.page_size) for asked in sent} == {("a project", 2)}
+
+
+def events(*sequences: int, through: int, last: int = 13) -> ListEventsResponse:
+    return ListEventsResponse(
+        events=[Event(sequence=sequence) for sequence in sequences],
+        through_sequence=through,
+        last_sequence=last,
+        log_id="a log",
+    )

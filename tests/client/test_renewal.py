@@ -248,10 +248,10 @@ def client_with(services: Services, name: str) -> Tandem:
     return client
 
 
-def token(name: str) -> str:
-    claims = {"sub": name, "iat": 1_000_000, "exp": 1_000_000 + LIFE_SECONDS}
-    return jwt.encode(claims, "a secret of the tests, long enough for HS256", algorithm="HS256")
+def token(name: str, **claims: str) -> str:
+    said = {"sub": name, "iat": 1_000_000, "exp": 1_000_000 + LIFE_SECONDS, **claims}
+    return jwt.encode(said, "a secret of the tests, long enough for HS256", algorithm="HS256")
 
 
-def issued(name: str) -> ExchangeApiKeyResponse:
-    return ExchangeApiKeyResponse(access_token=token(name))
+def issued(name: str, **claims: str) -> ExchangeApiKeyResponse:
+    return ExchangeApiKeyResponse(access_token=token(name, **claims))

@@ -26,10 +26,10 @@ class Calls:
 
     def __init__(self, runtime: Runtime, tokens: Tokens, retries: Retries, seconds: float) -> None:
         """`seconds`: the time for a call that brings none, all its attempts together."""
-        self._runtime = runtime
-        self._tokens = tokens
-        self._retries = retries
-        self._seconds = seconds
+        self.runtime = runtime
+        self.tokens = tokens
+        self.retries = retries
+        self.seconds = seconds
 
     async def call(
         self,
@@ -43,26 +43,26 @@ class Calls:
         `metadata` goes along. If it has an `authorization`, no token is asked for.
         """
         request, metadata = with_request_id(request), tuple(metadata or ())
-        deadline = self._runtime.now() + (self._seconds if seconds is None else seconds)
+        deadline = self.runtime.now() + (self.seconds if seconds is None else seconds)
         own = any(key == AUTHORIZATION for key, _ in metadata)
-        token = "" if own else await self._tokens.get(deadline)
+        token = "" if own else await self.tokens.get(deadline)
         failures, renewed = 0, False
         while True:
-            left = deadline - self._runtime.now()
+            left = deadline - self.runtime.now()
             try:
-                return await send(request, metadata + bearer(token), self._retries.timeout(left))
+                return await send(request, metadata + bearer(token), self.retries.timeout(left))
             except grpc.RpcError as raw:
                 error = from_rpc(raw)
             if token and error.reason == EXPIRED and not renewed:
                 renewed, expired = True, token
-                token = await self._tokens.get(deadline, refused=expired)
+                token = await self.tokens.get(deadline, refused=expired)
                 if token != expired:
                     continue
             failures += 1
-            wait = self._retries.wait(failures, error)
-            if wait is None or self._runtime.now() + wait >= deadline:
+            wait = self.retries.wait(failures, error)
+            if wait is None or self.runtime.now() + wait >= deadline:
                 raise error
-            await self._runtime.sleep(wait)
+            await self.runtime.sleep(wait)
 
 
 def with_request_id(request: Any) -> Any:

@@ -12,6 +12,8 @@ from tandem.agent.v1.member_service_pb2_grpc import MemberServiceStub
 from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceStub
 from tandem.agent.v1.room_service_pb2_grpc import RoomServiceStub
 from tandem.agent.v1.user_service_pb2_grpc import UserServiceStub
+from tandem.event.v1.event_service_pb2_grpc import EventServiceStub
+from tandem.task.v1.task_service_pb2 import Task, WaitTaskRequest
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
 from tandem_client import options as defaults
 from tandem_client.calls import Calls, Metadata
@@ -19,6 +21,8 @@ from tandem_client.pages import Pages
 from tandem_client.retries import Retries
 from tandem_client.runtime import ASYNCIO
 from tandem_client.tokens import Credentials, GivenTokens, Tokens, tokens_for
+from tandem_client.waiting import wait_task
+from tandem_client.watch import Watcher
 
 
 class Tandem:
@@ -31,8 +35,13 @@ class Tandem:
     pages = Pages
 
     def __init__(
-        self, agents: grpc.aio.Channel, tasks: grpc.aio.Channel, *others: grpc.aio.Channel
-    ):
+        self,
+        calls: Calls,
+        agents: grpc.aio.Channel,
+        tasks: grpc.aio.Channel,
+        *others: grpc.aio.Channel,
+    ) -> None:
+        self._calls = calls
         self._channels = (agents, tasks, *others)
         self.agents = AgentServiceStub(agents)
         self.projects = ProjectServiceStub(agents)
@@ -41,6 +50,21 @@ class Tandem:
         self.rooms = RoomServiceStub(agents)
         self.auth = AuthServiceStub(agents)
         self.tasks = TaskServiceStub(tasks)
+        self.events = EventServiceStub(tasks)
+        self.watch = Watcher(calls, self.events.WatchEvents)
+
+    async def wait_task(
+        self, task_id: str, *, seconds: float | None = None, revision: int | None = None
+    ) -> Task:
+        """The task once it has ended, however long that takes, or its revision is above `revision`.
+
+        After so many `seconds`, if given, the task as it is then. Raises TandemError.
+        """
+
+        async def wait(request: WaitTaskRequest, seconds: float) -> Task:
+            return await self.tasks.WaitTask(request, timeout=seconds)
+
+        return await wait_task(self._calls, wait, task_id, seconds, revision)
 
     async def close(self) -> None:
         """Close the connections. Calls under way are cancelled."""
@@ -77,19 +101,22 @@ def connect(
     options: gRPC channel options, on top of those in options.py.
     """
 
-    def channel(address: str, tokens: Tokens) -> grpc.aio.Channel:
-        calls = Calls(ASYNCIO, tokens, retries, timeout)
+    def sending(tokens: Tokens) -> Calls:
+        return Calls(ASYNCIO, tokens, retries, timeout)
+
+    def channel(address: str, calls: Calls) -> grpc.aio.Channel:
         arguments = (defaults.merged(options), None, [_Interceptor(calls)])
         if tls is None:
             return grpc.aio.insecure_channel(address, *arguments)
         return grpc.aio.secure_channel(address, tls, *arguments)
 
-    keyless = channel(agent_address, GivenTokens())
+    keyless = channel(agent_address, sending(GivenTokens()))
     exchange = AuthServiceStub(keyless).ExchangeApiKey
     tokens = tokens_for(
         credentials, ASYNCIO, lambda request, seconds: exchange(request, timeout=seconds)
     )
-    return Tandem(channel(agent_address, tokens), channel(task_address, tokens), keyless)
+    calls = sending(tokens)
+    return Tandem(calls, channel(agent_address, calls), channel(task_address, calls), keyless)
 
 
 class _Interceptor(grpc.aio.UnaryUnaryClientInterceptor):

@@ -11,6 +11,7 @@ from tandem.agent.v1 import member_service_pb2 as members
 from tandem.agent.v1 import project_service_pb2 as projects
 from tandem.agent.v1 import room_service_pb2 as rooms
 from tandem.agent.v1 import user_service_pb2 as users
+from tandem.event.v1 import event_service_pb2 as events
 from tandem.task.v1 import task_service_pb2 as tasks
 
 Item = TypeVar("Item")
@@ -26,8 +27,8 @@ class Pages(Generic[Item]):
 
     With the client of `tandem_client.sync`, `for` instead of `async for`. Pages are fetched when
     they are needed, with `request.page_size` rows (0: as many as the service likes), beginning at
-    `request.page_token`. `limit` is how many rows there are at most. Each loop begins anew, and the
-    request stays as it is.
+    `request.page_token`, those of events after `request.after_sequence`. `limit` is how many rows
+    there are at most. Each loop begins anew, and the request stays as it is.
 
     A page that cannot be fetched raises TandemError out of the loop.
     """
@@ -88,6 +89,13 @@ class Pages(Generic[Item]):
         request: tasks.ListTasksRequest,
         limit: int | None = None,
     ) -> None: ...
+    @overload
+    def __init__(
+        self: "Pages[events.Event]",
+        method: Method[events.ListEventsRequest, events.ListEventsResponse],
+        request: events.ListEventsRequest,
+        limit: int | None = None,
+    ) -> None: ...
     def __init__(self, method: Any, request: Any, limit: int | None = None) -> None:
         self._method = method
         self._request = request
@@ -123,6 +131,13 @@ class _Cursor:
         items = list(getattr(page, name))[: self._left]
         if self._left is not None:
             self._left -= len(items)
-        self.request.page_token = page.next_page_token
-        self.done = not page.next_page_token or self._left == 0
+        self.done = not self._follow(page) or self._left == 0
         return items
+
+    def _follow(self, page: Any) -> bool:
+        """Ask for the next page. Returns whether there is one."""
+        if isinstance(page, events.ListEventsResponse):
+            self.request.after_sequence, self.request.log_id = page.through_sequence, page.log_id
+            return page.through_sequence < page.last_sequence
+        self.request.page_token = page.next_page_token
+        return bool(page.next_page_token)

@@ -38,8 +38,13 @@ class Retries:
         """Seconds to wait after as many failures, the last one being `error`; None: give up."""
         if failures >= self.attempts or not is_transient(error):
             return None
-        backoff = min(self.longest_backoff, self.first_backoff * 2.0 ** (failures - 1))
-        return (error.retry_after or 0.0) + backoff * self.jitter()
+        return (error.retry_after or 0.0) + self.backoff(failures)
+
+    def backoff(self, failures: int) -> float:
+        """Seconds to wait after as many failures, from 1 on."""
+        # No more doublings than a float can take: a watch goes on however often it fails.
+        longest = self.first_backoff * 2.0 ** min(failures - 1, 60)
+        return min(self.longest_backoff, longest) * self.jitter()
 
     def timeout(self, left: float) -> float:
         """Seconds that an attempt may take of a call that has so many left."""

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from tandem_client.streams import AsyncioStream, Stream, ThreadStream, Timer, timer
+
 T = TypeVar("T")
 
 
@@ -48,25 +50,34 @@ class ThreadLock:
 
 @dataclass(frozen=True)
 class Runtime:
-    """`now` in seconds on a clock that is never set back, how to sleep for seconds, and locks."""
+    """`now` in seconds on a clock that is never set back, how to sleep for seconds, and locks.
+
+    `stream` makes a Stream of a call, on which something has to come every so many seconds.
+    """
 
     now: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
     lock: Callable[[], Lock]
+    stream: Callable[[Any, float], Stream]
 
 
 def threads(
-    now: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    timer: Timer = timer,
 ) -> Runtime:
-    """For threads, which take the time from `now` and wait by `sleep`."""
+    """For threads, which take the time from `now`, and wait by `sleep` and `timer`."""
 
     async def blocking(seconds: float) -> None:
         sleep(seconds)
 
-    return Runtime(now, blocking, ThreadLock)
+    def stream(call: Any, seconds: float) -> Stream:
+        return ThreadStream(call, seconds, now, timer)
+
+    return Runtime(now, blocking, ThreadLock, stream)
 
 
-ASYNCIO = Runtime(time.monotonic, asyncio.sleep, AsyncioLock)
+ASYNCIO = Runtime(time.monotonic, asyncio.sleep, AsyncioLock, AsyncioStream)
 THREADS = threads()
 
 

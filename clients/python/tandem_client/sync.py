@@ -15,6 +15,8 @@ from tandem.agent.v1.member_service_pb2_grpc import MemberServiceStub
 from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceStub
 from tandem.agent.v1.room_service_pb2_grpc import RoomServiceStub
 from tandem.agent.v1.user_service_pb2_grpc import UserServiceStub
+from tandem.event.v1.event_service_pb2_grpc import EventServiceStub
+from tandem.task.v1.task_service_pb2 import Task, WaitTaskRequest
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
 from tandem_client import options as defaults
 from tandem_client.calls import Calls, Metadata
@@ -22,6 +24,8 @@ from tandem_client.pages import Pages
 from tandem_client.retries import Retries
 from tandem_client.runtime import THREADS, Runtime, run
 from tandem_client.tokens import Credentials, GivenTokens, Tokens, tokens_for
+from tandem_client.waiting import wait_task
+from tandem_client.watch import Watcher
 
 
 class Tandem:
@@ -41,17 +45,19 @@ class Tandem:
         """A client over channels of your own, which it closes at the end; else see `connect`."""
         self._channels = (agents, tasks)
 
-        def intercepted(channel: grpc.Channel, tokens: Tokens) -> grpc.Channel:
-            calls = Calls(runtime, tokens, retries, timeout)
+        def sending(tokens: Tokens) -> Calls:
+            return Calls(runtime, tokens, retries, timeout)
+
+        def intercepted(channel: grpc.Channel, calls: Calls) -> grpc.Channel:
             return grpc.intercept_channel(channel, _Interceptor(calls))
 
-        keyless = AuthServiceStub(intercepted(agents, GivenTokens()))
+        keyless = AuthServiceStub(intercepted(agents, sending(GivenTokens())))
 
         async def exchange(request: Any, seconds: float) -> Any:
             return keyless.ExchangeApiKey(request, timeout=seconds)
 
-        tokens = tokens_for(credentials, runtime, exchange)
-        agents, tasks = intercepted(agents, tokens), intercepted(tasks, tokens)
+        calls = self._calls = sending(tokens_for(credentials, runtime, exchange))
+        agents, tasks = intercepted(agents, calls), intercepted(tasks, calls)
         self.agents = AgentServiceStub(agents)
         self.projects = ProjectServiceStub(agents)
         self.users = UserServiceStub(agents)
@@ -59,6 +65,18 @@ class Tandem:
         self.rooms = RoomServiceStub(agents)
         self.auth = AuthServiceStub(agents)
         self.tasks = TaskServiceStub(tasks)
+        self.events = EventServiceStub(tasks)
+        self.watch = Watcher(calls, self.events.WatchEvents)
+
+    def wait_task(
+        self, task_id: str, *, seconds: float | None = None, revision: int | None = None
+    ) -> Task:
+        """See tandem_client.Tandem."""
+
+        async def wait(request: WaitTaskRequest, seconds: float) -> Task:
+            return self.tasks.WaitTask(request, timeout=seconds)
+
+        return run(wait_task(self._calls, wait, task_id, seconds, revision))
 
     def close(self) -> None:
         """Close the connections. Calls under way are cancelled."""

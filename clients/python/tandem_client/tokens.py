@@ -5,7 +5,7 @@ import inspect
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import grpc
 
@@ -132,9 +132,23 @@ class ExchangedTokens:
 
 def lifetime(token: str) -> float:
     """The seconds between the `iat` and the `exp` of a token."""
+    said = claims(token)
+    return float(said["exp"] - said["iat"])
+
+
+def is_of_an_agent(token: str) -> bool:
+    """Whether a token was issued for an agent. Of what is no token the service says so."""
+    try:
+        return bool(claims(token).get("typ") == "agent")
+    except (IndexError, ValueError):
+        return False
+
+
+def claims(token: str) -> dict[str, Any]:
+    """What a token says."""
     payload = token.split(".")[1]
-    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return float(claims["exp"] - claims["iat"])
+    said: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return said
 
 
 def tokens_for(credentials: Credentials, runtime: Runtime, exchange: Exchange) -> Tokens:
