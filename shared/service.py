@@ -7,11 +7,11 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import asyncpg
 import structlog
@@ -22,6 +22,7 @@ from shared.database import queries
 from shared.database.connector import Url
 from shared.database.transaction import Database
 from shared.errors import Refusal
+from shared.events.heads import add_missing
 from shared.grpc_server.server import Server, StartError, requests_to_stop
 from shared.host.embedded_postgres import EmbeddedPostgresError, running_url
 from shared.host.private_files import UnsafeFileError
@@ -54,17 +55,19 @@ USE_ANOTHER = (
 )
 
 Build = Callable[[Database, Settings], Server]
+# What a process does beside its calls, until it is cancelled.
+Beside = Callable[[Database, Settings], Coroutine[Any, Any, NoReturn]]
 T = TypeVar("T")
 
 
-def main(name: str, build: Build, address: Callable[[Settings], str]) -> int:
+def main(name: str, build: Build, address: Callable[[Settings], str], *beside: Beside) -> int:
     """Run a service. Returns the exit status: 1, after a sentence, if it cannot start."""
     try:
         settings = load_settings()
         logs.configure(settings, name)
         watch_supervisor()
         gc.freeze()  # what is imported stays: each full collection would stop all calls for 50 ms
-        uvloop.run(_run(name, settings, build, address(settings)))
+        uvloop.run(_run(name, settings, build, address(settings), beside))
     except (SettingsError, StartError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -108,29 +111,36 @@ def _url_now(data_dir: Path) -> str:
 
 
 @asynccontextmanager
-async def connected(settings: Settings, name: str) -> AsyncIterator[Database]:
-    """A pool on the database, which is closed at the end; meanwhile old request ids are swept.
+async def connected(
+    settings: Settings, name: str, beside: Sequence[Beside] = ()
+) -> AsyncIterator[Database]:
+    """A pool on the database, which is closed at the end.
 
-    Raises StartError if the database does not answer, or its schema is not at REVISION.
+    Meanwhile old request ids are swept, and `beside` is run. Raises StartError if the database does
+    not answer, or its schema is not at REVISION.
     """
     database = await _connect(database_url(settings), settings.pool_size, name)
     try:
         await _require_revision(database)
+        await _add_missing_heads(database)
     except BaseException:
         await database.close()
         raise
-    sweeper = asyncio.create_task(sweep_forever(database))
+    work = [sweep_forever(database), *(each(database, settings) for each in beside)]
+    tasks = [asyncio.create_task(each) for each in work]
     try:
         yield database
     finally:
-        sweeper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sweeper
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         await database.close()
 
 
-async def _run(name: str, settings: Settings, build: Build, address: str) -> NoReturn:
-    async with connected(settings, name) as database:
+async def _run(
+    name: str, settings: Settings, build: Build, address: str, beside: Sequence[Beside]
+) -> NoReturn:
+    async with connected(settings, name, beside) as database:
         server = build(database, settings)
         await warn_of_excess(database)
         await server.start(address)
@@ -142,6 +152,14 @@ async def _run(name: str, settings: Settings, build: Build, address: str) -> NoR
     # The kernel closes the connections. gRPC's own way would fail calls that are on their way.
     atexit._run_exitfuncs()  # the log's last lines
     os._exit(0)
+
+
+async def _add_missing_heads(database: Database) -> None:
+    """Give logs without a head one; a database that takes no changes is no reason not to start."""
+    try:
+        await add_missing(database)
+    except (Refusal, asyncpg.PostgresError) as error:
+        log.warning("heads of logs not added", cause=repr(error))
 
 
 async def warn_of_excess(database: Database) -> None:

@@ -17,6 +17,7 @@ DATABASE_URL_FORM = (
 MINIMUM_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as its hash
 MAXIMUM_POOL_SIZE = 100
 MAXIMUM_SHUTDOWN_DELAY = 300
+MAXIMUM_EVENT_RETENTION_DAYS = 3650
 
 
 class SettingsError(Exception):
@@ -125,6 +126,7 @@ class Settings:
     log_format: Annotated[str, _one_of("auto", "json", "console")] = "auto"
     pool_size: Annotated[int, _integer(1, MAXIMUM_POOL_SIZE)] = 10
     shutdown_delay: Annotated[int, _integer(0, MAXIMUM_SHUTDOWN_DELAY)] = 5  # seconds
+    event_retention_days: Annotated[int, _integer(1, MAXIMUM_EVENT_RETENTION_DAYS)] = 90
 
     @property
     def users_come_from_elsewhere(self) -> bool:

@@ -8,6 +8,7 @@ from shared.auth.issuers import issuers
 from shared.auth.key_sources import page_key
 from shared.auth.verifier import Verifier
 from shared.database.transaction import Database
+from shared.events.retention import sweep_forever
 from shared.grpc_server.server import Server, Service
 from shared.resources.pagination import Pager
 from shared.settings import Settings
@@ -32,4 +33,4 @@ def build(database: Database, settings: Settings) -> Server:
 
 
 if __name__ == "__main__":
-    sys.exit(process.main("tasks", build, lambda settings: settings.task_address))
+    sys.exit(process.main("tasks", build, lambda settings: settings.task_address, sweep_forever))

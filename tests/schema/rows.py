@@ -7,7 +7,9 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Connection: TypeAlias = (
+    "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+)
 
 
 async def add(connection: Connection, table: str, **values: object) -> UUID:

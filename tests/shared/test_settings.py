@@ -88,6 +88,9 @@ WRONG = [
     ("SHUTDOWN_DELAY", "hunter2", "integer"),
     ("SHUTDOWN_DELAY", "-1", "0"),
     ("SHUTDOWN_DELAY", "301", "300"),
+    ("EVENT_RETENTION_DAYS", "hunter2", "integer"),
+    ("EVENT_RETENTION_DAYS", "0", "1"),
+    ("EVENT_RETENTION_DAYS", "3651", "3650"),
 ]
 
 
