@@ -6,9 +6,12 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+from shared.errors import invalid_field
+from shared.events.retention import SETTING
 from shared.messages.projects import TO_STATUS, project
 from shared.resources.pagination import Listing, Pager, Query, instant
 from shared.resources.validation import KIB, optional, read_new, struct, validate
+from shared.settings import MAXIMUM_EVENT_RETENTION_DAYS
 from tandem.agent.v1 import project_service_pb2 as pb
 from tandem.agent.v1.member_service_pb2 import (
     MEMBER_ROLE_ADMIN,
@@ -57,11 +60,24 @@ def transfer(request: pb.TransferProjectRequest) -> dict[str, Any]:
     }
 
 
+def _settings(of: pb.Project) -> dict[str, Any] | None:
+    settings = struct(of, "settings", "project.settings", SETTINGS_BYTES)
+    if settings and SETTING in settings and not _is_days(settings[SETTING]):
+        rule = f"must be a whole number from 1 to {MAXIMUM_EVENT_RETENTION_DAYS}"
+        raise invalid_field(f"project.settings.{SETTING}", rule)
+    return settings
+
+
+def _is_days(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 1 <= value <= MAXIMUM_EVENT_RETENTION_DAYS and value == int(value)
+
+
 # What a client may set and change. Each is read by itself: what is not changed is not looked at.
 COLUMNS: dict[str, Callable[[pb.Project], Any]] = {
     "slug": attrgetter("slug"),
     "name": attrgetter("name"),
     "description": partial(optional, name="description"),
     "status": lambda project: FROM_STATUS.get(project.status, "active"),
-    "settings": partial(struct, name="settings", path="project.settings", limit=SETTINGS_BYTES),
+    "settings": _settings,
 }

@@ -91,7 +91,8 @@ class Project(_message.Message):
     def settings(self) -> _struct_pb2.Struct:
         """Custom settings, up to 64 KiB in protobuf encoding and 30 levels deep. Of the 20,000 fields that
         a request can have, an item of a list is 2 and an entry of an object 4. Numbers are doubles; NaN
-        and infinity are rejected.
+        and infinity are rejected. `event_retention_days`, a whole number from 1 to 3,650, is for how many
+        days the project's events are kept; another value is INVALID_FIELD.
         """
 
     @_builtins.property

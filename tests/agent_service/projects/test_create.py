@@ -28,6 +28,8 @@ ALLOWED: list[dict[str, Any]] = [
     {"description": "é" * (32 * KIB)},
     {"settings": {}},
     {"settings": {"limits": [1, 2.5, None, {"deep": True}]}},
+    *({"settings": {"event_retention_days": days}} for days in (1, 3650)),
+    {"settings": {"of": {"event_retention_days": "any"}}},
 ]
 REFUSED: list[tuple[dict[str, Any], str]] = [
     *(({"slug": slug}, "project.slug") for slug in ("A", "-a", ".a", "a b", "a\n", "é", "a\0")),
@@ -39,6 +41,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"settings": {"a": "x" * (64 * KIB)}}, "project.settings"),
     ({"settings": {"a": {"\0": 1}}}, "project.settings"),
     ({"settings": {"a": [math.nan]}}, "project.settings"),
+    *(
+        ({"settings": {"event_retention_days": days}}, "project.settings.event_retention_days")
+        for days in (0, 3651, 1.5, -1, 1e300, "90", True, None, [90], {"days": 90})
+    ),
 ]
 
 

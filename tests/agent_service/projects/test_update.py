@@ -61,6 +61,21 @@ async def test_a_path_whose_field_is_not_set_clears_it(world: World, path: str) 
     assert updated.revision == 2
 
 
+async def test_a_time_of_retention_that_is_none_is_refused_and_only_if_it_is_said(
+    world: World,
+) -> None:
+    alice = await world.user()
+    project = await alice.project(settings={"event_retention_days": 30})
+    wrong = {"event_retention_days": 0}
+    found = await refused(update(alice, id=project.id, settings=wrong), Reason.INVALID_FIELD)
+    rule = "must be a whole number from 1 to 3650"
+    assert found.fields == {"project.settings.event_retention_days": rule}
+    await world.execute("UPDATE projects SET settings = $1", wrong)  # as before there was a rule
+    updated = await update(alice, id=project.id, name="Other")
+    assert dict(updated.settings) == wrong
+    await update(alice, id=project.id, settings={"event_retention_days": 1})
+
+
 @pytest.mark.parametrize("path", ["slug", "name"])
 async def test_what_is_required_cannot_be_cleared(world: World, path: str) -> None:
     alice = await world.user()
