@@ -21,7 +21,7 @@ from migrations.agent_com.conversion import (
 from migrations.agent_com.examination import Examination
 from migrations.agent_com.tables import AGENT_COM
 from migrations.data_loss import DataLoss, count_data_loss, lock_dropped, log_data_loss
-from migrations.revision_access import keep_revision
+from migrations.table_access import limit_access
 from migrations.transaction import in_transaction, lock_out_other_migrators
 
 SCRIPTS = Path(__file__).parent
@@ -40,7 +40,7 @@ def upgrade(database_url: str, revision: str = "head") -> None:
         config = _config(connection)
         adopt(connection, ScriptDirectory.from_config(config))
         command.upgrade(config, revision)
-        keep_revision(connection)
+        limit_access(connection)
 
     in_transaction(database_url, work)
 
@@ -56,7 +56,7 @@ def adopt_from_agent_com(database_url: str, review: Callable[[Examination], None
         lock_out_other_migrators(connection)
         config = _config(connection)
         adopt_agent_com(connection, partial(command.upgrade, config), review)
-        keep_revision(connection)
+        limit_access(connection)
 
     in_transaction(database_url, work)
 

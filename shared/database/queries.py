@@ -29,7 +29,7 @@ _ROLE = table(
 _MEMBERSHIP = table("pg_auth_members", column("member"))
 _TABLE = table("pg_class", column("relowner"), column("relnamespace"))
 _SCHEMA, _DATABASE = func.current_schema(), func.current_database()
-_REVISION = func.to_regclass("alembic_version")
+_REVISION, _EVENTS = func.to_regclass("alembic_version"), func.to_regclass("events")
 _ID = _ROLE.c.oid
 
 EXCESS = Statement(
@@ -55,6 +55,7 @@ EXCESS = Statement(
         func.has_table_privilege(_ID, _REVISION, "INSERT, UPDATE, DELETE").label(
             "change the revision"
         ),
+        func.has_table_privilege(_ID, _EVENTS, "UPDATE").label("change events"),
     ).where(_ROLE.c.rolname == func.coalesce(bindparam("role", type_=Text), func.current_user())),
 )
 

@@ -21,6 +21,8 @@ VERSION_TABLE = "alembic_version"
 
 SCRAM_ITERATIONS = 4096  # PostgreSQL's own number
 ROWS = "SELECT, INSERT, UPDATE, DELETE"
+# Tables of which the services may do less. What has happened is not changed afterwards.
+LESS = {VERSION_TABLE: "SELECT", "events": "SELECT, INSERT, DELETE"}
 
 # What a role that only has rows must not be, and the word that ends it.
 ATTRIBUTES = {
@@ -121,7 +123,7 @@ async def give_rows(
 ) -> None:
     """Give the service the rows of the tables with these names, or else of all of the owner's."""
     for row in await tables(connection, owner, names):
-        rows = "SELECT" if row["relname"] == VERSION_TABLE else ROWS
+        rows = LESS.get(row["relname"], ROWS)
         table, its = quoted(row["relname"]), quoted(service)
         await connection.execute(f"REVOKE ALL ON {table} FROM {its}")
         await connection.execute(f"GRANT {rows} ON {table} TO {its}")

@@ -85,7 +85,11 @@ def test_the_owner_migrates_and_the_services_have_rows(tandem: Tandem, names: Na
     service = names.as_role(names.service)
     assert ask(service, "SELECT version_num FROM alembic_version") == schema.newest()
     ask(service, USER)
-    for refused in ("UPDATE alembic_version SET version_num = ''", "CREATE TABLE made (id int)"):
+    for refused in (
+        "UPDATE alembic_version SET version_num = ''",
+        "UPDATE events SET type = ''",
+        "CREATE TABLE made (id int)",
+    ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             ask(service, refused)
     assert "hunter2" not in said

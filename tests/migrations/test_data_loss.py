@@ -20,6 +20,8 @@ STORED_ELSEWHERE = {
     "tasks.assigned_user_id",
     "task_dependencies",  # tasks.dependencies
 }
+# An upgrade begins each log anew.
+MADE_ANEW = {"event_heads"}
 
 PARTS = """
 SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'
@@ -54,7 +56,7 @@ def test_everything_that_a_downgrade_drops_is_listed(filled: Database) -> None:
         dropped = before - set(filled.values(PARTS))
         of_tables_that_stay = {part for part in dropped if part.partition(".")[0] not in dropped}
         tables = {part for part in dropped if "." not in part}
-        missing = (tables | of_tables_that_stay) - STORED_ELSEWHERE - listed
+        missing = (tables | of_tables_that_stay) - STORED_ELSEWHERE - MADE_ANEW - listed
         assert not missing, (
             f"The downgrade of {newer} drops {missing}, but does not list it: declare it in DROPS "
             "of the migration. A table needs rows in fill() of tests/schema/rows.py, too."
@@ -63,7 +65,7 @@ def test_everything_that_a_downgrade_drops_is_listed(filled: Database) -> None:
 
 
 def test_the_list_counts_every_row_once(filled: Database) -> None:
-    counted = {table: len(rows) for table, rows in filled.contents().items()}
+    counted = {table: len(rows) for table, rows in filled.contents(without=MADE_ANEW).items()}
     edges = counted.pop("task_dependencies")
     losses = {loss.what: loss.count for loss in run.data_loss(filled.url, "base")}
     assert losses == {**counted, "task_dependencies.created_at": edges}

@@ -7,6 +7,8 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from tests.event_log import append
+
 Connection: TypeAlias = (
     "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 )
@@ -96,3 +98,4 @@ async def fill(connection: Connection, project: Project) -> None:
         await add_task(connection, project.id, id=task, **listed, **agent)
     for task, depends_on in needed.items():
         await depend(connection, project.id, task, depends_on)
+    await append(connection, project.id, 2)

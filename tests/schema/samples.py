@@ -7,11 +7,11 @@ from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
-    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
     DateTime,
+    Integer,
     LargeBinary,
     Uuid,
 )
@@ -26,14 +26,14 @@ def samples(column: Column[Any]) -> list[Any]:
         return [True, False]
     if isinstance(column.type, DateTime):
         return [datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 2002)]
-    if isinstance(column.type, BigInteger):
+    if isinstance(column.type, Integer):
         return [1, 2]
     if isinstance(column.type, JSONB):
         return [["a"], ["b"]] if column.server_default is not None else [{"a": 1.0}, {"b": 1.0}]
     if isinstance(column.type, LargeBinary):
         return [b"a", b"b"]
     if isinstance(column.type, ARRAY):
-        return [[value] for value in _listed(column)]
+        return [[value] for value in _listed(column) or ("a", "b")]
     # Kinds of callers, if no constraint says what else.
     return _listed(column) or ["agent", "user"]
 

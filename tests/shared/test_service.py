@@ -134,6 +134,7 @@ async def excess(url: str) -> list[str]:
         ("GRANT TEMPORARY ON DATABASE {database} TO PUBLIC", "TEMPORARY on the database"),
         ("ALTER TABLE users OWNER TO {name}", "everything with tables of its own"),
         ("GRANT UPDATE ON alembic_version TO {name}", "change the revision"),
+        ("GRANT UPDATE ON events TO {name}", "change events"),
     ],
 )
 async def test_what_the_services_role_can_beyond_rows_is_warned_of(

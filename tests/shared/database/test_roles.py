@@ -37,6 +37,8 @@ FORBIDDEN = (
     "UPDATE alembic_version SET version_num = ''",
     "INSERT INTO alembic_version VALUES ('')",
     "DELETE FROM alembic_version",
+    "UPDATE events SET type = ''",
+    "TRUNCATE events, event_heads",
 )
 
 
@@ -64,9 +66,8 @@ async def test_it_may_do_nothing_but_read_and_write_rows(service: Any, database_
 
 
 async def test_it_reads_and_writes_the_rows_of_every_table(service: Any) -> None:
-    privileges = ["SELECT", "INSERT", "UPDATE", "DELETE"]
     for table in metadata.tables:
-        for privilege in privileges:
+        for privilege in roles.LESS.get(table, roles.ROWS).split(", "):
             assert await service.fetchval("SELECT has_table_privilege($1, $2)", table, privilege)
     assert await service.fetchval("SELECT version_num FROM alembic_version")
 
