@@ -206,6 +206,19 @@ def revision_mismatch(given: int, found: int) -> Refusal:
     return Refusal(Reason.REVISION_MISMATCH, message, metadata={"revision": str(found)})
 
 
+def events_compacted(first: int) -> Refusal:
+    """The next events are not kept any more; the oldest that is has this number."""
+    message = f"The oldest event that is kept has the number {first}; what came before is gone."
+    return Refusal(Reason.EVENTS_COMPACTED, message, metadata={"first_sequence": str(first)})
+
+
+def log_rewound(last: int, log_id: UUID) -> Refusal:
+    """The log ends before the number that the caller has, or is another one."""
+    message = f"The log {log_id} has the events up to {last}; the position given is not in it."
+    known = {"last_sequence": str(last), "log_id": str(log_id)}
+    return Refusal(Reason.LOG_REWOUND, message, metadata=known)
+
+
 def conflict() -> Refusal:
     """Concurrent changes prevented this one; nothing was changed."""
     message = "The call conflicted with concurrent changes; try again."

@@ -12,9 +12,12 @@ from shared.events.retention import sweep_forever
 from shared.grpc_server.server import Server, Service
 from shared.resources.pagination import Pager
 from shared.settings import Settings
+from tandem.event.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
 from tandem.task.v1.task_service_pb2_grpc import add_TaskServiceServicer_to_server
 from task_service.access import ACCESS
 from task_service.assignees import Assignees
+from task_service.events.rules import EventRules
+from task_service.events.servicer import EventServicer
 from task_service.tasks.rules import TaskRules
 from task_service.tasks.servicer import TaskServicer
 
@@ -24,7 +27,11 @@ def build(database: Database, settings: Settings) -> Server:
     trusted = issuers(settings)
     assignees = Assignees(settings.agent_address)
     tasks = TaskServicer(TaskRules(database, assignees), Pager(page_key(settings)))
-    services = [Service("tandem.task.v1.TaskService", tasks, add_TaskServiceServicer_to_server)]
+    events = EventServicer(EventRules(database))
+    services = [
+        Service("tandem.task.v1.TaskService", tasks, add_TaskServiceServicer_to_server),
+        Service("tandem.event.v1.EventService", events, add_EventServiceServicer_to_server),
+    ]
     authenticator = Authenticator(
         database, Verifier(trusted), provision=settings.jwt_provision == "first-call"
     )

@@ -31,6 +31,7 @@ from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceStub
 from tandem.agent.v1.room_service_pb2 import AddParticipantRequest, CreateRoomRequest, Room
 from tandem.agent.v1.room_service_pb2_grpc import RoomServiceStub
 from tandem.agent.v1.user_service_pb2_grpc import UserServiceStub
+from tandem.event.v1.event_service_pb2_grpc import EventServiceStub
 from tandem.task.v1.task_service_pb2 import CreateTaskRequest, Task
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
 from task_service.__main__ import build as build_tasks
@@ -90,6 +91,7 @@ class Client:
         self.rooms = Stub(RoomServiceStub(channels.agents), metadata)
         self.auth = Stub(AuthServiceStub(channels.agents), metadata)
         self.tasks = Stub(TaskServiceStub(channels.tasks), metadata)
+        self.events = Stub(EventServiceStub(channels.tasks), metadata)
 
     async def project(self, **fields: Any) -> Project:
         """A new project of the caller's."""

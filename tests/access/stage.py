@@ -144,7 +144,8 @@ class Stage:
     def _stub(self) -> Any:
         service = self.method.containing_service.full_name
         channels = self.world.channels
-        channel = channels.tasks if service.startswith("tandem.task.") else channels.agents
+        of_tasks = service.startswith(("tandem.task.", "tandem.event."))
+        channel = channels.tasks if of_tasks else channels.agents
         return channel.unary_unary(
             f"/{service}/{self.method.name}",
             request_serializer=lambda message: message.SerializeToString(),

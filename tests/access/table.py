@@ -20,6 +20,7 @@ from tandem.agent.v1.agent_service_pb2 import Agent
 from tandem.agent.v1.auth_service_pb2 import CreateApiKeyResponse
 from tandem.agent.v1.project_service_pb2 import Project
 from tandem.agent.v1.room_service_pb2 import Room
+from tandem.event.v1 import event_service_pb2 as events
 from tandem.task.v1 import task_service_pb2 as tasks
 from tandem.task.v1.task_service_pb2 import Task
 
@@ -30,6 +31,7 @@ m: Any = member_service
 r: Any = rooms
 k: Any = auth
 t: Any = tasks
+e: Any = events
 u: Any = users
 
 
@@ -139,6 +141,8 @@ READ_AGENT = members(Who.VIEWER, READS, Who.AGENT_SELF, own=True)
 READ_TASK = members(Who.VIEWER, READS, TASKS_OF, Who.AGENT_SELF, Who.ASSIGNED, own=True)
 # A caller is shown its own tasks of the project, an agent possibly none.
 LIST_TASKS = members(Who.VIEWER, *AGENTS_HERE, Who.ASSIGNED, own=True)
+# An agent is shown what is its own, possibly nothing.
+READ_EVENTS = members(Who.VIEWER, *AGENTS_HERE, own=True)
 CHECK_TASKS = members(Who.VIEWER, READS, TASKS_OF)
 READ_ROOM = members(Who.VIEWER, READS, ROOMS_OF, Who.PARTICIPANT, own=True)
 LIST_ROOMS = members(Who.VIEWER, READS, ROOMS_OF)
@@ -436,6 +440,13 @@ TASKS = {
         frozenset({Who.ASSIGNED}),
     ),
 }
+EVENTS = {
+    "ListEvents": Row(
+        READ_EVENTS,
+        lambda its: e.ListEventsRequest(project_id=its.project.id),
+        e.ListEventsRequest(page_size=-1),
+    ),
+}
 METHODS = {
     f"{service}/{method}": row
     for service, rows in {
@@ -446,6 +457,7 @@ METHODS = {
         "tandem.agent.v1.RoomService": ROOMS,
         "tandem.agent.v1.AuthService": AUTH,
         "tandem.task.v1.TaskService": TASKS,
+        "tandem.event.v1.EventService": EVENTS,
     }.items()
     for method, row in rows.items()
 }
