@@ -16,7 +16,7 @@ DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
 .PHONY: run test check lint format types secrets hooks protos client docs drift proto-lint proto-breaking \
-	coverage races interruptions bench bench-exchange bench-migration migrate migration lock clean help
+	coverage races interruptions bench bench-exchange bench-migration bench-events migrate migration lock clean help
 
 run: $(LOCAL) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
 	@exec .venv/bin/tandem up
@@ -84,6 +84,9 @@ bench-exchange: $(DEV) ## Compare how long it takes to reject each kind of inval
 
 bench-migration: $(DEV) ## Migrate a legacy database with 1,000,000 rows, and measure time and memory
 	@$(PYTHON_IN) -m benchmarks.legacy_migration
+
+bench-events: $(DEV) ## Compare writes with those of a checkout from before the log (BEFORE=folder, with its .venv)
+	@$(PYTHON_IN) -m benchmarks.event_cost $(BEFORE)
 
 migrate: $(LOCAL) ## Upgrade the database to the newest schema
 	@.venv/bin/tandem db upgrade

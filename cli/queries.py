@@ -40,3 +40,15 @@ SELECT issuer, subject FROM user_identities WHERE user_id = $1 ORDER BY issuer, 
 
 # The revision that the last migration left.
 REVISION = "SELECT version_num FROM alembic_version"
+
+# The services that are connected to this database.
+SERVICES = """
+SELECT application_name FROM pg_stat_activity
+WHERE datname = current_database() AND application_name IN ('agents', 'tasks')
+"""
+
+# Makes each log another one, and counts them.
+NEW_LOG_IDS = """
+WITH changed AS (UPDATE event_heads SET log_id = gen_random_uuid() RETURNING 1)
+SELECT count(*) FROM changed
+"""

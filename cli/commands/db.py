@@ -88,3 +88,20 @@ def roles() -> None:
 
     for line in make_roles(load_settings()):
         show(line)
+
+
+@command.command()
+@click.option("--yes", is_flag=True, help="Go on without a question.")
+@click.option("--force", is_flag=True, help="Go on although services are connected.")
+def restored(yes: bool, force: bool) -> None:
+    """Say that the database was restored from a backup.
+
+    Each log of events becomes another one, so that clients notice that events are lost:
+    what was read before is refused with LOG_REWOUND. Stop the services first.
+    """
+    from cli.database import owner_url
+    from cli.restored import restored
+
+    with owner_url(load_settings()) as url:
+        count = restored(url, yes=yes, force=force)
+    say(f"{count} log{'' if count == 1 else 's'} became another one.")

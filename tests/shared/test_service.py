@@ -11,6 +11,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from cli.queries import SERVICES
 from shared.database.transaction import Database
 from shared.schema import REVISION
 from shared.service import EXCESS, warn_if_exposed, warn_of_excess
@@ -96,11 +97,19 @@ def test_no_collection_of_garbage_looks_at_what_is_imported() -> None:
     assert int(found.stderr) > 10_000
 
 
+# A project without a head of its log, of a version that has none.
+OLDER = """
+INSERT INTO users (id, username, email) VALUES (gen_random_uuid(), 'ada', 'ada@example.org');
+INSERT INTO projects (id, owner_id, slug, name) SELECT gen_random_uuid(), id, 'p', 'P' FROM users;
+"""
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_it_warns_once_of_a_role_that_can_too_much_and_ends_as_it_is_told(
     module: str, database_url: str
 ) -> None:
     asyncio.run(as_service.divide(database_url))
+    asyncio.run(execute(database_url, OLDER))
     for number, url, begins in (
         (signal.SIGTERM, database_url, [EXCESS, "listening"]),
         (signal.SIGINT, as_service.url_for(database_url), ["listening"]),
@@ -111,6 +120,10 @@ def test_it_warns_once_of_a_role_that_can_too_much_and_ends_as_it_is_told(
         while said[-1] != "listening":
             said.append(orjson.loads(process.stderr.readline())["event"])
         assert said == begins
+        assert ask(database_url, "SELECT count(*) FROM event_heads") == 2, (
+            "also of an older version"
+        )
+        assert ask(database_url, SERVICES), "`tandem db restored` finds it by its name"
         process.send_signal(number)
         assert orjson.loads(process.communicate(timeout=SECONDS)[1])["event"] == "stopped"
         assert process.returncode == 0
