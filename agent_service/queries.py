@@ -12,14 +12,13 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
-    func,
     null,
     select,
-    update,
 )
 
 from shared.database.pool import Connection
 from shared.database.statement import Statement
+from shared.events.recording import Log, changed_rows, changing_rows
 from shared.schema import chat_participants, tasks
 
 UNDER_WAY = tasks.c.status == "in_progress"
@@ -32,6 +31,7 @@ STOPPED: Mapping[str, ColumnElement[Any]] = {
 
 def detach_tasks(
     purpose: str,
+    event: str,
     reference: Column[Any],
     values: Mapping[str, ColumnElement[Any]] = MappingProxyType({}),
 ) -> Statement:
@@ -39,11 +39,12 @@ def detach_tasks(
 
     Its foreign key would do so too, but leave their revisions alone.
     """
-    return change_tasks(purpose, reference, {reference.name: null(), **values})
+    return change_tasks(purpose, event, reference, {reference.name: null(), **values})
 
 
 def change_tasks(
     purpose: str,
+    event: str,
     reference: Column[Any],
     values: Mapping[str, ColumnElement[Any]],
     *conditions: ColumnElement[bool],
@@ -54,24 +55,18 @@ def change_tasks(
     each other in that order.
     """
     of_project = tasks.c.project_id == bindparam("of_project", type_=Uuid)
-    locked = (
-        select(tasks.c.id)
+    rows = (
+        select(tasks)
         .where(of_project, reference == bindparam("row_id", type_=Uuid), *conditions)
         .order_by(tasks.c.id)
         .with_for_update(key_share=True)
-        .cte("locked")
     )
-    return Statement(
-        purpose,
-        update(tasks)
-        .where(of_project, tasks.c.id == locked.c.id)
-        .values(**values, revision=tasks.c.revision + 1, updated_at=func.now()),
-    )
+    return Statement(purpose, changing_rows(tasks, event, rows, values))
 
 
 def unassign_tasks(purpose: str, assignee: Column[Any]) -> Statement:
     """As `detach_tasks`, of an assignee: tasks that it was working on are pending again."""
-    return detach_tasks(purpose, assignee, STOPPED)
+    return detach_tasks(purpose, "task.unassigned", assignee, STOPPED)
 
 
 UNASSIGN_USER = unassign_tasks(
@@ -92,14 +87,19 @@ _seats = (
 )
 LEAVE_ROOMS = Statement(
     "Takes a user out of the rooms of a project, in the order of their ids.",
-    delete(chat_participants).where(_participants.id == _seats.c.id),
+    changed_rows(
+        chat_participants,
+        "participant.removed",
+        delete(chat_participants).where(_participants.id == _seats.c.id).returning(*_participants),
+        ends=True,
+    ),
 )
 
 
-async def detach_user(connection: Connection, project_id: UUID, user_id: UUID) -> None:
+async def detach_user(connection: Connection, log: Log, project_id: UUID, user_id: UUID) -> None:
     """Unassign a user's tasks in a project, and take the user out of its rooms.
 
     Those who assign and seat the user have to wait already: see shared.resources.membership.
     """
     for statement in (UNASSIGN_USER, LEAVE_ROOMS):
-        await statement.run(connection, of_project=project_id, row_id=user_id)
+        log.add(await statement.rows(connection, of_project=project_id, row_id=user_id))

@@ -15,6 +15,7 @@ from cli.table import table
 from shared.database.pool import Connection, Record, UnitOfWork
 from shared.database.transaction import Database
 from shared.errors import Refusal
+from shared.events.recording import Log, recorded
 from shared.settings import DATABASE_URL_FORM
 
 T = TypeVar("T")
@@ -38,11 +39,11 @@ def one(url: str, name: str) -> dict[str, Any]:
 def change(url: str, name: str, **values: Any) -> dict[str, Any]:
     """Give columns of a user these values. Raises CommandError, and then nothing has changed."""
 
-    async def unit_of_work(connection: Connection) -> Record:
+    async def work(connection: Connection, log: Log) -> Record:
         user = await _find(connection, name)
-        return await rules.change(connection, user["id"], 0, values)
+        return await rules.change(connection, log, user["id"], 0, values)
 
-    return dict(_run(url, unit_of_work))
+    return dict(_run(url, recorded(work)))
 
 
 def delete(url: str, name: str, *, yes: bool) -> None:
@@ -50,7 +51,7 @@ def delete(url: str, name: str, *, yes: bool) -> None:
     user = one(url, name)
     if not yes:
         confirm(f"Delete the user {user['username']}?", "Add --yes to delete the user.")
-    _run(url, lambda connection: rules.delete(connection, user["id"], 0))
+    _run(url, recorded(lambda connection, log: rules.delete(connection, log, user["id"], 0)))
 
 
 def as_json(found: Any) -> str:

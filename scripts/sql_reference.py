@@ -12,6 +12,7 @@ from sqlalchemy import Table
 from scripts.protoc import ROOT
 from shared.auth.access import Reach
 from shared.database.statement import Statement
+from shared.events.recording import Change
 from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
 from shared.resources.pagination import Order
@@ -47,6 +48,8 @@ def named_statements(module: ModuleType) -> Iterator[Named]:
     for name, value in vars(module).items():
         if isinstance(value, Statement):
             yield Named(name, value)
+        elif isinstance(value, Change):
+            yield Named(name, value.alone)
         elif isinstance(value, BatchGet):
             yield Named(name, value.statement)
         elif isinstance(value, ProjectScopedTable) and _is_of(module, value):
@@ -106,8 +109,9 @@ def _of_table(
     yield Named(f"{name}.get_by_id", table.get_by_id)
     yield Named(f"{name}.lock_by_id", table.lock_by_id(table.write))
     if columns:
-        yield Named(f"{name}.insert_columns", table.insert_columns(_inserted(table, columns)))
-        yield Named(f"{name}.update_columns", table.update_columns(frozenset(columns)))
+        inserted = table.insert_columns(_inserted(table, columns))
+        yield Named(f"{name}.insert_columns", inserted.alone)
+        yield Named(f"{name}.update_columns", table.update_columns(frozenset(columns)).alone)
         yield Named(f"{name}.delete_by_id", table.delete_by_id)
 
 

@@ -63,7 +63,7 @@ class Assignee:
     @classmethod
     def of(cls, columns: Mapping[str, Any]) -> "Assignee":
         """The assignee of a task with these columns; it has to have one."""
-        agent_id = columns["assigned_agent_id"]
+        agent_id = columns.get("assigned_agent_id")
         return cls(agent_id, "agent") if agent_id else cls(columns["assigned_user_id"], "user")
 
     @property

@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 from agent_service.__main__ import build as build_agents
 from shared.auth.signing import sign_user_token
 from shared.database.transaction import Database
+from shared.events.vocabulary import NIL
 from shared.grpc_server.server import Server
 from shared.schema import metadata
 from shared.settings import SecretStr, Settings
@@ -42,6 +43,8 @@ TIMEOUT_SECONDS = SECONDS
 # What the API keys of agents are for.
 CAPABILITIES = ["search"]
 DELETE_ALL = "; ".join(f"DELETE FROM {table}" for table in reversed(metadata.sorted_tables))  # noqa: S608
+# That of users is there from the beginning.
+BEGIN_LOG = f"INSERT INTO event_heads (project_id, log_id) VALUES ('{NIL}', gen_random_uuid())"  # noqa: S608
 
 
 @asynccontextmanager
@@ -225,7 +228,9 @@ class World:
 
     async def clear(self) -> None:
         """Delete every row. Late writes of the test before may be in the way, but end."""
-        await self.owner.transaction(lambda connection: connection.execute(DELETE_ALL))
+        await self.owner.transaction(
+            lambda connection: connection.execute(f"{DELETE_ALL}; {BEGIN_LOG}")
+        )
 
     async def execute(self, statement: str, *arguments: Any) -> None:
         """SQL past the services."""

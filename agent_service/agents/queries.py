@@ -47,6 +47,7 @@ SET_STATUS = AGENTS.changing(
         agents.c.status == any_(bindparam("sources", type_=ARRAY(String))),
         agents.c.status == bindparam("new_status"),
     ),
+    event="agent.status_changed",
     permission=Permission.SET_AGENT_STATUS,
 )
 
@@ -57,6 +58,7 @@ DETACH_TASKS = unassign_tasks(
 
 STOP_TASKS = change_tasks(
     "Makes the tasks pending again that an agent was working on, which stay assigned to it.",
+    "task.status_changed",
     tasks.c.assigned_agent_id,
     {"status": literal("pending"), "started_at": null()},
     UNDER_WAY,

@@ -23,6 +23,7 @@ from shared.errors import (
     not_found,
     of_assignee,
 )
+from shared.events.recording import Log, Recorder
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import PROJECTS, Refusals, Values
@@ -46,19 +47,21 @@ class AgentRules:
         The unique constraint decides who gets a name.
         """
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Recorder) -> Record:
             values, _ = await PROJECTS.content(connection, call.caller, project_id, agent)
             values = {"id": uuid7(), **values}
-            return await AGENTS.insert(connection, call.caller, values, REFUSALS)
+            return await AGENTS.insert(connection, log, call.caller, values, REFUSALS)
 
-        async def with_api_key(connection: Connection) -> tuple[Record, tuple[Record, NewKey]]:
-            row = await unit_of_work(connection)
+        async def with_api_key(
+            connection: Connection, log: Log
+        ) -> tuple[Record, tuple[Record, NewKey]]:
+            row = await work(connection, log)
             _, api_key = agent.value
             create = self._api_keys.create_first
-            return row, await create(connection, call.caller, row["id"], api_key or {})
+            return row, await create(connection, log, call.caller, row["id"], api_key or {})
 
         if agent.refusal is not None or agent.value[1] is None:
-            return await call.single(self._database, unit_of_work)
+            return await call.single(self._database, work)
         self._api_keys.require_available()
         return await call.transaction(self._database, with_api_key)
 
@@ -86,22 +89,22 @@ class AgentRules:
     ) -> M:
         """Change some fields of an agent. One that is deactivated works on no task any more."""
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Recorder) -> Record:
             return await AGENTS.update(
-                connection, call.caller, agent_id, revision, changes, REFUSALS
+                connection, log, call.caller, agent_id, revision, changes, REFUSALS
             )
 
-        async def and_stop_tasks(connection: Connection) -> Record:
+        async def and_stop_tasks(connection: Connection, log: Log) -> Record:
             before = await AGENTS.lock(connection, call.caller, UUID(agent_id))
-            row = await unit_of_work(connection)
+            row = await work(connection, log)
             if before["is_active"]:
-                of_project, row_id = row["project_id"], row["id"]
-                await queries.STOP_TASKS.run(connection, of_project=of_project, row_id=row_id)
+                of_agent = {"of_project": row["project_id"], "row_id": row["id"]}
+                log.add(await queries.STOP_TASKS.rows(connection, **of_agent))
             return row
 
         if changes.refusal is None and changes.value.get("is_active") is False:
             return await call.transaction(self._database, and_stop_tasks)
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def delete(self, call: IdempotentCall[M], agent_id: str, revision: Parsed[int]) -> M:
         """Delete an agent with its API keys and participants, and unassign its tasks.
@@ -110,23 +113,23 @@ class AgentRules:
         the task is unassigned here, or waits and then finds no agent.
         """
 
-        async def unit_of_work(connection: Connection) -> None:
+        async def work(connection: Connection, log: Log) -> None:
             agent = await AGENTS.lock_to_delete(connection, call.caller, agent_id, revision)
-            await queries.DETACH_TASKS.run(
-                connection, of_project=agent["project_id"], row_id=agent["id"]
-            )
-            await AGENTS.delete_by_id.run(connection, id=agent["id"])
+            of_agent = {"of_project": agent["project_id"], "row_id": agent["id"]}
+            log.add(await queries.DETACH_TASKS.rows(connection, **of_agent))
+            await AGENTS.delete(connection, log, agent["id"])
 
-        return await call.transaction(self._database, unit_of_work)
+        return await call.transaction(self._database, work)
 
     async def set_status(self, call: IdempotentCall[M], agent_id: str, status: Parsed[str]) -> M:
         """Move an agent to another status, or leave it where it is already."""
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Recorder) -> Record:
             needed = Permission.SET_AGENT_STATUS
             wanted = await AGENTS.content(connection, call.caller, agent_id, status, needed)
             outcome = await AGENTS.decide(
                 connection,
+                log,
                 call.caller,
                 queries.SET_STATUS,
                 UUID(agent_id),
@@ -140,7 +143,7 @@ class AgentRules:
                 raise invalid_transition("AGENT_STATUS", found, wanted, MOVES[found])
             return outcome.row
 
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def validate_assignee(
         self, caller: Caller, project_id: str, assignee: Parsed[tuple[UUID, str]]

@@ -13,6 +13,7 @@ from sqlalchemy import (
     column,
     exists,
     func,
+    literal,
     select,
     update,
 )
@@ -21,6 +22,7 @@ from shared.auth.access import usable
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
 from shared.errors import Reason
+from shared.events.recording import changing_rows
 from shared.resources.listing import Lister
 from shared.resources.ordering import by
 from shared.resources.project_scoped import PROJECTS, ProjectScopedTable
@@ -74,29 +76,29 @@ LOCK_PARENTS = Statement(
 END_SOON = Statement(
     "Lets a usable key be so for `grace` only, and answers whether it was. That is decided when "
     "the row is locked, which may be long after the transaction began.",
-    update(agent_api_keys)
-    .where(_by_id, usable(func.clock_timestamp()))
-    .values(
-        expires_at=func.least(
-            _keys.expires_at, func.clock_timestamp() + bindparam("grace", type_=Interval)
-        ),
-        revision=_keys.revision + 1,
-        updated_at=func.now(),
-    )
-    .returning(_keys.id),
+    changing_rows(
+        agent_api_keys,
+        "key.rotated",
+        select(agent_api_keys).where(_by_id, usable(func.clock_timestamp())),
+        {
+            "expires_at": func.least(
+                _keys.expires_at, func.clock_timestamp() + bindparam("grace", type_=Interval)
+            )
+        },
+    ),
 )
 
 _differs = _keys.status != "revoked"
+_REVOKED = {"status": literal("revoked")}
 REVOKE = Statement(
-    "Ends a key for good, or leaves it as it is if it has ended so already.",
-    update(agent_api_keys)
-    .where(_by_id)
-    .values(
-        status="revoked",
-        revision=_keys.revision + case((_differs, 1), else_=0),
-        updated_at=case((_differs, func.now()), else_=_keys.updated_at),
-    )
-    .returning(*SHOWN),
+    "Ends a key for good, unless it has ended so already.",
+    changing_rows(
+        agent_api_keys,
+        "key.revoked",
+        select(agent_api_keys).where(_by_id, _differs),
+        _REVOKED,
+        shown=SHOWN,
+    ),
 )
 
 
@@ -137,22 +139,8 @@ def _revoke_all(purpose: str, table: ProjectScopedTable) -> Statement:
     if is_of_agent:
         of_found.append(_keys.agent_id == select(found.c.id).scalar_subquery())
     # Locked in one order, so that two revocations at once wait for each other in that order.
-    locked = (
-        select(_keys.id)
-        .where(*of_found, _differs)
-        .order_by(_keys.id)
-        .with_for_update()
-        .cte("locked")
-    )
-    revoked = (
-        update(agent_api_keys)
-        .where(_keys.id == locked.c.id)
-        .values(status="revoked", revision=_keys.revision + 1, updated_at=func.now())
-        .returning(_keys.id)
-        .cte("revoked")
-    )
-    number = select(func.count()).select_from(revoked).scalar_subquery()
-    return Statement(purpose, select(found.c.id, number.label("revoked")))
+    revoked = select(agent_api_keys).where(*of_found, _differs).order_by(_keys.id).with_for_update()
+    return Statement(purpose, changing_rows(agent_api_keys, "key.revoked", revoked, _REVOKED))
 
 
 REVOKE_ALL_OF_AGENT = _revoke_all("Ends all keys of an agent for good.", AGENTS)

@@ -20,7 +20,6 @@ from shared.auth.access import require_active
 from shared.auth.caller import Caller
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
-from shared.database.statement import Statement
 from shared.database.transaction import Database, translate_violations
 from shared.errors import (
     Reason,
@@ -30,6 +29,7 @@ from shared.errors import (
     enum_name,
     not_found,
 )
+from shared.events.recording import Log, Recorder
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import (
@@ -73,17 +73,17 @@ class ApiKeyRules:
         """Create a key of an agent, which may be inactive still."""
         self._require_issue()
 
-        async def unit_of_work(connection: Connection) -> tuple[Record, NewKey]:
+        async def work(connection: Connection, log: Recorder) -> tuple[Record, NewKey]:
             values = await AGENTS.content(connection, call.caller, agent_id, api_key)
-            return await _created(connection, call.caller, UUID(agent_id), values)
+            return await _created(connection, log, call.caller, UUID(agent_id), values)
 
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def create_first(
-        self, connection: Connection, caller: Caller, agent_id: UUID, values: Values
+        self, connection: Connection, log: Log, caller: Caller, agent_id: UUID, values: Values
     ) -> tuple[Record, NewKey]:
         """Create a key of an agent that is created in the same transaction."""
-        return await _created(connection, caller, agent_id, values)
+        return await _created(connection, log, caller, agent_id, values)
 
     async def list(self, caller: Caller, agent_id: str, query: Parsed[Query]) -> Listing:
         """A page of the keys of an agent."""
@@ -94,12 +94,14 @@ class ApiKeyRules:
     async def revoke(self, call: IdempotentCall[M], api_key_id: str, known: Parsed[UUID]) -> M:
         """End a key, also in a project that is not active: that gives no one a right."""
 
-        async def unit_of_work(connection: Connection) -> Record | None:
+        async def work(connection: Connection, log: Log) -> Record:
             key_id = await KEYS.content(connection, call.caller, api_key_id, known)
-            await KEYS.lock(connection, call.caller, key_id)
-            return await queries.REVOKE.row(connection, id=key_id)
+            before = await KEYS.lock(connection, call.caller, key_id)
+            rows = await queries.REVOKE.rows(connection, id=key_id)
+            log.add(rows)
+            return rows[0] if rows else before
 
-        return await call.transaction(self._database, unit_of_work)
+        return await call.transaction(self._database, work)
 
     async def revoke_all(
         self, call: IdempotentCall[M], agent_id: str, project_id: str, target: Parsed[UUID]
@@ -109,20 +111,23 @@ class ApiKeyRules:
         A rotation that is under way adds a key that only a later statement can see: keys are looked
         for until there is none, so that no successor of a key survives it.
         """
-        table, lock, statement = AGENTS, queries.LOCK_AGENT, queries.REVOKE_ALL_OF_AGENT
+        table: ProjectScopedTable = AGENTS
+        lock, statement = queries.LOCK_AGENT, queries.REVOKE_ALL_OF_AGENT
         if not agent_id:
-            table, lock = PROJECTS, queries.LOCK_AGENTS
-            statement = queries.REVOKE_ALL_OF_PROJECT
+            table = PROJECTS
+            lock, statement = queries.LOCK_AGENTS, queries.REVOKE_ALL_OF_PROJECT
 
-        async def unit_of_work(connection: Connection) -> int:
+        async def work(connection: Connection, log: Log) -> int:
             known = await table.content(connection, call.caller, agent_id or project_id, target)
             await lock.run(connection, call.caller.rights, id=known)
+            await table.get(connection, call.caller, known, Permission.ADMINISTER)
             total = 0
-            while number := await _revoke(connection, call.caller, table, statement, known):
-                total += number
+            while rows := await statement.rows(connection, call.caller.rights, id=known):
+                log.add(rows)
+                total += len(rows)
             return total
 
-        return await call.transaction(self._database, unit_of_work)
+        return await call.transaction(self._database, work)
 
     async def rotate(self, call: IdempotentCall[M], api_key_id: str, grace: Parsed[timedelta]) -> M:
         """Create a key like another one, which ends after a grace time.
@@ -132,17 +137,19 @@ class ApiKeyRules:
         """
         self._require_issue()
 
-        async def unit_of_work(connection: Connection) -> tuple[Record, NewKey]:
+        async def work(connection: Connection, log: Log) -> tuple[Record, NewKey]:
             time = await KEYS.content(connection, call.caller, api_key_id, grace)
             known = UUID(api_key_id)
             await queries.LOCK_PARENTS.run(connection, call.caller.rights, id=known)
             old = await KEYS.lock(connection, call.caller, known)
             require_active(old["project_id"], old["found_project_status"])
-            if await queries.END_SOON.row(connection, id=known, grace=time) is None:
+            rows = await queries.END_SOON.rows(connection, id=known, grace=time)
+            if not rows:
                 raise _not_usable(old["status"])
-            return await _created(connection, call.caller, old["agent_id"], _successor(old))
+            log.add(rows)
+            return await _created(connection, log, call.caller, old["agent_id"], _successor(old))
 
-        return await call.transaction(self._database, unit_of_work)
+        return await call.transaction(self._database, work)
 
     async def exchange(self, text: str, peer: str) -> tuple[str, int]:
         """A token for a key, and its end in seconds since 1970; `peer` is its address in gRPC.
@@ -170,7 +177,7 @@ class ApiKeyRules:
 
 
 async def _created(
-    connection: Connection, caller: Caller, agent_id: UUID, values: Values
+    connection: Connection, log: Recorder, caller: Caller, agent_id: UUID, values: Values
 ) -> tuple[Record, NewKey]:
     """A new key of an agent, which may be deleted meanwhile."""
     key = keys.make()
@@ -185,21 +192,9 @@ async def _created(
         }
     )
     with translate_violations(REFUSALS, {"agent_id": agent_id}):
-        outcome = await AGENTS.decide(connection, caller, queries.CREATE, agent_id, **new)
+        outcome = await AGENTS.decide(connection, log, caller, queries.CREATE, agent_id, **new)
     assert outcome.row is not None, "the creation has no conditions of its own"
     return outcome.row, key
-
-
-async def _revoke(
-    connection: Connection,
-    caller: Caller,
-    table: ProjectScopedTable,
-    statement: Statement,
-    row_id: UUID,
-) -> int:
-    outcome = await table.decide(connection, caller, statement, row_id, Permission.ADMINISTER)
-    number: int = outcome.found["revoked"]
-    return number
 
 
 def _successor(old: Record) -> Values:

@@ -11,7 +11,6 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
-    literal_column,
     not_,
     select,
 )
@@ -19,8 +18,9 @@ from sqlalchemy import (
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
 from shared.errors import Reason
+from shared.events.recording import Change
 from shared.resources.listing import Lister
-from shared.resources.membership import locked
+from shared.resources.membership import SHOWN, locked
 from shared.resources.ordering import by
 from shared.resources.pagination import MAXIMUM_PAGE_SIZE
 from shared.resources.project_scoped import PROJECTS, ProjectScopedTable
@@ -30,22 +30,17 @@ _members = project_members.c
 _project_id = bindparam("project_id", type_=Uuid)
 _user_id = bindparam("user_id", type_=Uuid)
 
-# As text, because SQLAlchemy would read the table again in what an INSERT returns.
-_of_member = literal_column("project_members.user_id", Uuid)
-_username = (
-    select(users.c.username).where(users.c.id == _of_member).scalar_subquery().label("username")
-)
 MEMBERS = ProjectScopedTable(
     project_members,
     Reason.MEMBER_NOT_FOUND,
     Permission.READ_PROJECT,
     Permission.ADMINISTER,
-    shown=[_username],
+    shown=SHOWN[len(project_members.c) :],
 )
 
 
 @lru_cache(maxsize=8)
-def create(names: frozenset[str]) -> Statement:
+def create(names: frozenset[str]) -> Change:
     """Creates a member with these columns."""
 
     def is_new(project_id: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -98,7 +93,7 @@ OWNER = Statement(
 
 LIST = Lister(
     project_members,
-    (*_members, _username),
+    SHOWN,
     filters={
         "project_id": _members.project_id == _project_id,
         "roles": _members.role == any_(bindparam("roles", type_=ARRAY(String))),

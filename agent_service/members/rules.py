@@ -15,6 +15,7 @@ from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
 from shared.errors import Reason, Refusal, conflict, not_found
+from shared.events.recording import Log, Recorder
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import (
@@ -44,12 +45,12 @@ class MemberRules:
     async def add(self, call: IdempotentCall[M], project_id: str, member: Parsed[Values]) -> M:
         """Make a user a member. The unique constraint decides between two calls."""
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Recorder) -> Record:
             values = await PROJECTS.content(connection, call.caller, project_id, member)
             values = {"id": uuid7(), **values}
-            return await MEMBERS.insert(connection, call.caller, values, REFUSALS, NEW)
+            return await MEMBERS.insert(connection, log, call.caller, values, REFUSALS, NEW)
 
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def list(self, caller: Caller, project_id: str, query: Parsed[Query]) -> Listing:
         """A page of members."""
@@ -67,23 +68,24 @@ class MemberRules:
     ) -> M:
         """Change the role of a member."""
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Recorder) -> Record:
             values = await PROJECTS.content(connection, call.caller, project_id, changes)
             of_project, of_user = UUID(project_id), UUID(user_id)
             found = await _find(connection, call.caller, of_project, of_user, ADMINISTER)
             require_active(of_project, found["found_project_status"])
-            statement = MEMBERS.update_columns(frozenset(values))
+            change = MEMBERS.update_columns(frozenset(values))
             with _naming(of_project, of_user):
                 return await MEMBERS.change(
                     connection,
+                    log,
                     call.caller,
-                    statement,
+                    change,
                     _member_id(found, of_user),
                     revision=revision,
                     **as_new(values),
                 )
 
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def remove(
         self, call: IdempotentCall[M], project_id: str, user_id: str, revision: Parsed[int]
@@ -96,7 +98,7 @@ class MemberRules:
         leaves = isinstance(call.caller, User) and as_uuid(user_id) == call.caller.id
         needed = Permission.READ_PROJECT if leaves else ADMINISTER
 
-        async def unit_of_work(connection: Connection) -> None:
+        async def work(connection: Connection, log: Log) -> None:
             given = await PROJECTS.content(connection, call.caller, project_id, revision, needed)
             of_project, of_user = UUID(project_id), UUID(user_id)
             member = await queries.lock(needed).row(
@@ -107,10 +109,10 @@ class MemberRules:
                 _member_id(found, of_user)
                 raise conflict()  # the user is a member, or the caller may, only since then
             require_revision(given, member["revision"])
-            await MEMBERS.delete_by_id.run(connection, id=member["id"])
-            await detach_user(connection, of_project, of_user)
+            await MEMBERS.delete(connection, log, member["id"])
+            await detach_user(connection, log, of_project, of_user)
 
-        return await call.transaction(self._database, unit_of_work)
+        return await call.transaction(self._database, work)
 
 
 async def _find(

@@ -1,10 +1,12 @@
 """The lists and transfers of projects; their other statements are of every ProjectScopedTable."""
 
-from sqlalchemy import ARRAY, String, Uuid, any_, bindparam, delete, func, insert, select, update
+from sqlalchemy import ARRAY, String, Uuid, any_, bindparam, delete, func, insert, select
 
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
+from shared.events.recording import changed_rows, changing_rows
 from shared.resources.listing import Lister
+from shared.resources.membership import SHOWN
 from shared.resources.ordering import by
 from shared.resources.project_scoped import new_values
 from shared.schema import PROJECT_STATUSES, project_members, projects, users
@@ -41,29 +43,39 @@ LOCK_USERS = Statement(
 
 TRANSFER = Statement(
     "Makes another user the owner of a project.",
-    update(projects)
-    .where(projects.c.id == _project_id)
-    .values(
-        **new_values(projects, ["owner_id"]),
-        revision=projects.c.revision + 1,
-        updated_at=func.now(),
-    )
-    .returning(*projects.c),
+    changing_rows(
+        projects,
+        "project.transferred",
+        select(projects).where(projects.c.id == _project_id),
+        new_values(projects, ["owner_id"]),
+        shown=projects.c,
+    ),
 )
 
 DROP_MEMBERS = Statement(
     "Users are no members of a project any more; they may be none already.",
-    delete(project_members).where(
-        project_members.c.project_id == _project_id, project_members.c.user_id == _user_ids
+    changed_rows(
+        project_members,
+        "member.removed",
+        delete(project_members)
+        .where(project_members.c.project_id == _project_id, project_members.c.user_id == _user_ids)
+        .returning(*SHOWN),
+        ends=True,
     ),
 )
 
 KEEP_AS_MEMBER = Statement(
     "Makes the former owner of a project a member of it.",
-    insert(project_members).values(
-        {
-            name: bindparam(name, type_=project_members.c[name].type)
-            for name in ("id", "project_id", "user_id", "role")
-        }
+    changed_rows(
+        project_members,
+        "member.added",
+        insert(project_members)
+        .values(
+            {
+                name: bindparam(name, type_=project_members.c[name].type)
+                for name in ("id", "project_id", "user_id", "role")
+            }
+        )
+        .returning(*SHOWN),
     ),
 )

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+import orjson
 from uuid_utils.compat import uuid7
 
 from agent_service.projects import queries
@@ -11,6 +12,7 @@ from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
 from shared.errors import Reason, Refusal, caller_inactive, not_found
+from shared.events.recording import Log, Recorder
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import PROJECTS, Refusals, Values, require_revision
@@ -29,11 +31,11 @@ class ProjectRules:
     async def create(self, call: IdempotentCall[M], project: Parsed[Values]) -> M:
         """Create a project of the caller's. The unique constraint decides who gets a slug."""
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Recorder) -> Record:
             values = {"id": uuid7(), "owner_id": call.caller.id, **project.value}
-            return await PROJECTS.insert(connection, call.caller, values, REFUSALS)
+            return await PROJECTS.insert(connection, log, call.caller, values, REFUSALS)
 
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def get(self, caller: Caller, project_id: UUID) -> Record:
         """One project."""
@@ -48,23 +50,24 @@ class ProjectRules:
     ) -> M:
         """Change some fields of a project."""
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Recorder) -> Record:
             return await PROJECTS.update(
-                connection, call.caller, project_id, revision, changes, REFUSALS
+                connection, log, call.caller, project_id, revision, changes, REFUSALS
             )
 
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def delete(self, call: IdempotentCall[M], project_id: str, revision: Parsed[int]) -> M:
         """Delete a project and everything in it."""
 
-        async def unit_of_work(connection: Connection) -> None:
+        async def work(connection: Connection, log: Log) -> None:
             project = await PROJECTS.lock_to_delete(
                 connection, call.caller, project_id, revision, OWN
             )
-            await PROJECTS.delete_by_id.run(connection, id=project["id"])
+            await PROJECTS.delete(connection, log, project["id"])
+            log.end(project["id"], project["owner_id"], _retention(project["settings"]))
 
-        return await call.transaction(self._database, unit_of_work)
+        return await call.transaction(self._database, work)
 
     async def transfer(self, call: IdempotentCall[M], project_id: str, to: Parsed[Values]) -> M:
         """Make another user the owner of a project, who is no member of it any more.
@@ -76,7 +79,7 @@ class ProjectRules:
         found here, or waits and then finds another owner.
         """
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Log) -> Record:
             wanted = await PROJECTS.content(connection, call.caller, project_id, to, OWN)
             found = await PROJECTS.get(connection, call.caller, UUID(project_id), OWN)
             user_ids = [wanted["owner_id"], found["owner_id"]]
@@ -87,29 +90,31 @@ class ProjectRules:
                 return project
             if not any(row["id"] == wanted["owner_id"] and row["is_active"] for row in locked):
                 raise not_found(Reason.USER_NOT_FOUND, wanted["owner_id"])
-            return await _hand_over(connection, project, wanted)
+            return await _hand_over(connection, log, project, wanted)
 
-        return await call.transaction(self._database, unit_of_work)
+        return await call.transaction(self._database, work)
 
 
-async def _hand_over(connection: Connection, project: Record, to: Values) -> Record:
+async def _hand_over(connection: Connection, log: Log, project: Record, to: Values) -> Record:
     """Change the owner of a project that is locked, and what the former one is in it."""
     project_id, former_id = project["id"], project["owner_id"]
     user_ids = [to["owner_id"], former_id]
-    await queries.DROP_MEMBERS.run(connection, project_id=project_id, user_ids=user_ids)
-    row = await queries.TRANSFER.row(connection, project_id=project_id, new_owner_id=to["owner_id"])
-    assert row is not None, "it is locked"
+    drop, transfer, keep = queries.DROP_MEMBERS, queries.TRANSFER, queries.KEEP_AS_MEMBER
+    log.add(await drop.rows(connection, project_id=project_id, user_ids=user_ids))
+    (row,) = await transfer.rows(connection, project_id=project_id, new_owner_id=to["owner_id"])
+    log.add([row])
     if to["former_owner_role"] is None:
-        await detach_user(connection, project_id, former_id)
+        await detach_user(connection, log, project_id, former_id)
     else:
-        await queries.KEEP_AS_MEMBER.run(
-            connection,
-            id=uuid7(),
-            project_id=project_id,
-            user_id=former_id,
-            role=to["former_owner_role"],
-        )
+        member = {"project_id": project_id, "user_id": former_id, "role": to["former_owner_role"]}
+        log.add(await keep.rows(connection, id=uuid7(), **member))
     return row
+
+
+def _retention(settings: bytes | None) -> int | None:
+    """How many days a project has its events kept, if it says so."""
+    days = orjson.loads(settings or b"{}").get("event_retention_days")
+    return int(days) if isinstance(days, (int, float)) and 1 <= days <= 3650 else None
 
 
 def _slug_taken(values: Values) -> Refusal:

@@ -18,8 +18,8 @@ from sqlalchemy import (
 from agent_service.queries import detach_tasks
 from shared.auth.access import RIGHTS
 from shared.auth.permissions import Permission
-from shared.database.statement import Statement
 from shared.errors import Reason
+from shared.events.recording import Change, told
 from shared.resources.listing import Lister
 from shared.resources.membership import locked
 from shared.resources.ordering import by
@@ -44,7 +44,7 @@ ROOMS = ProjectScopedTable(
 
 _new_user_id = bindparam("new_user_id", type_=Uuid)
 
-DETACH_TASKS = detach_tasks("Takes the tasks of a room out of it.", tasks.c.room_id)
+DETACH_TASKS = detach_tasks("Takes the tasks of a room out of it.", "task.updated", tasks.c.room_id)
 
 
 def _is_seatable(project_id: ColumnElement[Any]) -> ColumnElement[bool]:
@@ -62,15 +62,14 @@ ADD_PARTICIPANT = ROOMS.creating_below(
 )
 
 
-def _remove(purpose: str, permission: Permission) -> Statement:
+def _remove(purpose: str, permission: Permission) -> Change:
     room = (
         select(chat_rooms.c.id)
         .select_from(ROOMS.with_project)
         .where(chat_rooms.c.id == bindparam("of_room", type_=Uuid), ROOMS.permits(permission))
         .scalar_subquery()
     )
-    return Statement(
-        f"{purpose}, if the caller may, and answers whether there was one.",
+    removed = (
         delete(chat_participants)
         .where(
             _participants.room_id == room,
@@ -79,8 +78,12 @@ def _remove(purpose: str, permission: Permission) -> Statement:
                 _participants.user_id == bindparam("user_id", type_=Uuid),
             ),
         )
-        .returning(_participants.id),
+        .returning(*_participants)
+        .cte("removed")
     )
+    purpose = f"{purpose}, if the caller may, and answers whether there was one."
+    rows = select(*told(chat_participants, "participant.removed", removed, ends=True))
+    return Change(purpose, [removed.c.id], removed, rows.cte("told"))
 
 
 REMOVE_PARTICIPANT = _remove("Takes an agent or a user out of a room", Permission.MANAGE_ROOMS)

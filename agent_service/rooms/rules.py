@@ -6,11 +6,12 @@ from uuid_utils.compat import uuid7
 
 from agent_service.rooms import queries
 from agent_service.rooms.queries import ROOMS
-from shared.auth.caller import Caller, User
+from shared.auth.caller import Caller, User, offered
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
 from shared.errors import Reason, Refusal, caller_inactive, not_found
+from shared.events.recording import Log, Recorder
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.membership import unless_of_project
 from shared.resources.pagination import Listing, Query
@@ -37,13 +38,13 @@ class RoomRules:
     async def create(self, call: IdempotentCall[M], project_id: str, room: Parsed[Values]) -> M:
         """Create a room, without participants."""
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Recorder) -> Record:
             needed = Permission.MANAGE_ROOMS
             values = await PROJECTS.content(connection, call.caller, project_id, room, needed)
             values = {"id": uuid7(), **call.caller.as_creator, **values}
-            return await ROOMS.insert(connection, call.caller, values, REFUSALS)
+            return await ROOMS.insert(connection, log, call.caller, values, REFUSALS)
 
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def get(self, caller: Caller, room_id: UUID) -> Record:
         """One room."""
@@ -60,10 +61,12 @@ class RoomRules:
     ) -> M:
         """Change some fields of a room."""
 
-        async def unit_of_work(connection: Connection) -> Record:
-            return await ROOMS.update(connection, call.caller, room_id, revision, changes, REFUSALS)
+        async def work(connection: Connection, log: Recorder) -> Record:
+            return await ROOMS.update(
+                connection, log, call.caller, room_id, revision, changes, REFUSALS
+            )
 
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def delete(self, call: IdempotentCall[M], room_id: str, revision: Parsed[int]) -> M:
         """Delete a room with its participants, and take its tasks out of it.
@@ -72,26 +75,25 @@ class RoomRules:
         committed before, and is found here, or waits and then finds no room.
         """
 
-        async def unit_of_work(connection: Connection) -> None:
+        async def work(connection: Connection, log: Log) -> None:
             room = await ROOMS.lock_to_delete(connection, call.caller, room_id, revision)
-            await queries.DETACH_TASKS.run(
-                connection, of_project=room["project_id"], row_id=room["id"]
-            )
-            await ROOMS.delete_by_id.run(connection, id=room["id"])
+            of_room = {"of_project": room["project_id"], "row_id": room["id"]}
+            log.add(await queries.DETACH_TASKS.rows(connection, **of_room))
+            await ROOMS.delete(connection, log, room["id"])
 
-        return await call.transaction(self._database, unit_of_work)
+        return await call.transaction(self._database, work)
 
     async def add_participant(
         self, call: IdempotentCall[M], room_id: str, participant: Parsed[Values]
     ) -> M:
         """Add an agent or a user to a room. The unique constraints decide who comes first."""
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Recorder) -> Record:
             who = await ROOMS.content(connection, call.caller, room_id, participant)
             new = as_new({"id": uuid7(), **who})
             with translate_violations(PARTICIPANT_REFUSALS, {"room_id": room_id, **who}):
                 outcome = await ROOMS.decide(
-                    connection, call.caller, queries.ADD_PARTICIPANT, UUID(room_id), **new
+                    connection, log, call.caller, queries.ADD_PARTICIPANT, UUID(room_id), **new
                 )
             if outcome.row is None:
                 user_id, project_id = who["user_id"], outcome.found["found_project_id"]
@@ -99,27 +101,26 @@ class RoomRules:
                 raise await unless_of_project(connection, project_id, user_id, missing)
             return outcome.row
 
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def remove_participant(
         self, call: IdempotentCall[M], room_id: str, user_id: str, participant: Parsed[Values]
     ) -> M:
         """Take an agent or a user out of a room. The user with this id, if any, may leave."""
-        needed, statement = Permission.MANAGE_ROOMS, queries.REMOVE_PARTICIPANT
+        needed, change = Permission.MANAGE_ROOMS, queries.REMOVE_PARTICIPANT
         if isinstance(call.caller, User) and as_uuid(user_id) == call.caller.id:
-            needed, statement = Permission.LEAVE_ROOMS, queries.LEAVE_ROOM
+            needed, change = Permission.LEAVE_ROOMS, queries.LEAVE_ROOM
 
-        async def unit_of_work(connection: Connection) -> None:
+        async def work(connection: Connection, log: Recorder) -> None:
             who = await ROOMS.content(connection, call.caller, room_id, participant, needed)
-            removed = await statement.row(
-                connection, call.caller.rights, of_room=UUID(room_id), **who
-            )
+            of_room = {"of_room": UUID(room_id), **who}
+            removed = await log.run(connection, change, offered(call.caller), of_room)
             if removed is None:
                 await ROOMS.require(connection, call.caller, room_id, needed)
                 participant_id = who["agent_id"] or who["user_id"]
                 raise not_found(Reason.PARTICIPANT_NOT_FOUND, participant_id)
 
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def list_participants(
         self, caller: Caller, room_id: str, query: Parsed[Query]

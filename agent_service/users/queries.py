@@ -16,7 +16,6 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    update,
 )
 
 from agent_service.queries import STOPPED
@@ -24,10 +23,12 @@ from shared.auth.access import RIGHTS
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
 from shared.errors import IDS_NAMED
+from shared.events.recording import Change, changed_rows, changing_rows, told
 from shared.resources.listing import Lister
+from shared.resources.membership import SHOWN
 from shared.resources.ordering import by
 from shared.resources.project_scoped import new_values
-from shared.schema import project_members, projects, tasks, users
+from shared.schema import chat_participants, project_members, projects, tasks, users
 
 # Of rows with at most some KiB each.
 BATCH_SIZE = 1001
@@ -74,25 +75,29 @@ LOCK_SUPERUSERS = Statement(
 
 
 @lru_cache(maxsize=64)
-def insert_columns(names: frozenset[str]) -> Statement:
+def insert_columns(names: frozenset[str]) -> Change:
     """Creates a user with these columns."""
     values = {name: bindparam(name, type_=users.c[name].type) for name in sorted(names)}
-    return Statement("Creates one user.", insert(users).values(**values).returning(*users.c))
+    created = insert(users).values(**values).returning(*users.c).cte("created")
+    told_rows = select(*told(users, "user.created", created)).cte("told")
+    return Change("Creates one user.", list(created.c), created, told_rows)
 
 
 @lru_cache(maxsize=64)
 def update_columns(names: frozenset[str]) -> Statement:
     """Changes these columns of a user."""
-    changed = {"revision": users.c.revision + 1, "updated_at": func.now()}
-    values = {**new_values(users, sorted(names)), **changed}
+    rows, values = select(users).where(_this_one), new_values(users, sorted(names))
     return Statement(
         "Changes these columns of one user.",
-        update(users).where(_this_one).values(**values).returning(*users.c),
+        changing_rows(users, "user.updated", rows, values, shown=users.c),
     )
 
 
 DELETE = Statement(
-    "Deletes a user, and what its foreign keys delete with it.", delete(users).where(_this_one)
+    "Deletes a user, and what its foreign keys delete with it.",
+    changed_rows(
+        users, "user.deleted", delete(users).where(_this_one).returning(*users.c), ends=True
+    ),
 )
 
 OWNED = Statement(
@@ -112,27 +117,51 @@ _members = (
 )
 DELETE_MEMBERSHIPS = Statement(
     "Takes a user out of the projects of which it is a member.",
-    delete(project_members).where(project_members.c.id.in_(select(_members.c.id))),
+    changed_rows(
+        project_members,
+        "member.removed",
+        delete(project_members)
+        .where(project_members.c.id.in_(select(_members.c.id)))
+        .returning(*SHOWN),
+        ends=True,
+    ),
+)
+
+_seats = (
+    select(chat_participants.c.id)
+    .where(chat_participants.c.user_id == _id)
+    .order_by(chat_participants.c.id)
+    .with_for_update()
+    .cte("seats")
+)
+LEAVE_ROOMS = Statement(
+    "Takes a user out of the rooms of all projects.",
+    changed_rows(
+        chat_participants,
+        "participant.removed",
+        delete(chat_participants)
+        .where(chat_participants.c.id.in_(select(_seats.c.id)))
+        .returning(*chat_participants.c),
+        ends=True,
+    ),
 )
 
 # Those that it has created, too: the deletion changes them, and would lock them in any order.
 _tasks = (
-    select(tasks.c.id)
+    select(tasks)
     .where(or_(tasks.c.assigned_user_id == _id, tasks.c.created_by == _id))
     .order_by(tasks.c.id)
     .with_for_update(key_share=True)
-    .cte("locked")
 )
 DETACH_TASKS = Statement(
     "Unassigns the tasks of a user in every project; those that it was working on are pending "
     "again. Its foreign key would unassign them too, but leave their revisions alone.",
-    update(tasks)
-    .where(tasks.c.id == _tasks.c.id, tasks.c.assigned_user_id == _id)
-    .values(
-        assigned_user_id=null(),
-        **STOPPED,
-        revision=tasks.c.revision + 1,
-        updated_at=func.now(),
+    changing_rows(
+        tasks,
+        "task.unassigned",
+        _tasks,
+        {"assigned_user_id": null(), **STOPPED},
+        tasks.c.assigned_user_id == _id,
     ),
 )
 

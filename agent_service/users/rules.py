@@ -6,7 +6,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from agent_service.users import queries
-from shared.auth.caller import Caller, User
+from shared.auth.caller import Caller, User, offered
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
 from shared.errors import (
@@ -17,6 +17,7 @@ from shared.errors import (
     not_found,
     superuser_required,
 )
+from shared.events.recording import Log, Recorder
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import Refusals, Values, as_new, require_revision
@@ -35,7 +36,14 @@ class UserRules:
 
     async def create(self, call: IdempotentCall[M], user: Parsed[Values]) -> M:
         """Create a user. The unique indexes decide who gets a name and an email address."""
-        return await call.single(self._database, partial(create, values=user.value))
+        values = {"id": uuid7(), **user.value}
+        change = queries.insert_columns(frozenset(values))
+
+        async def work(connection: Connection, log: Recorder) -> Record | None:
+            with translate_violations(REFUSALS, values):
+                return await log.run(connection, change, offered(call.caller), values)
+
+        return await call.single(self._database, work)
 
     async def get(self, caller: Caller, user_id: UUID) -> Record:
         """One user."""
@@ -68,19 +76,19 @@ class UserRules:
         wanted = changes.value
         allowed = None if _is_superuser(call.caller) else OWN_COLUMNS
 
-        async def unit_of_work(connection: Connection) -> Record:
-            return await change(connection, UUID(user_id), revision, wanted, allowed)
+        async def work(connection: Connection, log: Log) -> Record:
+            return await change(connection, log, UUID(user_id), revision, wanted, allowed)
 
-        return await call.transaction(self._database, unit_of_work)
+        return await call.transaction(self._database, work)
 
     async def delete(self, call: IdempotentCall[M], user_id: str, revision: Parsed[int]) -> M:
         """Delete a user."""
         given = revision.value
 
-        async def unit_of_work(connection: Connection) -> None:
-            await delete(connection, UUID(user_id), given)
+        async def work(connection: Connection, log: Log) -> None:
+            await delete(connection, log, UUID(user_id), given)
 
-        return await call.transaction(self._database, unit_of_work)
+        return await call.transaction(self._database, work)
 
 
 async def get(connection: Connection, user_id: UUID) -> Record:
@@ -95,17 +103,9 @@ async def find(connection: Connection, by: str, value: str) -> Record | None:
     return await statement.row(connection, value=value)
 
 
-async def create(connection: Connection, values: Values) -> Record:
-    """Create a user with these columns. Raises Refusal: USERNAME_TAKEN, EMAIL_TAKEN."""
-    values = {"id": uuid7(), **values}
-    with translate_violations(REFUSALS, values):
-        row = await queries.insert_columns(frozenset(values)).row(connection, **values)
-    assert row is not None, "an insert answers its row"
-    return row
-
-
 async def change(
     connection: Connection,
+    log: Log,
     user_id: UUID,
     revision: int,
     values: Values,
@@ -126,10 +126,10 @@ async def change(
     require_revision(revision, row["revision"])
     if demotes:
         _require_other_superuser(row, kept)
-    return await _update(connection, row, changed) if changed else row
+    return await _update(connection, log, row, changed) if changed else row
 
 
-async def delete(connection: Connection, user_id: UUID, revision: int) -> None:
+async def delete(connection: Connection, log: Log, user_id: UUID, revision: int) -> None:
     """Delete a user, if the revision matches (0: any), and unassign its tasks.
 
     The user is locked first: a call that assigns a task to it, or makes it an owner or a member,
@@ -142,8 +142,13 @@ async def delete(connection: Connection, user_id: UUID, revision: int) -> None:
     _require_other_superuser(row, kept)
     if owned := await queries.OWNED.rows(connection, id=user_id):
         raise _owner(owned)
-    for statement in (queries.DELETE_MEMBERSHIPS, queries.DETACH_TASKS, queries.DELETE):
-        await statement.run(connection, id=user_id)
+    for statement in (
+        queries.DELETE_MEMBERSHIPS,
+        queries.DETACH_TASKS,
+        queries.LEAVE_ROOMS,
+        queries.DELETE,
+    ):
+        log.add(await statement.rows(connection, id=user_id))
 
 
 async def _lock_superusers(connection: Connection, user_id: UUID) -> set[UUID]:
@@ -163,12 +168,11 @@ def _require_other_superuser(row: Record, kept: set[UUID]) -> None:
         raise Refusal(Reason.LAST_SUPERUSER, message)
 
 
-async def _update(connection: Connection, row: Record, changed: Values) -> Record:
+async def _update(connection: Connection, log: Log, row: Record, changed: Values) -> Record:
+    statement = queries.update_columns(frozenset(changed))
     with translate_violations(REFUSALS, changed):
-        updated = await queries.update_columns(frozenset(changed)).row(
-            connection, id=row["id"], **as_new(changed)
-        )
-    assert updated is not None, "the row is locked"
+        (updated,) = await statement.rows(connection, id=row["id"], **as_new(changed))
+    log.add([updated])
     return updated
 
 

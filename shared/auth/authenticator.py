@@ -111,7 +111,8 @@ async def _agent(connection: Connection, claims: Claims) -> Caller | None:
         return None
     name = f"agent {claims.subject}"
     scopes = frozenset(map(Scope, row["scopes"] or ()))
-    return Agent(row["id"], name, row["project_id"], row["capabilities"] or [], scopes)
+    capabilities = row["capabilities"] or []
+    return Agent(row["id"], name, row["project_id"], capabilities, scopes, claims.api_key_id)
 
 
 def _bearer(authorization: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ class Caller(ABC):
     @property
     @abstractmethod
     def rights(self) -> Mapping[str, Any]:
-        """What decides access: parameters that a statement takes if it names them."""
+        """What decides access, and who acts: parameters that a statement takes if it names them."""
 
     @property
     @abstractmethod
@@ -48,6 +48,9 @@ class User(Caller):
             "caller_agent_id": None,
             "superuser": self.is_superuser,
             **permitted_in(None, frozenset()),
+            "actor_type": "user",
+            "actor_id": self.id,
+            "actor_api_key_id": None,
         }
 
     @cached_property
@@ -59,12 +62,14 @@ class User(Caller):
 class Agent(Caller):
     """An agent of a project: itself, its tasks, and what the scopes of its API key permit.
 
-    `capabilities` say what the key is meant for; they are not evaluated.
+    `api_key_id` is the key that its token was given for, if any; `capabilities` say what that is
+    meant for, and are not evaluated.
     """
 
     project_id: UUID
     capabilities: list[str]
     scopes: frozenset[Scope] = frozenset()
+    api_key_id: UUID | None = None
 
     @cached_property
     def rights(self) -> Mapping[str, Any]:
@@ -74,6 +79,9 @@ class Agent(Caller):
             "caller_agent_id": self.id,
             "superuser": False,
             **permitted_in(self.project_id, self.scopes),
+            "actor_type": "agent",
+            "actor_id": self.id,
+            "actor_api_key_id": self.api_key_id,
         }
 
     @cached_property
@@ -100,6 +108,7 @@ class Call:
 
 
 current_call: ContextVar[Call] = ContextVar("current_call")
+NO_CALL = Call("", "")
 
 
 def caller() -> Caller:
@@ -107,3 +116,10 @@ def caller() -> Caller:
     found = current_call.get().caller
     assert found is not None
     return found
+
+
+def offered(caller: Caller) -> Mapping[str, Any]:
+    """What is offered to a statement that changes something: the rights, and which call it is."""
+    call = current_call.get(NO_CALL)
+    called = {"called_method": call.method[1:], "called_request_id": call.request_id}
+    return {**caller.rights, **called}

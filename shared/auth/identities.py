@@ -28,6 +28,7 @@ from shared.database.pool import Record
 from shared.database.statement import Statement
 from shared.database.transaction import Database
 from shared.errors import Reason, Refusal, conflict
+from shared.events.recording import ALONE, SYSTEM, Change, told
 from shared.schema import PK_USER_IDENTITIES, user_identities, users
 
 # An issuer that anyone can join may name any number of subjects: so many users are made for it,
@@ -84,18 +85,26 @@ _made = (
         include_defaults=False,
     )
     .on_conflict_do_nothing()
-    .returning(users.c.id)
+    .returning(*users.c)
     .cte("made")
 )
-MAKE = Statement(
-    "A user for a subject that is not known yet, with the first name that is free, and with its "
-    "email address if that is. No user is made if another call takes one of both meanwhile, and "
-    "none of two calls for the same subject.",
-    insert(user_identities).from_select(
+_identity = (
+    insert(user_identities)
+    .from_select(
         ["issuer", "subject", "user_id"],
         select(bindparam("issuer", type_=String), bindparam("subject", type_=String), _made.c.id),
         include_defaults=False,
-    ),
+    )
+    .returning(user_identities.c.user_id)
+    .cte("identity")
+)
+MAKE = Change(
+    "A user for a subject that is not known yet, with the first name that is free, and with its "
+    "email address if that is. No user is made if another call takes one of both meanwhile, and "
+    "none of two calls for the same subject.",
+    [_identity.c.user_id],
+    _identity,
+    select(*told(users, "user.created", _made)).cte("told"),
 )
 
 
@@ -146,7 +155,7 @@ class Identities:
             "id": user_id,
         }
         try:
-            await self._database.single(lambda connection: MAKE.run(connection, values))
+            await self._database.single(lambda c: ALONE.run(c, MAKE, SYSTEM, values))
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name != PK_USER_IDENTITIES:
                 raise

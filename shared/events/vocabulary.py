@@ -77,6 +77,27 @@ READ_AS = {
 LEFT_OUT = frozenset({*READ_AS, "api_key_hash", "last_used_at"})
 
 
+_CREATED = {"participant": "participant.added", "member": "member.added", "api_key": "key.created"}
+_DELETED = {"participant": "participant.removed", "member": "member.removed"}
+
+
+def created(table: Table) -> str:
+    """The event of a row that is new."""
+    kind = kind_of(table)
+    return _CREATED.get(kind, f"{kind}.created")
+
+
+def updated(table: Table) -> str:
+    """The event of a row of which fields are changed."""
+    return f"{kind_of(table)}.updated"
+
+
+def deleted(table: Table) -> str:
+    """The event of a row that is deleted."""
+    kind = kind_of(table)
+    return _DELETED.get(kind, f"{kind}.deleted")
+
+
 def kind_of(table: Table) -> str:
     """The kind of the resources in a table: "task"."""
     return next(kind for kind, of in RESOURCE_TYPES.items() if of is table)

@@ -1,10 +1,10 @@
 """Mutations that are safe to repeat: `request_id`, kept in the same transaction as the change."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
@@ -12,18 +12,22 @@ from google.protobuf.message import Message
 from sqlalchemy import Uuid, bindparam, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from shared.auth.caller import Agent, Caller, current_call
+from shared.auth.caller import Agent, Caller, current_call, offered
 from shared.auth.encryption import Encryptor
-from shared.database.pool import Connection, Record, UnitOfWork
+from shared.database.pool import Connection, Record
 from shared.database.statement import Statement
 from shared.database.transaction import Database
 from shared.errors import Reason, Refusal
+from shared.events.news import committed
+from shared.events.recording import ALONE, Log, recorded
 from shared.resources.building import SMALL_BYTES, build
 from shared.resources.retention import expired, no_room, stored
 from shared.resources.validation import as_uuid
 from shared.schema import request_ids
 
 M = TypeVar("M", bound=Message)
+# What a call does, with what takes up its events: nothing, or a Log in a transaction.
+Work: TypeAlias = Callable[..., Awaitable[Any]]
 
 # A repeated call gets the first response exactly, whatever became of the row since, so the response
 # itself is kept; PostgreSQL compresses it. Small ones are not counted: each call would pay for it.
@@ -95,25 +99,33 @@ class IdempotentCall(Generic[M]):
     response_type: type[M]
     encryptor: Encryptor | None = None
 
-    async def single(self, database: Database, unit_of_work: UnitOfWork[Any]) -> M:
-        """Run a unit of work that changes something by one statement only; see Database.single.
+    async def single(self, database: Database, work: Work) -> M:
+        """Run work that changes something by one statement only; see Database.single.
 
         Raises Refusal(REQUEST_ID_REUSED) besides what the work and the database refuse.
         """
         if self.request.request_id:
-            return await self.transaction(database, unit_of_work)
-        return await self._respond(await database.single(unit_of_work))
+            return await self.transaction(database, work)
+        found = await database.single(partial(work, log=ALONE))
+        committed()
+        return await self._respond(found)
 
-    async def transaction(self, database: Database, unit_of_work: UnitOfWork[Any]) -> M:
-        """Run a unit of work in a transaction; see Database.transaction.
+    async def transaction(self, database: Database, work: Work) -> M:
+        """Run work in a transaction, at whose end its events are appended.
 
-        Raises Refusal(REQUEST_ID_REUSED) besides what the work and the database refuse.
+        See Database.transaction. Raises Refusal(REQUEST_ID_REUSED) besides what the work and the
+        database refuse.
         """
         request_id = self._request_id()
         if request_id is None:
-            return await self._respond(await database.transaction(unit_of_work))
-        key, payload_hash = self._key(request_id), self._payload_hash()
-        return await database.transaction(partial(self._once, key, payload_hash, unit_of_work))
+            once = recorded(work, offered(self.caller))
+            response = await self._respond(await database.transaction(once))
+        else:
+            key, payload_hash = self._key(request_id), self._payload_hash()
+            once = recorded(partial(self._once, key, payload_hash, work), offered(self.caller))
+            response = await database.transaction(once)
+        committed()
+        return response
 
     async def stored_response(self, connection: Connection) -> M | None:
         """The response to a call with this request id that was made before; None if none was."""
@@ -126,15 +138,16 @@ class IdempotentCall(Generic[M]):
         self,
         key: dict[str, Any],
         payload_hash: bytes,
-        unit_of_work: UnitOfWork[Any],
+        work: Work,
         connection: Connection,
+        log: Log,
     ) -> M:
         if await CLAIM.row(connection, **key, payload_hash=payload_hash) is None:
             found = await self._replay(connection, key, payload_hash)
             if found is None:
                 raise Refusal(Reason.CONFLICT, "The first call with this request_id was undone.")
             return found
-        response = await self._respond(await unit_of_work(connection))
+        response = await self._respond(await work(connection, log))
         content = self._encrypt(response, key)
         stored.add(self.caller.id, len(content))
         if len(content) > LARGE_BYTES:

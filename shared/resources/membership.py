@@ -8,7 +8,7 @@ or the participant. All lock in this order: users, the project, its members, the
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import CTE, ColumnElement, Uuid, bindparam, exists, or_, select
+from sqlalchemy import CTE, ColumnElement, Uuid, bindparam, exists, literal_column, or_, select
 
 from shared.database.pool import Connection
 from shared.database.statement import Statement
@@ -24,6 +24,13 @@ def is_of_project(
     members = project_members.c
     member = exists().where(members.project_id == project_id, members.user_id == user_id)
     return or_(owner_id == user_id, member.correlate_except(project_members))
+
+
+# What is shown of a member. Its user as text, because SQLAlchemy would read the table again in what
+# an INSERT returns.
+_of_member = literal_column("project_members.user_id", Uuid)
+_username = select(users.c.username).where(users.c.id == _of_member).scalar_subquery()
+SHOWN = (*project_members.c, _username.label("username"))
 
 
 class Locked(NamedTuple):

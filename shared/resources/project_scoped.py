@@ -45,7 +45,7 @@ from shared.auth.access import (
     require_active,
     role_in,
 )
-from shared.auth.caller import Agent, Caller
+from shared.auth.caller import Agent, Caller, offered
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.statement import Statement
@@ -58,7 +58,9 @@ from shared.errors import (
     not_found,
     revision_mismatch,
 )
-from shared.resources.locking import after
+from shared.events import vocabulary
+from shared.events.recording import NOTHING, Change, Log, Old, Recorder, changed_rows, told
+from shared.resources.locking import after, referenced
 from shared.resources.validation import Parsed, Stated, as_uuid
 from shared.schema import projects
 
@@ -68,6 +70,8 @@ Values: TypeAlias = dict[str, Any]
 Refusals: TypeAlias = Mapping[str, Callable[[Values], Refusal]]
 # A condition of a statement about a project, whose id it is given.
 Condition: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[bool]]
+# The type of an event, or what decides it from the row that was found and the one that is left.
+Event: TypeAlias = str | Callable[[CTE, CTE], ColumnElement[str]]
 
 
 class Outcome(NamedTuple):
@@ -84,7 +88,7 @@ class InsertIf(NamedTuple):
     """What creates a row under a condition, see `creating`, and why it did not if all else is
     right."""
 
-    create: Callable[[frozenset[str]], Statement]
+    create: Callable[[frozenset[str]], Change]
     refuse: Callable[[Connection, Values], Awaitable[Refusal]]
 
 
@@ -132,7 +136,14 @@ class ProjectScopedTable:
         )
         self.delete_by_id = Statement(
             f"Deletes one {self.kind}, and what its foreign keys delete with it.",
-            delete(table).where(table.c.id == bindparam("id", type_=Uuid)),
+            changed_rows(
+                table,
+                vocabulary.deleted(table),
+                delete(table)
+                .where(table.c.id == bindparam("id", type_=Uuid))
+                .returning(*self.shown),
+                ends=True,
+            ),
         )
         self.lock_by_id = lru_cache(maxsize=8)(self._lock_by_id)
         self.insert_columns = lru_cache(maxsize=64)(self._insert_columns)
@@ -225,9 +236,14 @@ class ProjectScopedTable:
         require_revision(given, row["revision"])
         return row
 
+    async def delete(self, connection: Connection, log: Log, row_id: UUID) -> None:
+        """Delete a row that is locked."""
+        log.add(await self.delete_by_id.rows(connection, id=row_id))
+
     async def insert(
         self,
         connection: Connection,
+        log: Recorder,
         caller: Caller,
         values: Values,
         refusals: Refusals,
@@ -238,10 +254,10 @@ class ProjectScopedTable:
         Raises Refusal: PROJECT_NOT_FOUND, PROJECT_NOT_ACTIVE, those of `access.require`, the
         refusal that a constraint stands for, and that of a condition that does not hold.
         """
-        statement = (condition.create if condition else self.insert_columns)(frozenset(values))
+        change = (condition.create if condition else self.insert_columns)(frozenset(values))
         project_id = values.get("project_id")
         with translate_violations(refusals, values):
-            row = await statement.row(connection, caller.rights, **values)
+            row = await log.run(connection, change, offered(caller), values)
         if condition and row is not None and row["id"] is None:
             require_insertable(row, caller, self.create, project_id)
             raise await condition.refuse(connection, values)
@@ -250,6 +266,7 @@ class ProjectScopedTable:
     async def update(
         self,
         connection: Connection,
+        log: Recorder,
         caller: Caller,
         row_id: str,
         revision: int,
@@ -267,41 +284,46 @@ class ProjectScopedTable:
             found = await self.get(connection, caller, UUID(row_id), self.write)
             self._require_stated(stated, found)
             values = {name: value for name, value in values.items() if name not in stated}
-        statement = self.update_columns(frozenset(values))
+        change = self.update_columns(frozenset(values))
+        new = as_new(values)
         with translate_violations(refusals, values):
             return await self.change(
-                connection, caller, statement, UUID(row_id), revision=revision, **as_new(values)
+                connection, log, caller, change, UUID(row_id), revision=revision, **new
             )
 
     async def change(
         self,
         connection: Connection,
+        log: Recorder,
         caller: Caller,
-        statement: Statement,
+        change: Change,
         row_id: UUID,
         permission: Permission | None = None,
         **parameters: Any,
     ) -> Record:
-        """As `decide`, for a statement that has no conditions of its own."""
-        outcome = await self.decide(connection, caller, statement, row_id, permission, **parameters)
+        """As `decide`, for a change that has no conditions of its own."""
+        outcome = await self.decide(
+            connection, log, caller, change, row_id, permission, **parameters
+        )
         assert outcome.row is not None, "it acts whenever the caller may"
         return outcome.row
 
     async def decide(
         self,
         connection: Connection,
+        log: Recorder,
         caller: Caller,
-        statement: Statement,
+        change: Change,
         row_id: UUID,
         permission: Permission | None = None,
         **parameters: Any,
     ) -> Outcome:
-        """Run a statement that decides, by the same permission, and acts on the row `id`.
+        """Run a change that decides, by the same permission, and acts on the row `id`.
 
         Raises Refusal: …_NOT_FOUND, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, and those of
         `access.require`.
         """
-        row = await statement.row(connection, caller.rights, id=row_id, **parameters)
+        row = await log.run(connection, change, offered(caller), {"id": row_id, **parameters})
         if row is None:
             await self._refuse(connection, caller, row_id, permission or self.write)
         elif row["id"] is None:
@@ -314,14 +336,16 @@ class ProjectScopedTable:
         purpose: str,
         values: Mapping[str, ColumnElement[Any]],
         *conditions: ColumnElement[bool],
+        event: Event,
         first: CTE | None = None,
         permission: Permission | None = None,
-    ) -> Statement:
-        """A statement that changes the row `id` if the `revision` matches (0: any), and so on.
+    ) -> Change:
+        """Changes the row `id` if the `revision` matches (0: any), and so on.
 
         It answers as `decide` needs it. What `first` locks is locked before the row.
         """
-        table, target = self.table, self._target(first, permission or self.write)
+        table, old = self.table, Old.of(self.table, values)
+        target = self._target(first, permission or self.write, old)
         differs = self._differs(values)
         revision = bindparam("revision", type_=BigInteger)
         updated = (
@@ -340,7 +364,13 @@ class ProjectScopedTable:
             .returning(*self.shown)
             .cte("updated")
         )
-        return Statement(purpose, _found_and_left(target, updated))
+        happened = event if isinstance(event, str) else event(target, updated)
+        told_rows = (
+            select(*told(table, happened, updated, old.within(target)))
+            .select_from(updated.join(target, target.c.found_revision != updated.c.revision))
+            .cte("told")
+        )
+        return Change(purpose, *_found_and_left(target, updated), told_rows)
 
     def creating_below(
         self,
@@ -349,8 +379,8 @@ class ProjectScopedTable:
         names: Iterable[str],
         shown: Iterable[ColumnElement[Any]],
         condition: Condition | None = None,
-    ) -> Statement:
-        """A statement that creates a row whose `column` refers to the row `id`, in its project.
+    ) -> Change:
+        """Creates a row whose `column` refers to the row `id`, in its project.
 
         `names` are the columns whose values are given, as parameters `new_<column>`, and `shown`
         what is shown of the row. The condition is about the project, NULL if the caller may not.
@@ -358,22 +388,24 @@ class ProjectScopedTable:
         """
         parent = self._permitted(self.write).cte("parent")
         values = new_values(column.table, names)
+        of_project = select(parent.c.found_project_id).scalar_subquery()
+        keys = {"project_id": of_project, column.name: bindparam("id", type_=Uuid), **values}
         row = select(parent.c.found_project_id, parent.c.found_id, *values.values())
-        row = row.where(self._is_active(parent))
+        row = row.where(self._is_active(parent), after(referenced(column.table, keys, of_project)))
         if condition is not None:
-            row = row.where(condition(select(parent.c.found_project_id).scalar_subquery()))
+            row = row.where(condition(of_project))
         created = (
             insert(column.table)
             .from_select(["project_id", column.name, *values], row)
             .returning(*shown)
             .cte("created")
         )
-        return Statement(purpose, _found_and_left(parent, created))
+        return _creation(purpose, column.table, parent, created)
 
     def creating(
         self, purpose: str, names: Iterable[str], condition: Condition | None = None
-    ) -> Statement:
-        """A statement that creates a row with these columns, in the project `project_id`.
+    ) -> Change:
+        """Creates a row with these columns, in the project `project_id`.
 
         The condition is about the project, NULL if the caller may not. It answers as `insert` needs
         it.
@@ -381,26 +413,36 @@ class ProjectScopedTable:
         table = self.table
         values = {name: bindparam(name, type_=table.c[name].type) for name in sorted(names)}
         if self._is_root:
-            return Statement(purpose, insert(table).values(**values).returning(*self.shown))
+            root = insert(table).values(**values).returning(*self.shown).cte("created")
+            return _creation(purpose, table, None, root)
         project = (
             select(*_found_of_project(), PROJECTS.decisive[0])
             .where(projects.c.id == bindparam("project_id", type_=Uuid))
             .cte("project")
         )
         permitted = allowed(self.create, project.c.found_project_id, project.c.found_role)
-        row = select(*values.values()).where(permitted, self._is_active(project))
+        permitted_in = select(project.c.found_project_id).where(permitted).cte("permitted")
+        of_project = select(permitted_in.c.found_project_id).scalar_subquery()
+        row = select(*values.values()).where(
+            permitted, self._is_active(project), after(referenced(table, values, of_project))
+        )
         if condition is not None:
-            of_project = select(project.c.found_project_id).where(permitted).scalar_subquery()
             row = row.where(condition(of_project))
         created = insert(table).from_select(list(values), row).returning(*self.shown).cte("created")
-        return Statement(purpose, _found_and_left(project, created))
+        return _creation(purpose, table, project, created)
 
-    def _insert_columns(self, names: frozenset[str]) -> Statement:
+    def _insert_columns(self, names: frozenset[str]) -> Change:
         return self.creating(f"Creates one {self.kind}.", names)
 
-    def _update_columns(self, names: frozenset[str]) -> Statement:
-        purpose = f"Changes these columns of one {self.kind}."
-        return self.changing(purpose, new_values(self.table, sorted(names)))
+    def _update_columns(self, names: frozenset[str]) -> Change:
+        values = new_values(self.table, sorted(names))
+        of_project = self._permitted(self.write).with_only_columns(projects.c.id)
+        return self.changing(
+            f"Changes these columns of one {self.kind}.",
+            values,
+            event=vocabulary.updated(self.table),
+            first=referenced(self.table, values, of_project.scalar_subquery()),
+        )
 
     def _lock_by_id(self, permission: Permission) -> Statement:
         return Statement(
@@ -412,7 +454,7 @@ class ProjectScopedTable:
         """Whether the caller has the permission for a row, as a condition on `with_project`."""
         return allowed(permission, projects.c.id, self._role, self._own)
 
-    def _permitted(self, permission: Permission) -> Select[Any]:
+    def _permitted(self, permission: Permission, old: Old = NOTHING) -> Select[Any]:
         """What is found of the row `id`, if the caller has the permission for it."""
         found = [
             self.table.c.id.label("found_id"),
@@ -421,13 +463,12 @@ class ProjectScopedTable:
         ]
         if "status" in self.table.c:
             found.append(self.table.c.status.label("found_status"))
-        return self._by_id.where(self.permits(permission)).with_only_columns(*found)
+        found_and_old = (*found, *old.columns)
+        return self._by_id.where(self.permits(permission)).with_only_columns(*found_and_old)
 
-    def _target(self, first: CTE | None, permission: Permission) -> CTE:
-        target = self._permitted(permission).with_for_update(of=self.table)
-        if first is not None:
-            target = target.where(after(first))
-        return target.cte("target")
+    def _target(self, first: CTE | None, permission: Permission, old: Old) -> CTE:
+        target = self._permitted(permission, old).with_for_update(of=self.table)
+        return target.where(after(first)).cte("target")
 
     def _standing(self, row: Record) -> Standing:
         project_id = row["id" if self._is_root else "project_id"]
@@ -518,9 +559,17 @@ def _found_of_project() -> tuple[ColumnElement[Any], ...]:
     )
 
 
-def _found_and_left(found: CTE, left: CTE) -> Select[Any]:
-    columns = (column for column in found.c if column.name.startswith("found_"))
-    return select(*columns, *left.c).select_from(found.outerjoin(left, true()))
+def _found_and_left(found: CTE, left: CTE) -> tuple[list[ColumnElement[Any]], FromClause]:
+    columns = [column for column in found.c if column.name.startswith("found_")]
+    return [*columns, *left.c], found.outerjoin(left, true())
+
+
+def _creation(purpose: str, table: Table, found: CTE | None, created: CTE) -> Change:
+    """What creates a row; in a project that was found, unless it is one, whose log so begins."""
+    told_rows = select(*told(table, vocabulary.created(table), created)).cte("told")
+    if found is None:
+        return Change(purpose, list(created.c), created, told_rows, begins=True)
+    return Change(purpose, *_found_and_left(found, created), told_rows)
 
 
 PROJECTS = ProjectScopedTable(

@@ -6,6 +6,7 @@ from uuid import UUID
 from shared.auth.caller import Caller
 from shared.database.pool import Connection, Record
 from shared.errors import Reason, Refusal, Violation
+from shared.events.recording import Log
 from task_service.tasks import queries
 from task_service.tasks.dependencies import Facts, require_possible
 from task_service.tasks.queries import TASKS
@@ -64,15 +65,20 @@ async def write(connection: Connection, task: Record, *, is_new: bool) -> None:
 
 
 async def relist(
-    connection: Connection, caller: Caller, task_id: UUID, revision: int, listed: Sequence[str]
+    connection: Connection,
+    log: Log,
+    caller: Caller,
+    task_id: UUID,
+    revision: int,
+    listed: Sequence[str],
 ) -> Record:
     """Give a task that is locked this list of dependencies, and answer it; `write` has to follow.
 
     Raises Refusal: PROJECT_NOT_ACTIVE, REVISION_MISMATCH.
     """
-    statement = TASKS.update_columns(frozenset({"dependencies"}))
+    change = TASKS.update_columns(frozenset({"dependencies"}))
     return await TASKS.change(
-        connection, caller, statement, task_id, revision=revision, new_dependencies=listed
+        connection, log, caller, change, task_id, revision=revision, new_dependencies=listed
     )
 
 
@@ -89,14 +95,14 @@ def require_room(listed: Sequence[str]) -> None:
         raise Refusal(Reason.LIMIT_EXCEEDED, message, {"limit": str(MAXIMUM)})
 
 
-async def detach(connection: Connection, task: Record, *, force: bool) -> None:
+async def detach(connection: Connection, log: Log, task: Record, *, force: bool) -> None:
     """Let nothing depend on a task: with `force` by removing the edges, else by refusing.
 
     Raises Refusal(TASK_HAS_DEPENDENTS).
     """
     upon = {"project_id": task["project_id"], "id": task["id"]}
     if force:
-        await queries.UNLIST.run(connection, **upon)
+        log.add(await queries.UNLIST.rows(connection, **upon))
         await queries.DROP_EDGES_UPON.run(connection, **upon)
     elif rows := await queries.DEPENDENTS.rows(connection, **upon):
         reason = Reason.TASK_HAS_DEPENDENTS

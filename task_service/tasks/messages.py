@@ -24,6 +24,7 @@ from tandem.task.v1 import task_service_pb2 as pb
 from task_service.assignees import Assignee
 
 RESULT_BYTES = 1024 * KIB
+REFERENCES = ("room_id", "assigned_agent_id", "assigned_user_id")
 ORDERS = ("created_at", "updated_at", "due_date", "priority")
 TIMES = {"created_at": instant, "updated_at": instant}
 
@@ -49,7 +50,10 @@ async def listing(found: Listing, pager: Pager) -> pb.ListTasksResponse:
 def new_task(request: pb.CreateTaskRequest) -> dict[str, Any]:
     """The columns of a task that is to be created."""
     values = read_new(request, "task", COLUMNS)
-    return {"project_id": UUID(request.task.project_id), **values, **_assigned(request.task)}
+    named = {**values, **_assigned(request.task)}
+    # A statement locks what it is told of: what is not referred to need not be looked for.
+    named = {n: value for n, value in named.items() if value or n not in REFERENCES}
+    return {"project_id": UUID(request.task.project_id), **named}
 
 
 def assignee(request: pb.AssignTaskRequest) -> Assignee:
@@ -124,7 +128,7 @@ def _assigned(task: pb.Task) -> dict[str, UUID | None]:
         path = "assigned_to_type" if task.HasField("assigned_to") else "assigned_to"
         raise invalid_field(f"task.{path}", "is required if the task is assigned")
     if not task.HasField("assigned_to"):
-        return {"assigned_agent_id": None, "assigned_user_id": None}
+        return {}
     return Assignee(UUID(task.assigned_to), FROM_TYPE[task.assigned_to_type]).columns
 
 

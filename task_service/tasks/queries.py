@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
+    FromClause,
     Integer,
     String,
     Text,
@@ -27,7 +28,6 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    update,
 )
 from sqlalchemy.dialects.postgresql import insert
 
@@ -35,6 +35,7 @@ from shared.auth.access import RIGHTS
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
 from shared.errors import IDS_NAMED, Reason
+from shared.events.recording import Change, changing_rows
 from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
 from shared.resources.locking import key_share
@@ -56,6 +57,8 @@ from shared.schema import (
 from task_service.tasks.lifecycle import ENDED
 
 FOREVER = 9 * 10**18
+# Statuses to which a move is an event of a type of its own.
+OF_THEIR_OWN = ("completed", "failed", "cancelled", "blocked")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The caller's own: assigned to the caller.
@@ -80,7 +83,16 @@ _project_id = bindparam("project_id", type_=Uuid)
 _edges = task_dependencies.c
 
 
-def _move(purpose: str, *names: str) -> Statement:
+def _of_move(before: FromClause, after: FromClause) -> ColumnElement[str]:
+    """The event of a move."""
+    return case(
+        (after.c.status.in_(OF_THEIR_OWN), func.concat("task.", after.c.status)),
+        (before.c.found_status == "blocked", "task.unblocked"),
+        else_="task.status_changed",
+    )
+
+
+def _move(purpose: str, *names: str) -> Change:
     values = new_values(tasks, names)
     status = values["status"]
     started = func.coalesce(tasks.c.started_at, func.now())
@@ -99,6 +111,7 @@ def _move(purpose: str, *names: str) -> Statement:
             ),
         },
         tasks.c.status == any_(bindparam("sources", type_=ARRAY(String))),
+        event=_of_move,
         permission=Permission.MOVE_TASKS,
     )
 
@@ -111,7 +124,9 @@ _assignee_id = bindparam("assignee_id", type_=Uuid)
 _assignee = new_values(tasks, ["assigned_agent_id", "assigned_user_id"])
 # A deletion of an agent locks it before its tasks; so does an assignment.
 _agent = key_share(select(agents.c.id).where(agents.c.id == _assignee_id), "assignee")
-ASSIGN_AGENT = TASKS.changing("Assigns a task to the agent `assignee_id`.", _assignee, first=_agent)
+ASSIGN_AGENT = TASKS.changing(
+    "Assigns a task to the agent `assignee_id`.", _assignee, event="task.assigned", first=_agent
+)
 
 _project_of_task = select(tasks.c.project_id).where(tasks.c.id == _id).scalar_subquery()
 _user = locked(_assignee_id, _project_of_task)
@@ -119,12 +134,13 @@ ASSIGN_USER = TASKS.changing(
     "Assigns a task to the user `assignee_id`, if the user is the owner or a member.",
     _assignee,
     _user.is_of_project,
+    event="task.assigned",
     first=_user.member,
 )
 
 
 @lru_cache(maxsize=8)
-def create_for_user(names: frozenset[str]) -> Statement:
+def create_for_user(names: frozenset[str]) -> Change:
     """Creates a task that is assigned to a user."""
     user_id = bindparam("assigned_user_id", type_=Uuid)
     return TASKS.creating(
@@ -135,7 +151,9 @@ def create_for_user(names: frozenset[str]) -> Statement:
 
 
 UNASSIGN = TASKS.changing(
-    "Takes the assignee off a task.", {"assigned_agent_id": null(), "assigned_user_id": null()}
+    "Takes the assignee off a task.",
+    {"assigned_agent_id": null(), "assigned_user_id": null()},
+    event="task.unassigned",
 )
 
 LOCK_GRAPH = Statement(
@@ -201,12 +219,16 @@ DEPENDENTS = Statement(
 
 UNLIST = Statement(
     "Takes a task out of the lists of those that depend on it.",
-    update(tasks)
-    .where(tasks.c.project_id == _project_id, tasks.c.id.in_(select(_edges.task_id).where(_upon)))
-    .values(
-        dependencies=tasks.c.dependencies.op("-")(cast(_id, Text)),
-        revision=tasks.c.revision + 1,
-        updated_at=func.now(),
+    changing_rows(
+        tasks,
+        "task.updated",
+        select(tasks)
+        .where(
+            tasks.c.project_id == _project_id, tasks.c.id.in_(select(_edges.task_id).where(_upon))
+        )
+        .order_by(tasks.c.id)
+        .with_for_update(key_share=True),
+        {"dependencies": tasks.c.dependencies.op("-")(cast(_id, Text))},
     ),
 )
 DROP_EDGES_UPON = Statement(

@@ -17,6 +17,7 @@ from shared.errors import (
     invalid_transition,
     not_found,
 )
+from shared.events.recording import Log, Recorder
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.membership import unless_of_project
 from shared.resources.pagination import Listing, Query
@@ -75,25 +76,25 @@ class TaskRules:
     async def create(self, call: IdempotentCall[M], project_id: str, task: Parsed[Values]) -> M:
         """Create a task, pending."""
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Recorder) -> Record:
             values = await PROJECTS.content(connection, call.caller, project_id, task, CREATE)
             values = {"id": uuid7(), **call.caller.as_creator, **values}
-            condition = FOR_USER if values["assigned_user_id"] else None
-            row = await TASKS.insert(connection, call.caller, values, REFUSALS, condition)
+            condition = FOR_USER if values.get("assigned_user_id") else None
+            row = await TASKS.insert(connection, log, call.caller, values, REFUSALS, condition)
             if row["dependencies"]:
                 await edges.write(connection, row, is_new=True)
             return row
 
         if task.refusal is not None:
-            return await call.single(self._database, unit_of_work)
+            return await call.single(self._database, work)
         values = task.value
-        if values["assigned_agent_id"] or values["assigned_user_id"]:
+        if values.get("assigned_agent_id") or values.get("assigned_user_id"):
             stored, _ = await self._before_asking(call, PROJECTS, project_id, CREATE)
             if stored is not None:
                 return stored
             await self._assignees.require(UUID(project_id), Assignee.of(values))
         run = call.transaction if values["dependencies"] else call.single
-        return await run(self._database, unit_of_work)
+        return await run(self._database, work)
 
     async def get(self, caller: Caller, task_id: UUID) -> Record:
         """One task."""
@@ -122,19 +123,21 @@ class TaskRules:
     ) -> M:
         """Change some fields of a task."""
 
-        async def unit_of_work(connection: Connection) -> Record:
-            return await TASKS.update(connection, call.caller, task_id, revision, changes, REFUSALS)
+        async def work(connection: Connection, log: Recorder) -> Record:
+            return await TASKS.update(
+                connection, log, call.caller, task_id, revision, changes, REFUSALS
+            )
 
-        async def with_dependencies(connection: Connection) -> Record:
+        async def with_dependencies(connection: Connection, log: Log) -> Record:
             before = await edges.lock(connection, call.caller, UUID(task_id))
-            row = await unit_of_work(connection)
+            row = await work(connection, log)
             if row["dependencies"] != before["dependencies"]:
                 await edges.write(connection, row, is_new=False)
             return row
 
         if changes.refusal is None and "dependencies" in changes.value:
             return await call.transaction(self._database, with_dependencies)
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def delete(
         self, call: IdempotentCall[M], task_id: str, revision: Parsed[int], *, force: bool
@@ -145,15 +148,15 @@ class TaskRules:
         found here, or waits and then finds no task.
         """
 
-        async def unit_of_work(connection: Connection) -> None:
+        async def work(connection: Connection, log: Log) -> None:
             given = await TASKS.content(connection, call.caller, task_id, revision)
             lock = edges.lock if force else TASKS.lock
             task = await lock(connection, call.caller, UUID(task_id))
             require_revision(given, task["revision"])
-            await edges.detach(connection, task, force=force)
-            await TASKS.delete_by_id.run(connection, id=task["id"])
+            await edges.detach(connection, log, task, force=force)
+            await TASKS.delete(connection, log, task["id"])
 
-        return await call.transaction(self._database, unit_of_work)
+        return await call.transaction(self._database, work)
 
     async def assign(
         self, call: IdempotentCall[M], task_id: str, revision: int, assignee: Parsed[Assignee]
@@ -169,10 +172,11 @@ class TaskRules:
         assert task is not None, "a malformed id is refused with the rest of the content"
         await self._assignees.require(task["project_id"], known)
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Recorder) -> Record:
             with translate_violations(REFUSALS, known.columns):
                 outcome = await TASKS.decide(
                     connection,
+                    log,
                     call.caller,
                     queries.ASSIGN_AGENT if known.kind == "agent" else queries.ASSIGN_USER,
                     UUID(task_id),
@@ -185,32 +189,33 @@ class TaskRules:
                 raise await _not_assignable(connection, values)
             return outcome.row
 
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def unassign(self, call: IdempotentCall[M], task_id: str, revision: Parsed[int]) -> M:
         """Take the assignee off a task."""
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Recorder) -> Record:
             given = await TASKS.content(connection, call.caller, task_id, revision)
             return await TASKS.change(
-                connection, call.caller, queries.UNASSIGN, UUID(task_id), revision=given
+                connection, log, call.caller, queries.UNASSIGN, UUID(task_id), revision=given
             )
 
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def move(
         self, call: IdempotentCall[M], task_id: str, revision: int, move: Parsed[Values]
     ) -> M:
         """Move a task to another status, with or without a result."""
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Recorder) -> Record:
             values = await TASKS.content(connection, call.caller, task_id, move, MOVE)
-            statement = queries.MOVE_WITH_RESULT if "result" in values else queries.MOVE
+            change = queries.MOVE_WITH_RESULT if "result" in values else queries.MOVE
             wanted = values["status"]
             outcome = await TASKS.decide(
                 connection,
+                log,
                 call.caller,
-                statement,
+                change,
                 UUID(task_id),
                 MOVE,
                 revision=revision,
@@ -222,7 +227,7 @@ class TaskRules:
                 raise invalid_transition("TASK_STATUS", found, wanted, MOVES[found])
             return outcome.row
 
-        return await call.single(self._database, unit_of_work)
+        return await call.single(self._database, work)
 
     async def verify(
         self, caller: Caller, task_id: str, project_id: str, wanted: Parsed[Sequence[UUID]]
@@ -244,35 +249,35 @@ class TaskRules:
     ) -> M:
         """Let a task depend on one more, which comes last in its list."""
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Log) -> Record:
             known = await TASKS.content(connection, call.caller, task_id, dependency)
             added = str(known)
             before = await edges.lock(connection, call.caller, UUID(task_id))
             listed = before["dependencies"]
             wanted = listed if added in listed else [*listed, added]
-            row = await edges.relist(connection, call.caller, before["id"], revision, wanted)
+            row = await edges.relist(connection, log, call.caller, before["id"], revision, wanted)
             if added not in listed:
                 edges.require_room(wanted)
                 await edges.write(connection, row, is_new=False)
             return row
 
-        return await call.transaction(self._database, unit_of_work)
+        return await call.transaction(self._database, work)
 
     async def remove_dependency(
         self, call: IdempotentCall[M], task_id: str, revision: int, dependency: Parsed[UUID]
     ) -> M:
         """Let a task depend on one less. What is left was possible, and need not be any more."""
 
-        async def unit_of_work(connection: Connection) -> Record:
+        async def work(connection: Connection, log: Log) -> Record:
             known = await TASKS.content(connection, call.caller, task_id, dependency)
             removed = str(known)
             before = await edges.lock(connection, call.caller, UUID(task_id))
             left = [task for task in before["dependencies"] if task != removed]
-            row = await edges.relist(connection, call.caller, before["id"], revision, left)
+            row = await edges.relist(connection, log, call.caller, before["id"], revision, left)
             await edges.drop(connection, row)
             return row
 
-        return await call.transaction(self._database, unit_of_work)
+        return await call.transaction(self._database, work)
 
     async def _before_asking(
         self, call: IdempotentCall[M], table: ProjectScopedTable, row_id: str, needed: Permission

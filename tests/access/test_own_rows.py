@@ -13,6 +13,7 @@ import pytest
 from agent_service.rooms.queries import REMOVE_PARTICIPANT
 from shared.auth.caller import User as Caller
 from shared.errors import Reason
+from shared.events.recording import ALONE, SYSTEM
 from tandem.agent.v1.agent_service_pb2 import Agent, DeleteAgentRequest, GetAgentRequest
 from tandem.agent.v1.project_service_pb2 import GetProjectRequest, Project
 from tandem.agent.v1.room_service_pb2 import (
@@ -216,7 +217,8 @@ async def test_who_may_remove_a_participant_is_decided_as_it_is_removed(world: W
     who: dict[str, Any] = {"of_room": UUID(room.id), "agent_id": UUID(agent.id), "user_id": None}
     for user, removed in ((bob, False), (alice, True)):
         caller = Caller(user.id, "user", "user@example.com", None, is_superuser=False)
-        remove = partial(REMOVE_PARTICIPANT.row, offered=caller.rights, **who)
+        offered = {**SYSTEM, **caller.rights}
+        remove = partial(ALONE.run, change=REMOVE_PARTICIPANT, offered=offered, parameters=who)
         assert (await world.database.single(remove) is not None) is removed
 
 

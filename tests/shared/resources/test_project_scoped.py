@@ -11,13 +11,21 @@ from shared.auth.permissions import Permission
 from shared.database.pool import Connection
 from shared.database.statement import Statement
 from shared.errors import Reason, Refusal, invalid_field
+from shared.events.recording import ALONE, Change, told
 from shared.resources.project_scoped import PROJECTS, require_inserted
 from shared.resources.validation import Parsed
+from shared.schema import projects
 from tests.world import World
 
 WRONG: Parsed[None] = Parsed(None, invalid_field("x", "is wrong"))
 _id = bindparam("id", type_=Uuid)
-FINDS_NOTHING = Statement("Finds nothing.", select(_id).where(false()))
+_nothing = select(_id.label("id")).where(false()).cte("nothing")
+FINDS_NOTHING = Change(
+    "Finds nothing.",
+    [_nothing.c.id],
+    _nothing,
+    select(*told(projects, "project.updated", projects)).where(false()).cte("told"),
+)
 INSERTS_NOTHING = Statement(
     "What an insert answers that has found a project and not acted.",
     select(
@@ -72,7 +80,7 @@ async def test_a_row_that_is_reached_only_since_then_is_a_conflict(world: World)
     project = UUID((await alice.project()).id)
 
     async def late(connection: Connection) -> None:
-        await PROJECTS.decide(connection, caller_of(alice.id), FINDS_NOTHING, project)
+        await PROJECTS.decide(connection, ALONE, caller_of(alice.id), FINDS_NOTHING, project)
 
     with pytest.raises(Refusal) as refused:
         await world.database.read(late)
