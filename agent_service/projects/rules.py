@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-import orjson
 from uuid_utils.compat import uuid7
 
 from agent_service.projects import queries
@@ -65,7 +64,7 @@ class ProjectRules:
                 connection, call.caller, project_id, revision, OWN
             )
             await PROJECTS.delete(connection, log, project["id"])
-            log.end(project["id"], project["owner_id"], _retention(project["settings"]))
+            log.end(project)
 
         return await call.transaction(self._database, work)
 
@@ -109,12 +108,6 @@ async def _hand_over(connection: Connection, log: Log, project: Record, to: Valu
         member = {"project_id": project_id, "user_id": former_id, "role": to["former_owner_role"]}
         log.add(await keep.rows(connection, id=uuid7(), **member))
     return row
-
-
-def _retention(settings: bytes | None) -> int | None:
-    """How many days a project has its events kept, if it says so."""
-    days = orjson.loads(settings or b"{}").get("event_retention_days")
-    return int(days) if isinstance(days, (int, float)) and 1 <= days <= 3650 else None
 
 
 def _slug_taken(values: Values) -> Refusal:

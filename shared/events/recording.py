@@ -11,7 +11,6 @@ Then no two transactions can wait for each other by way of a head.
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
-from uuid import UUID
 
 from sqlalchemy import (
     ARRAY,
@@ -20,7 +19,6 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Insert,
-    Integer,
     Select,
     String,
     Table,
@@ -45,6 +43,7 @@ from sqlalchemy.dialects.postgresql import JSONB, array
 
 from shared.database.pool import Connection, Record, UnitOfWork
 from shared.database.statement import Statement
+from shared.events.retention import stated_days
 from shared.events.vocabulary import LARGE, NIL, READ_AS, kept, kind_of
 from shared.schema import event_heads, events, projects, users
 
@@ -220,13 +219,11 @@ class Log(Recorder):
         """Take up the events that the rows of a statement tell of."""
         self._told += (row for row in rows if row["told_type"] is not None)
 
-    def end(self, project_id: UUID, owner_id: UUID, retention_days: int | None) -> None:
+    def end(self, project: Record) -> None:
         """The project is deleted: its log says who owned it, and how long events are kept."""
-        self._ended = {
-            "project_id": project_id,
-            "owner_id": owner_id,
-            "retention_days": retention_days,
-        }
+        settings = project["settings"] and project["settings"].decode()
+        owner = {"project_id": project["id"], "owner_id": project["owner_id"]}
+        self._ended = {**owner, "settings": settings}
 
     async def append(self, connection: Connection, offered: Mapping[str, Any]) -> None:
         """Write the events. Nothing may come after it but the COMMIT: it locks the heads."""
@@ -401,7 +398,7 @@ END = Statement(
     .where(event_heads.c.project_id == bindparam("project_id", type_=Uuid))
     .values(
         owner_id=bindparam("owner_id", type_=Uuid),
-        retention_days=bindparam("retention_days", type_=Integer),
+        retention_days=stated_days(cast(bindparam("settings", type_=Text), JSONB)),
         deleted_at=func.now(),
     ),
 )

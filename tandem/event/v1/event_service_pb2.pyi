@@ -285,8 +285,8 @@ class Event(_message.Message):
     resource_id: _builtins.str
     """The id of the resource. Of a member, that of the user."""
     revision: _builtins.int
-    """The revision of the resource after the change; of a deletion, the last one. Always 1 for
-    participants, which do not change.
+    """The revision of the resource after the change; of a deletion, one more than the last. Participants,
+    which do not change, are added with 1 and removed with 2.
     """
     method: _builtins.str
     """The method that was called, like "tandem.task.v1.TaskService/CreateTask". Empty if nobody
