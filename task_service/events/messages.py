@@ -1,6 +1,6 @@
 """Events between the wire and the rules."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -113,7 +113,7 @@ def read(row: Row) -> Row:
 def event(row: Row) -> pb.Event:
     """An event that was `read`, as a message.
 
-    What a newer version has written is shown as far as it is known here.
+    What another version has written is shown as far as it is known here: no event is left out.
     """
     return pb.Event(
         sequence=row["sequence"],
@@ -140,30 +140,37 @@ def _actor(row: Row) -> pb.Actor:
 
 def _change(row: Row) -> dict[str, Any]:
     """The fields of an event that say what the resource is, was, and how the two differ."""
-    kind, after = row["resource_type"], row["after"]
     try:
-        columns = _columns(kind, after)
-        resource = BUILD[kind](columns)
-    except KeyError:  # a kind, or a word in it, that is not known here
+        return _described(row["resource_type"], row["after"], row["before"] or {}, row["changed"])
+    except (KeyError, TypeError, ValueError):  # it is not in a form that is known here
         return {}
-    answer: dict[str, Any] = {"after": pb.Resource(**{kind: resource})}
+
+
+def _described(
+    kind: str, after: Mapping[str, Any], before: Mapping[str, Any], changed: Sequence[str] | None
+) -> dict[str, Any]:
+    columns = _columns(kind, after)
+    resource = BUILD[kind](columns)
     fields = resource.DESCRIPTOR.fields_by_name
-    before = {
+    differing = {
         name: value
-        for name, value in (row["before"] or {}).items()
+        for name, value in before.items()
         if name in fields and name not in ALWAYS and value != after.get(name)
     }
-    changed = [*before, *(name for name in row["changed"] or () if name in fields)]
-    answer["changed_fields"] = sorted(changed, key=lambda name: fields[name].number)
-    if before:
-        former = BUILD[kind](_Kept({**columns, **_columns(kind, before)}))
-        answer["before"] = Struct()
-        answer["before"].update({name: _json(former, fields[name]) for name in before})
-    return answer
+    large = (name for name in changed or () if name in fields)
+    described: dict[str, Any] = {
+        "after": pb.Resource(**{kind: resource}),
+        "changed_fields": sorted((*differing, *large), key=lambda name: fields[name].number),
+    }
+    if differing:
+        former = BUILD[kind](_Kept({**columns, **_columns(kind, differing)}))
+        described["before"] = Struct()
+        described["before"].update({name: _json(former, fields[name]) for name in differing})
+    return described
 
 
 def _columns(kind: str, kept: Mapping[str, Any]) -> _Kept:
-    """Columns that are given in JSON as a row has them. Raises KeyError for an unknown kind."""
+    """Columns that are given in JSON as a row has them. Raises KeyError, ValueError."""
     columns = _Kept(kept)
     for name in _times(kind):
         if name in kept and kept[name] is not None:

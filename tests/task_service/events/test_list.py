@@ -17,7 +17,7 @@ from task_service.events.queries import BATCH_SIZE, LOOKED_AT
 from task_service.events.reading import Query, read_page
 from tests.event_log import append
 from tests.refusals import refused
-from tests.world import User, World
+from tests.world import Client, User, World
 
 COMPACT = """
 WITH moved AS (UPDATE event_heads SET first = $2 WHERE project_id = $1)
@@ -29,11 +29,16 @@ async def log_of(world: World, n: int = 1, **columns: Any) -> tuple[User, Projec
     """A user, and a project of the user's with `n` events in its log."""
     alice = await world.user()
     project = await alice.project()
-    # The log has nothing but what the test puts into it.
-    await world.execute("DELETE FROM events WHERE project_id = $1", UUID(project.id))
-    await world.execute("DELETE FROM event_heads WHERE project_id = $1", UUID(project.id))
+    await clear(world, project)
     await add(world, project, n, **columns)
     return alice, project
+
+
+async def clear(world: World, project: Project, last: int = 0) -> None:
+    """Leave in the log what has these numbers, or nothing."""
+    log = UUID(project.id), last
+    await world.execute("DELETE FROM events WHERE project_id = $1 AND sequence > $2", *log)
+    await world.execute("UPDATE event_heads SET last = $2 WHERE project_id = $1", *log)
 
 
 async def add(world: World, project: Project, n: int = 1, **columns: Any) -> list[int]:
@@ -41,7 +46,7 @@ async def add(world: World, project: Project, n: int = 1, **columns: Any) -> lis
     return await world.owner.read(lambda c: append(c, UUID(project.id), n, **columns))
 
 
-async def page(user: User, project: Project, **asked: Any) -> pb.ListEventsResponse:
+async def page(user: Client, project: Project, **asked: Any) -> pb.ListEventsResponse:
     request = pb.ListEventsRequest(project_id=project.id, **asked)
     response: pb.ListEventsResponse = await user.events.ListEvents(request)
     return response
