@@ -52,7 +52,7 @@ def test_a_constraint_that_is_not_enforced_is_found(database_url: str) -> None:
 def test_a_dangling_reference_is_found_behind_a_valid_constraint(database_url: str) -> None:
     damaged = Database(database_url)
     project = damaged.make(add_project)
-    assert counts(examine(database_url)) == {"missing": 0, "invalid": 0, "dangling": 0}
+    assert counts(examine(database_url))["dangling"] == 0
     damaged.make(
         lambda connection: connection.execute(
             "SET LOCAL session_replication_role = replica; DELETE FROM users"
