@@ -35,10 +35,10 @@ async def test_a_project_without_a_head_gets_one_and_so_does_the_log_of_users(wo
 async def test_a_head_that_is_there_stays_as_it_is(world: World) -> None:
     (project_id,) = await projects(world, 1)
     await world.owner.read(lambda connection: append(connection, project_id, 3))
-    before = await world.value("SELECT head::text FROM event_heads AS head")
+    head = "SELECT head::text FROM event_heads AS head WHERE project_id = $1"
+    before = await world.value(head, project_id)
     await add_missing(world.database)
-    kept = "SELECT head::text FROM event_heads AS head WHERE project_id = $1"
-    assert await world.value(kept, project_id) == before
+    assert await world.value(head, project_id) == before
 
 
 async def test_several_services_add_heads_at_once(
