@@ -72,7 +72,7 @@ def query(request: pb.ListEventsRequest) -> Query:
         "resource_id": UUID(request.resource_id) if request.resource_id else None,
         "types": [FROM_TYPE[number] for number in request.types] or None,
         "resource_types": [FROM_RESOURCE_TYPE[n] for n in request.resource_types] or None,
-        "actor_id": UUID(request.actor_id) if request.actor_id else None,
+        "by_actor": UUID(request.actor_id) if request.actor_id else None,
         "at_after": timestamp(request, "at_after", "at_after"),
         "at_before": timestamp(request, "at_before", "at_before"),
     }

@@ -53,7 +53,7 @@ FILTERS: dict[str, ColumnElement[bool]] = {
     "types": _events.type == any_(bindparam("types", type_=ARRAY(String))),
     "resource_types": _events.resource_type
     == any_(bindparam("resource_types", type_=ARRAY(String))),
-    "actor_id": _events.actor_id == bindparam("actor_id", type_=Uuid),
+    "by_actor": _events.actor_id == bindparam("by_actor", type_=Uuid),
     "at_after": _events.at >= bindparam("at_after", type_=DateTime(timezone=True)),
     "at_before": _events.at < bindparam("at_before", type_=DateTime(timezone=True)),
 }
