@@ -16,8 +16,10 @@ from tandem.event.v1.event_service_pb2_grpc import add_EventServiceServicer_to_s
 from tandem.task.v1.task_service_pb2_grpc import add_TaskServiceServicer_to_server
 from task_service.access import ACCESS
 from task_service.assignees import Assignees
+from task_service.events.pulse import Pulse
 from task_service.events.rules import EventRules
 from task_service.events.servicer import EventServicer
+from task_service.events.watching import Watching
 from task_service.tasks.rules import TaskRules
 from task_service.tasks.servicer import TaskServicer
 
@@ -27,15 +29,17 @@ def build(database: Database, settings: Settings) -> Server:
     trusted = issuers(settings)
     assignees = Assignees(settings.agent_address)
     tasks = TaskServicer(TaskRules(database, assignees), Pager(page_key(settings)))
-    events = EventServicer(EventRules(database))
+    verifier, pulse = Verifier(trusted), Pulse(database)
+    watching = Watching(database, pulse, verifier)
+    events = EventServicer(EventRules(database), watching)
     services = [
         Service("tandem.task.v1.TaskService", tasks, add_TaskServiceServicer_to_server),
         Service("tandem.event.v1.EventService", events, add_EventServiceServicer_to_server),
     ]
     authenticator = Authenticator(
-        database, Verifier(trusted), provision=settings.jwt_provision == "first-call"
+        database, verifier, provision=settings.jwt_provision == "first-call"
     )
-    closers = [assignees.close, trusted.close]
+    closers = [watching.close, pulse.close, assignees.close, trusted.close]
     return Server(services, authenticator, ACCESS, settings.pool_size, closers)
 
 

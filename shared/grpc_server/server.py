@@ -29,6 +29,7 @@ from shared.grpc_server.interceptor import (
     Interceptor,
     Registrar,
 )
+from shared.grpc_server.watches import AGE_SECONDS
 
 log = structlog.get_logger()
 
@@ -51,7 +52,8 @@ OPTIONS = (
     ("grpc.max_concurrent_streams", 400),
     ("grpc.max_connection_idle_ms", 300 * SECOND),
     ("grpc.max_connection_age_ms", 1800 * SECOND),
-    ("grpc.max_connection_age_grace_ms", 60 * SECOND),
+    # A stream that begins just before ends by itself.
+    ("grpc.max_connection_age_grace_ms", int(AGE_SECONDS + 60) * SECOND),
     ("grpc.server_handshake_timeout_ms", 10 * SECOND),
     ("grpc.keepalive_time_ms", 60 * SECOND),
     ("grpc.keepalive_timeout_ms", 20 * SECOND),

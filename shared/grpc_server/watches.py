@@ -9,15 +9,25 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from random import uniform
 
 from shared.errors import Refusal
 from shared.grpc_server.admission import Holder, Task, too_many_streams
 
 MAXIMUM_WATCHES = 1000
 WATCHES_PER_CALLER = 20
+# They are to be opened again after so long, or a little less, so that not all are at once. Their
+# connection, which would end them without a last word, lasts longer; see `server.OPTIONS`.
+AGE_SECONDS = 1800.0
+AGE_SPREAD = 0.1
 # For the last message of a stream, until it is cut.
 LAST_WORD_SECONDS = 2.0
 UNLIMITED = 1 << 30
+
+
+def age() -> float:
+    """The seconds after which a stream is to be opened again."""
+    return AGE_SECONDS * uniform(1 - AGE_SPREAD, 1)  # noqa: S311
 
 
 class EndOfStream(Exception):  # noqa: N818

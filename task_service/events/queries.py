@@ -1,32 +1,53 @@
 """The statements about logs."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
+    ColumnClause,
     ColumnElement,
     DateTime,
+    FromClause,
     Integer,
     Select,
     String,
+    Table,
     Uuid,
     and_,
     any_,
     bindparam,
+    case,
     cast,
+    column,
     func,
     literal,
+    null,
     or_,
     select,
     true,
 )
 
-from shared.auth.access import RIGHTS, allowed, role_in
+from shared.auth.access import RIGHTS, allowed, role_in, usable
+from shared.auth.identities import USER_COLUMNS
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
-from shared.schema import event_heads, events, projects
+from shared.resources.measuring import size_as_text
+from shared.schema import (
+    agent_api_keys,
+    agents,
+    chat_participants,
+    chat_rooms,
+    event_heads,
+    events,
+    project_members,
+    projects,
+    tasks,
+    user_identities,
+    users,
+)
 
 HEADS = Statement(
     "The number of the latest event of each of these projects.",
@@ -165,3 +186,207 @@ def page(shape: Shape) -> Statement:
 # Two of the shapes, as docs/sql.md shows them.
 PAGE = page(Shape(frozenset(), own=False))
 OWN_PAGE = page(Shape(frozenset(FILTERS), own=True))
+
+
+PAGE_EVENTS = 500
+# A page ends behind so many bytes, as they are stored.
+PAGE_BYTES = 256 * 1024
+
+_page = (
+    select(events)
+    .where(
+        events.c.project_id == _project_id,
+        events.c.sequence > _after,
+    )
+    .order_by(events.c.sequence)
+    .limit(PAGE_EVENTS)
+    .subquery("page")
+)
+_bytes = func.pg_column_size(_page.c.after) + func.coalesce(func.pg_column_size(_page.c.before), 0)
+_measured = select(
+    _page,
+    func.coalesce(func.sum(_bytes).over(order_by=_page.c.sequence, rows=(None, -1)), 0).label(
+        "bytes_before"
+    ),
+).subquery("measured")
+EVENTS_AFTER = Statement(
+    "A page of events of a log, each beside the head, which is there alone if none follow: all as "
+    "it is at one moment, so that what the head says to be there is there.",
+    select(
+        event_heads.c.log_id,
+        event_heads.c.first,
+        event_heads.c.last,
+        *(column for column in _measured.c if column.name != "bytes_before"),
+    )
+    .select_from(event_heads.outerjoin(_measured, _measured.c.bytes_before <= PAGE_BYTES))
+    .where(event_heads.c.project_id == _project_id)
+    .order_by(_measured.c.sequence),
+)
+
+
+def _given(*columns: ColumnClause[Any]) -> FromClause:
+    """Parameters `<column>s`, arrays of equal length, as rows in their order."""
+    arrays = [bindparam(f"{each.name}s", type_=ARRAY(each.type)) for each in columns]
+    names = [column(each.name, each.type) for each in columns]
+    rows = func.unnest(*arrays).table_valued(*names, with_ordinality="position", name="given")
+    return rows.render_derived()
+
+
+_users = _given(
+    column("project_id", Uuid),
+    column("user_id", Uuid),
+    column("issuer", String),
+    column("subject", String),
+)
+# As a row of LOG has it.
+_log = (
+    event_heads.c.log_id,
+    event_heads.c.first,
+    event_heads.c.last,
+    event_heads.c.owner_id,
+    projects.c.id.is_(None).label("is_deleted"),
+)
+_role_now = case(
+    (projects.c.owner_id == _users.c.user_id, cast(literal("owner"), String)),
+    else_=project_members.c.role,
+)
+USERS_STANDING = Statement(
+    "What each of these users is to a project and its log, in this order.",
+    select(
+        *_log,
+        func.coalesce(
+            users.c.is_active
+            & (_users.c.issuer.is_(None) | (user_identities.c.user_id == users.c.id)),
+            False,
+        ).label("is_active"),
+        func.coalesce(users.c.is_superuser, False).label("is_superuser"),
+        _role_now.label("found_role"),
+    )
+    .select_from(
+        _users.outerjoin(users, users.c.id == _users.c.user_id)
+        .outerjoin(
+            user_identities,
+            and_(
+                user_identities.c.issuer == _users.c.issuer,
+                user_identities.c.subject == _users.c.subject,
+            ),
+        )
+        .outerjoin(projects, projects.c.id == _users.c.project_id)
+        .outerjoin(
+            project_members,
+            and_(
+                project_members.c.project_id == _users.c.project_id,
+                project_members.c.user_id == _users.c.user_id,
+            ),
+        )
+        .outerjoin(event_heads, event_heads.c.project_id == _users.c.project_id)
+    )
+    .order_by(_users.c.position),
+)
+
+_agents = _given(column("project_id", Uuid), column("agent_id", Uuid), column("api_key_id", Uuid))
+_key_holds = or_(_agents.c.api_key_id.is_(None), and_(agent_api_keys.c.id.is_not(None), usable()))
+AGENTS_STANDING = Statement(
+    "What each of these agents, by the API key that its token was given for, is to a project and "
+    "its log, in this order.",
+    select(
+        *_log,
+        func.coalesce(agents.c.is_active & _key_holds, False).label("is_active"),
+        agent_api_keys.c.scopes,
+        cast(null(), String).label("found_role"),
+    )
+    .select_from(
+        _agents.outerjoin(agents, agents.c.id == _agents.c.agent_id)
+        .outerjoin(
+            agent_api_keys,
+            and_(
+                agent_api_keys.c.id == _agents.c.api_key_id,
+                agent_api_keys.c.agent_id == agents.c.id,
+            ),
+        )
+        .outerjoin(projects, projects.c.id == _agents.c.project_id)
+        .outerjoin(event_heads, event_heads.c.project_id == _agents.c.project_id)
+    )
+    .order_by(_agents.c.position),
+)
+
+# Of a snapshot.
+SNAPSHOT_ROWS = 200
+_username = (
+    select(users.c.username)
+    .where(users.c.id == project_members.c.user_id)
+    .scalar_subquery()
+    .label("username")
+)
+_assigned = bindparam("assigned_to", type_=Uuid)
+_room = bindparam("room_id", type_=Uuid)
+_own = bindparam("own", type_=Uuid)
+_no: ColumnElement[bool] = literal(False)
+
+
+class Kind(NamedTuple):
+    """How a snapshot reads the resources of a kind: by their key, as far as filters let it."""
+
+    key: ColumnElement[Any]
+    project_id: ColumnElement[Any] | None
+    columns: tuple[ColumnElement[Any], ...]
+    filters: Mapping[str, ColumnElement[bool]]
+
+
+def _kind(table: Table, **filters: ColumnElement[bool]) -> Kind:
+    columns = tuple(each for each in table.c if each.name != "api_key_hash")
+    return Kind(table.c.id, table.c.project_id, columns, filters)
+
+
+# In the order in which they are sent: what is referred to comes first.
+KINDS: Mapping[str, Kind] = {
+    "project": Kind(projects.c.id, projects.c.id, tuple(projects.c), {}),
+    "user": Kind(users.c.id, None, (*USER_COLUMNS, users.c.username, users.c.is_active), {}),
+    "member": Kind(
+        project_members.c.user_id,
+        project_members.c.project_id,
+        (*project_members.c, _username),
+        {},
+    ),
+    "agent": _kind(agents, own=agents.c.id == _own),
+    "api_key": _kind(agent_api_keys),
+    "room": _kind(chat_rooms, room_id=chat_rooms.c.id == _room),
+    "participant": _kind(chat_participants, room_id=chat_participants.c.room_id == _room),
+    "task": _kind(
+        tasks,
+        assigned_to=tasks.c.assigned_to == _assigned,
+        room_id=tasks.c.room_id == _room,
+        own=tasks.c.assigned_agent_id == _own,
+    ),
+}
+
+
+@lru_cache(maxsize=64)
+def resources(kind: str, filters: frozenset[str]) -> Statement | None:
+    """A page of the resources of a kind, by their keys after `after`; None if none can match.
+
+    A page ends behind PAGE_BYTES.
+    """
+    known = KINDS[kind]
+    if not (filters - {"resource_ids"}) <= known.filters.keys():
+        return None
+    conditions = [known.filters[name] for name in sorted(filters - {"resource_ids"})]
+    if "resource_ids" in filters:
+        conditions.append(known.key == any_(bindparam("resource_ids", type_=ARRAY(Uuid))))
+    if known.project_id is not None:
+        conditions.append(known.project_id == _project_id)
+    after = bindparam("after", type_=Uuid)
+    page = (
+        select(*known.columns, known.key.label("snapshot_key"))
+        .where(*conditions, known.key > after)
+        .order_by(known.key)
+        .limit(SNAPSHOT_ROWS)
+        .subquery("page")
+    )
+    sizes = func.sum(size_as_text(page)).over(order_by=page.c.snapshot_key, rows=(None, -1))
+    measured = select(page, func.coalesce(sizes, 0).label("bytes_before")).subquery("measured")
+    rows = select(measured).where(measured.c.bytes_before <= PAGE_BYTES)
+    return Statement(
+        f"A page of the resources of the kind {kind}, for a snapshot.",
+        rows.order_by(measured.c.snapshot_key),
+    )

@@ -8,7 +8,6 @@ from uuid import UUID
 from shared.auth.access import Reach, Standing, may, reach, require
 from shared.auth.caller import Agent, Caller, User
 from shared.auth.permissions import Permission
-from shared.database.pool import Record
 from shared.errors import Reason, events_compacted, log_rewound, not_found
 from shared.resources.building import Row
 
@@ -41,7 +40,7 @@ def shown_own(caller: Caller) -> bool:
     return reach(caller, READ) is Reach.OWN
 
 
-def sight(caller: Caller, project_id: UUID, head: Record | None) -> Sight:
+def sight(caller: Caller, project_id: UUID, head: Row | None) -> Sight:
     """What a caller sees of the log with this head, a row of queries.LOG or queries.page.
 
     To others than its last owner and superusers, a project that is deleted is one that there never
@@ -59,7 +58,7 @@ def sight(caller: Caller, project_id: UUID, head: Record | None) -> Sight:
     return Sight(None if may(caller, READ, standing._replace(is_own=False)) else caller.id)
 
 
-def require_position(head: Record, after: int, log_id: UUID | None) -> None:
+def require_position(head: Row, after: int, log_id: UUID | None) -> None:
     """Raise a Refusal unless the log can be read on from a number, 0 for its beginning.
 
     It is LOG_REWOUND if that is in another log (None: any) or still to come, and EVENTS_COMPACTED
@@ -71,5 +70,5 @@ def require_position(head: Record, after: int, log_id: UUID | None) -> None:
         raise events_compacted(head["first"])
 
 
-def _saw_the_end(caller: Caller, head: Record) -> bool:
+def _saw_the_end(caller: Caller, head: Row) -> bool:
     return isinstance(caller, User) and (caller.is_superuser or caller.id == head["owner_id"])

@@ -136,9 +136,11 @@ class Stage:
         return request
 
     async def send(self, caller: Client, request: Message) -> Message:
-        """Call the method."""
+        """Call the method. Of a stream, the first response is the answer."""
         bearer = (("authorization", f"Bearer {caller.token}"),) if caller.token else ()
-        answer: Message = await self._stub()(request, metadata=bearer, timeout=TIMEOUT_SECONDS)
+        call = self._stub()(request, metadata=bearer, timeout=TIMEOUT_SECONDS)
+        answer: Message = await (call.read() if self.method.server_streaming else call)
+        call.cancel()
         return answer
 
     def _stub(self) -> Any:
@@ -146,7 +148,10 @@ class Stage:
         channels = self.world.channels
         of_tasks = service.startswith(("tandem.task.", "tandem.event."))
         channel = channels.tasks if of_tasks else channels.agents
-        return channel.unary_unary(
+        open_call: Any = channel.unary_unary
+        if self.method.server_streaming:
+            open_call = channel.unary_stream
+        return open_call(
             f"/{service}/{self.method.name}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=GetMessageClass(self.method.output_type).FromString,

@@ -446,6 +446,11 @@ EVENTS = {
         lambda its: e.ListEventsRequest(project_id=its.project.id),
         e.ListEventsRequest(page_size=-1),
     ),
+    "WatchEvents": Row(
+        READ_EVENTS,
+        lambda its: e.WatchEventsRequest(project_id=its.project.id),
+        e.WatchEventsRequest(room_id="x"),
+    ),
 }
 METHODS = {
     f"{service}/{method}": row
