@@ -14,7 +14,22 @@ FROM users ORDER BY lower(username), id
 """
 
 # A new user: id, name, e-mail address, whether superuser.
-INSERT_USER = "INSERT INTO users (id, username, email, is_superuser) VALUES ($1, $2, $3, $4)"
+INSERT_USER = """
+WITH created AS (
+    INSERT INTO users (id, username, email, is_superuser) VALUES ($1, $2, $3, $4) RETURNING *
+), head AS (
+    UPDATE event_heads SET last = last + 1
+    WHERE project_id = '00000000-0000-0000-0000-000000000000' AND EXISTS (SELECT FROM created)
+    RETURNING last
+)
+INSERT INTO events (
+    project_id, sequence, batch, type, resource_type, resource_id, revision, actor_type, after
+)
+SELECT
+    '00000000-0000-0000-0000-000000000000', head.last, head.last, 'user.created', 'user',
+    created.id, created.revision, 'system', to_jsonb(created)
+FROM created LEFT JOIN head ON true
+"""
 
 # Links an issuer's subject to a user, unless it is linked already: issuer, subject, user's id.
 INSERT_IDENTITY = """

@@ -9,6 +9,12 @@ import pytest
 from tests.cli.conftest import Tandem
 from tests.local.embedded_postgres.folders import ask
 
+LOGGED = """
+SELECT string_agg(
+    concat_ws(' ', sequence, type, revision, after ->> 'username'), ', ' ORDER BY sequence
+)
+FROM events WHERE actor_type = 'system' AND resource_type = 'user'
+"""
 ROW = "SELECT username || ' ' || email || ' ' || is_superuser FROM users WHERE id = $1"
 
 
@@ -203,3 +209,11 @@ def test_a_database_without_tables_is_told_apart_by_each(
     for url in ("postgresql://tandem:{}@127.0.0.1:1/tandem", "mysql://tandem:{}@127.0.0.1/tandem"):
         sentence = tandem.refuses("users", *command, TANDEM_DATABASE_URL=url.format(password))
         assert "ter2" not in sentence
+
+
+def test_what_is_done_to_users_is_in_the_log(tandem: Tandem, database_url: str) -> None:
+    tandem.says("users", "create", "ann", "--email", "ann@example.org")
+    tandem.says("users", "deactivate", "ann")
+    tandem.says("users", "delete", "ann", "--yes")
+    told = ask(database_url, LOGGED)
+    assert told == "1 user.created 1 ann, 2 user.updated 2 ann, 3 user.deleted 3 ann"
