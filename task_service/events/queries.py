@@ -161,7 +161,12 @@ def page(shape: Shape) -> Statement:
     Both are of one snapshot: what is removed from the log is not missing without `first` saying so.
     """
     permitted = true() if shape.own else _permitted
-    head = _head(_looked_at(shape).label("looked_at"), permitted.label("permitted")).cte("head")
+    # Materialized, so that what it looks for is looked for once.
+    head = (
+        _head(_looked_at(shape).label("looked_at"), permitted.label("permitted"))
+        .cte("head")
+        .prefix_with("MATERIALIZED")
+    )
     found = (
         select(*_events)
         .where(
