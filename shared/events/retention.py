@@ -5,6 +5,7 @@ oldest event that is kept change in one statement: whoever reads sees both chang
 """
 
 import asyncio
+import time
 from functools import partial
 from typing import Any, NoReturn
 from uuid import UUID
@@ -44,8 +45,9 @@ from shared.settings import MAXIMUM_EVENT_RETENTION_DAYS, Settings
 log = structlog.get_logger()
 
 SETTING = "event_retention_days"
-# Until then a project without a head, of an older version, cannot be changed.
-SWEEP_EVERY_SECONDS = 60.0
+SWEEP_EVERY_SECONDS = 600.0  # a look at 100,000 logs takes some seconds
+# Until then a project of an older version, which has no head, cannot be changed.
+HEADS_EVERY_SECONDS = 60.0
 SWEEP_PAUSE_SECONDS = 0.1
 SWEEP_RETRY_SECONDS = 10.0
 # A change in the project waits while so many events are removed; one transaction's go together.
@@ -222,12 +224,16 @@ async def _shorten(database: Database, project_id: UUID, days: int) -> bool:
 
 async def sweep_forever(database: Database, settings: Settings) -> NoReturn:
     """Sweep now and then, and as fast as events get too old, until cancelled."""
+    next_sweep = 0.0
     while True:
-        pause = SWEEP_EVERY_SECONDS
+        pause = HEADS_EVERY_SECONDS
         try:
             await add_missing(database)
-            if await sweep(database, settings.event_retention_days):
-                pause = SWEEP_PAUSE_SECONDS
+            if time.monotonic() >= next_sweep:
+                if await sweep(database, settings.event_retention_days):
+                    pause = SWEEP_PAUSE_SECONDS
+                else:
+                    next_sweep = time.monotonic() + SWEEP_EVERY_SECONDS
         except (Refusal, asyncpg.PostgresError) as error:
             log.warning("events not swept", cause=repr(error))
             pause = SWEEP_RETRY_SECONDS

@@ -283,7 +283,8 @@ async def test_it_is_swept_until_it_is_cancelled_and_after_a_failure(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "SWEEP_RETRY_SECONDS", 0)
-    monkeypatch.setattr(retention, "SWEEP_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(retention, "SWEEP_EVERY_SECONDS", 0)
+    monkeypatch.setattr(retention, "HEADS_EVERY_SECONDS", 0.01)
     project_id, days = await a_project(world), 20
 
     async def fails(*_: object) -> bool:
