@@ -30,6 +30,7 @@ NOT_MEASURED = (
     "tests/agent_service/rooms/test_races.py",
     "tests/agent_service/test_paging_under_change.py",
     "tests/agent_service/test_races.py",
+    "tests/client/test_exactly_once.py",
     "tests/e2e/",
     "tests/house/",
     "tests/migrations/test_interrupted.py",

@@ -156,6 +156,10 @@ def refused(recording: Recording) -> None:
     recording.streams[0].end = "OUT_OF_RANGE"
 
 
+def refused_in_the_end(recording: Recording) -> None:
+    recording.streams[1].end = "PERMISSION_DENIED"
+
+
 def another_log(recording: Recording) -> None:
     for one in recording.streams[1].responses:
         one.log_id = str(uuid4())
@@ -192,6 +196,7 @@ def no_bookmark_at_the_end(recording: Recording) -> None:
         (begins_too_early, ["unique", "resumable"]),
         (begins_too_late, ["resumable"]),
         (refused, ["resumable"]),
+        (refused_in_the_end, ["resumable"]),
         (another_log, ["resumable"]),
         (bookmark_before_its_events, ["bookmarkable"]),
         (bookmark_beyond_the_log, ["bookmarkable"]),
@@ -207,6 +212,12 @@ def test_each_violation_is_found_and_called_by_its_word(
     spoil(recording)
     found = violations(recording, LOG, to_the_end=True)
     assert list(dict.fromkeys(violation.word for violation in found)) == words, found
+
+
+def test_a_snapshot_may_take_the_place_of_what_is_out_of_range() -> None:
+    recording = with_snapshot()
+    recording.streams.insert(0, Stream(WatchEventsRequest(after_sequence=1), end="OUT_OF_RANGE"))
+    assert violations(recording, LOG, to_the_end=True) == []
 
 
 def test_what_does_not_match_is_found() -> None:

@@ -5,14 +5,16 @@ what went over the wire, over all streams of a watcher, not what the client made
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from tandem.event.v1.event_service_pb2 import Event, EventType, WatchEventsResponse
 from tests.events.recording import Recording, Stream
 
-# What a stream may end with, and the next one goes on: not with a refusal.
+# What a stream may end with, and the next one goes on; for what is lost, that has to be a snapshot.
 RESUMABLE = ("", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "RESOURCE_EXHAUSTED")
+LOST = "OUT_OF_RANGE"
 
 
 class Violation(NamedTuple):
@@ -172,6 +174,7 @@ def atomic(walk: _Walk) -> Iterator[str]:
 
 def resumable(walk: _Walk) -> Iterator[str]:
     """Each stream is accepted, begins after the bookmark of the one before, and is of one log."""
+    yield from _ends(walk.recording.streams)
     through, log_id = None, ""
     for stream, steps in walk.streams():
         asked = stream.request
@@ -179,8 +182,6 @@ def resumable(walk: _Walk) -> Iterator[str]:
             through, log_id = None, ""
         if through is not None and asked.after_sequence != through:
             yield f"a stream begins after {asked.after_sequence}, not after {through}"
-        if stream.end not in RESUMABLE:
-            yield f"a stream ended with {stream.end}"
         for step in steps:
             response = step.response
             if log_id and response.log_id != log_id:
@@ -188,6 +189,13 @@ def resumable(walk: _Walk) -> Iterator[str]:
             log_id = response.log_id
             if not step.in_snapshot:
                 through = response.through_sequence
+
+
+def _ends(streams: Sequence[Stream]) -> Iterator[str]:
+    for stream, following in zip_longest(streams, streams[1:]):
+        is_made_up_for = stream.end == LOST and following and following.request.snapshot
+        if stream.end not in RESUMABLE and not is_made_up_for:
+            yield f"a stream ended with {stream.end}"
 
 
 def bookmarkable(walk: _Walk, to_the_end: bool) -> Iterator[str]:
