@@ -19,26 +19,29 @@ from task_service.assignees import Assignees
 from task_service.events.pulse import Pulse
 from task_service.events.rules import EventRules
 from task_service.events.servicer import EventServicer
+from task_service.events.waiting import Waiters
 from task_service.events.watching import Watching
 from task_service.tasks.rules import TaskRules
 from task_service.tasks.servicer import TaskServicer
+from task_service.tasks.waiting import WaitRules
 
 
 def build(database: Database, settings: Settings) -> Server:
     """The server of the task service, not started yet. It asks the agent service at its address."""
     trusted = issuers(settings)
     assignees = Assignees(settings.agent_address)
-    tasks = TaskServicer(TaskRules(database, assignees), Pager(page_key(settings)))
     verifier, pulse = Verifier(trusted), Pulse(database)
+    authenticator = Authenticator(
+        database, verifier, provision=settings.jwt_provision == "first-call"
+    )
+    waits = WaitRules(database, authenticator, Waiters(database, pulse, authenticator))
+    tasks = TaskServicer(TaskRules(database, assignees), waits, Pager(page_key(settings)))
     watching = Watching(database, pulse, verifier)
     events = EventServicer(EventRules(database), watching)
     services = [
         Service("tandem.task.v1.TaskService", tasks, add_TaskServiceServicer_to_server),
         Service("tandem.event.v1.EventService", events, add_EventServiceServicer_to_server),
     ]
-    authenticator = Authenticator(
-        database, verifier, provision=settings.jwt_provision == "first-call"
-    )
     closers = [watching.close, pulse.close, assignees.close, trusted.close]
     return Server(services, authenticator, ACCESS, settings.pool_size, closers)
 

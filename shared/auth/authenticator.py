@@ -1,10 +1,24 @@
 """From the metadata of a call to the active user or agent who makes it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from uuid import UUID
 
-from sqlalchemy import Uuid, and_, bindparam, or_, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    false,
+    literal,
+    or_,
+    select,
+    union_all,
+)
 
 from shared.auth.access import usable
 from shared.auth.cache import Cache
@@ -46,6 +60,25 @@ AGENT = Statement(
 )
 
 
+def _one_of(column: ColumnElement[UUID], name: str) -> ColumnElement[bool]:
+    return column == any_(bindparam(name, type_=ARRAY(Uuid)))
+
+
+_keys = agent_api_keys.c
+ACTIVE = Statement(
+    "Which of many users, agents and API keys are active, and which users are superusers.",
+    union_all(
+        select(literal("user").label("kind"), users.c.id, users.c.is_superuser).where(
+            _one_of(users.c.id, "users"), users.c.is_active
+        ),
+        select(literal("agent"), agents.c.id, false()).where(
+            _one_of(agents.c.id, "agents"), agents.c.is_active
+        ),
+        select(literal("key"), _keys.id, false()).where(_one_of(_keys.id, "keys"), usable()),
+    ),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
     """Who calls, and the token that proves it, with its end in seconds since 1970."""
@@ -77,6 +110,25 @@ class Authenticator:
         if cached is not None and time.monotonic() - cached[1] < CALLER_SECONDS:
             return Proof(cached[0], token, claims.expires_at)
         return Proof(await self._load(claims), token, claims.expires_at)
+
+    async def lapsed(self, callers: Mapping[str, Caller]) -> set[str]:
+        """Which of these tokens are good no more, or not for the callers that they were good for.
+
+        It takes one statement for all, which does not see that a subject of another issuer is
+        another user by now. Raises Refusal(DATABASE_UNAVAILABLE).
+        """
+        needed: dict[str, set[tuple[str, UUID, bool]]] = {}
+        for token, caller in callers.items():
+            with suppress(Refusal):
+                needed[token] = _needed(await self._verifier.verify(token), caller)
+        ids: dict[str, list[UUID]] = {"user": [], "agent": [], "key": []}
+        for kind, id_, _ in set().union(*needed.values()):
+            ids[kind].append(id_)
+        rows = await self._database.read(
+            lambda c: ACTIVE.rows(c, users=ids["user"], agents=ids["agent"], keys=ids["key"])
+        )
+        found = {(row["kind"], row["id"], row["is_superuser"]) for row in rows}
+        return {token for token in callers if token not in needed or not needed[token] <= found}
 
     async def _load(self, claims: Claims) -> Caller:
         asked = time.monotonic()
@@ -113,6 +165,14 @@ async def _agent(connection: Connection, claims: Claims) -> Caller | None:
     scopes = frozenset(map(Scope, row["scopes"] or ()))
     capabilities = row["capabilities"] or []
     return Agent(row["id"], name, row["project_id"], capabilities, scopes, claims.api_key_id)
+
+
+def _needed(claims: Claims, caller: Caller) -> set[tuple[str, UUID, bool]]:
+    """What ACTIVE has to find while a token is good for a caller."""
+    if isinstance(caller, User):
+        return {("user", caller.id, caller.is_superuser)}
+    needed = {("agent", caller.id, False)}
+    return needed | {("key", claims.api_key_id, False)} if claims.api_key_id else needed
 
 
 def _bearer(authorization: Sequence[str]) -> str:

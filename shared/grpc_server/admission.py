@@ -74,6 +74,11 @@ class Shares:
         self.held[holder] = held + 1
         return True
 
+    def overdraw(self, holder: Holder) -> None:
+        """Let the holder have one more, be its share used up or not."""
+        self.free -= 1
+        self.held[holder] = self.held.get(holder, 0) + 1
+
     def release(self, holder: Holder) -> None:
         """One that the holder had is free again."""
         self.free += 1

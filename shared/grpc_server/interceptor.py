@@ -53,6 +53,7 @@ from shared.grpc_server.admission import (
     too_many_calls,
 )
 from shared.grpc_server.fields import UNCOUNTED_BYTES, require_few_fields
+from shared.grpc_server.parking import ParkingLot
 from shared.grpc_server.status import DETAILS_KEY, GRPC_CODES, packed
 from shared.grpc_server.watches import EndOfStream, Watch, Watches
 
@@ -91,6 +92,7 @@ class Interceptor:
         self._probes = Shares(MAXIMUM_WAITING_STRANGERS)
         self._streams = Streams()
         self._watches = Watches()
+        self._parking = ParkingLot(self._places, self._callers)
         self._ending = False
         self._last_ended = asyncio.Event()
 
@@ -103,12 +105,14 @@ class Interceptor:
         """Refuse new calls; return when those under way have ended, or after `seconds`.
 
         Streams are ended at once: a stop cannot wait for them, because they have no end. Those of
-        authenticated callers may say a last word.
+        authenticated callers may say a last word. So are parked calls, which would wait for news.
         """
         self._ending = True
         await asyncio.sleep(GOODBYE_SECONDS)  # clients that watch the health are notified
         self._streams.end()
         watches = asyncio.create_task(self._watches.end())
+        self._parking.end()
+        self._last_ended.clear()
         if self._places.held:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._last_ended.wait(), seconds)
@@ -123,6 +127,7 @@ class Interceptor:
             if not inspect.iscoroutinefunction(behavior):
                 behavior = _unimplemented  # the servicer does not override this method yet
             serialize = handler.response_serializer or bytes
+            behavior = self._parking.wrap(behavior)
             return grpc.stream_unary_rpc_method_handler(
                 self._unary(method, behavior, parse, serialize)
             )
@@ -145,6 +150,7 @@ class Interceptor:
     ) -> Callable[[Any, Context], Awaitable[bytes]]:
         places = self._probes if self._access.get(method) is Access.PROBE else self._places
         held, crowd, is_described = places.held, places.crowd, parse is not bytes
+        queue = self._parking.queue
 
         async def serve(_requests: Any, context: Context) -> bytes:
             with _Served(method, context, self._strangers) as served:
@@ -168,8 +174,8 @@ class Interceptor:
                         held[holder], places.free = held[holder] - 1, places.free + 1
                         if not held[holder]:
                             del held[holder]
-                            if self._ending and places is self._places and not held:
-                                self._last_ended.set()
+                        if queue or self._ending:
+                            self._has_released()
                     end = monotonic() + ANSWER_SECONDS
                     waiting[served.task] = Wait(holder, end, len(answer), peer)
                     served.task.add_done_callback(waiting.pop)
@@ -178,6 +184,12 @@ class Interceptor:
                     await served.refuse(error)
 
         return serve
+
+    def _has_released(self) -> None:
+        """Let those who need it know that a place is free."""
+        self._parking.give_turns()
+        if not self._places.held:
+            self._last_ended.set()
 
     def _stream(
         self, method: str, behavior: Callable[..., Any], parse: Callable[[Any, Context], Any]

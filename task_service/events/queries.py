@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from shared.auth.access import RIGHTS, allowed, role_in, usable
 from shared.auth.identities import USER_COLUMNS
-from shared.auth.permissions import Permission
+from shared.auth.permissions import Permission, Role
 from shared.database.statement import Statement
 from shared.resources.measuring import size_as_text
 from shared.schema import (
@@ -395,3 +395,43 @@ def resources(kind: str, filters: frozenset[str]) -> Statement | None:
         f"A page of the resources of the kind {kind}, for a snapshot.",
         rows.order_by(measured.c.snapshot_key),
     )
+
+
+CHANGED = Statement(
+    "Of what the events of a project are that have these numbers.",
+    select(_events.resource_id).where(
+        _events.project_id == _project_id,
+        _events.sequence > _after,
+        _events.sequence <= bindparam("through", type_=BigInteger),
+    ),
+)
+
+_waited = (
+    func.unnest(bindparam("task_ids", type_=ARRAY(Uuid)), bindparam("user_ids", type_=ARRAY(Uuid)))
+    .table_valued(column("task_id", Uuid), column("user_id", Uuid), name="waited")
+    .render_derived()
+)
+_members = project_members.c
+AWAITED = Statement(
+    "What tells whether the wait of a user, or with NULL of an agent, for a task is over: how the "
+    "task is, and the user's role in its project.",
+    select(
+        _waited.c.user_id,
+        tasks.c.id,
+        tasks.c.status,
+        tasks.c.revision,
+        tasks.c.assigned_agent_id,
+        tasks.c.assigned_user_id,
+        case(
+            (projects.c.owner_id == _waited.c.user_id, Role.OWNER.name.lower()),
+            else_=_members.role,
+        ).label("found_role"),
+    ).select_from(
+        _waited.join(tasks, tasks.c.id == _waited.c.task_id)
+        .join(projects, projects.c.id == tasks.c.project_id)
+        .outerjoin(
+            project_members,
+            and_(_members.project_id == tasks.c.project_id, _members.user_id == _waited.c.user_id),
+        )
+    ),
+)

@@ -22,9 +22,11 @@ from shared.resources.validation import (
 )
 from tandem.task.v1 import task_service_pb2 as pb
 from task_service.assignees import Assignee
+from task_service.tasks.waiting import Wait
 
 RESULT_BYTES = 1024 * KIB
 REFERENCES = ("room_id", "assigned_agent_id", "assigned_user_id")
+WAIT_SECONDS = 60.0
 ORDERS = ("created_at", "updated_at", "due_date", "priority")
 TIMES = {"created_at": instant, "updated_at": instant}
 
@@ -54,6 +56,14 @@ def new_task(request: pb.CreateTaskRequest) -> dict[str, Any]:
     # A statement locks what it is told of: what is not referred to need not be looked for.
     named = {n: value for n, value in named.items() if value or n not in REFERENCES}
     return {"project_id": UUID(request.task.project_id), **named}
+
+
+def wait(request: pb.WaitTaskRequest) -> Wait:
+    """How long to wait, and for what."""
+    validate(request)
+    timeout = request.timeout
+    seconds = timeout.seconds + timeout.nanos / 1e9 if request.HasField("timeout") else WAIT_SECONDS
+    return Wait(seconds, optional(request, "revision"))
 
 
 def assignee(request: pb.AssignTaskRequest) -> Assignee:

@@ -4,6 +4,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
+from shared.grpc_server.parking import parks
 from shared.messages import tasks
 from shared.resources.building import build
 from shared.resources.idempotency import idempotent_call, to_empty
@@ -13,13 +14,15 @@ from tandem.task.v1 import task_service_pb2 as pb
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceServicer
 from task_service.tasks import messages
 from task_service.tasks.rules import TaskRules
+from task_service.tasks.waiting import WaitRules
 
 
 class TaskServicer(TaskServiceServicer):
     """Translates and delegates; the methods are described in the proto."""
 
-    def __init__(self, rules: TaskRules, pager: Pager) -> None:
+    def __init__(self, rules: TaskRules, waits: WaitRules, pager: Pager) -> None:
         self._rules = rules
+        self._waits = waits
         self._pager = pager
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.Task:
@@ -118,3 +121,8 @@ class TaskServicer(TaskServiceServicer):
     ) -> pb.CountTasksResponse:
         filters = parse(messages.counted, request)
         return messages.counts(await self._rules.count(caller(), request.project_id, filters))
+
+    @parks
+    async def WaitTask(self, request: pb.WaitTaskRequest, context: Context) -> pb.Task:
+        task = await self._waits.wait(request.task_id, parse(messages.wait, request))
+        return await build(task, tasks.task)

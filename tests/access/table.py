@@ -384,6 +384,11 @@ TASKS = {
         t.CreateTaskRequest(task={"description": "\0"}),
     ),
     "GetTask": Row(READ_TASK, lambda its: t.GetTaskRequest(task_id=its.task.id)),
+    "WaitTask": Row(
+        READ_TASK,
+        lambda its: t.WaitTaskRequest(task_id=its.task.id, timeout={}),
+        t.WaitTaskRequest(revision=-1),
+    ),
     "BatchGetTasks": Row(READ_TASK, lambda its: t.BatchGetTasksRequest(task_ids=[its.task.id])),
     "ListTasks": Row(
         LIST_TASKS,
