@@ -20,7 +20,7 @@ from tandem.agent.v1.project_service_pb2_grpc import ProjectServiceStub
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
 
 SECRET = "a secret of the benchmarks, long enough for HS256"  # noqa: S105
-PORTS = 50980
+PORTS = 21980  # no client is given one of these
 LIFETIME = timedelta(hours=6)
 USER = "INSERT INTO users (id, username, email) VALUES ($1, 'bench', 'bench@example.com')"
 
