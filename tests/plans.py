@@ -4,6 +4,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from shared.database.statement import Statement
 from shared.database.transaction import Database
@@ -96,7 +97,8 @@ def _literal(value: Any) -> str:
     if value is None:
         return "NULL"
     if isinstance(value, list):
-        return f"ARRAY[{', '.join(map(_literal, value))}]" if value else "'{}'"
+        kind = "::uuid[]" if any(isinstance(each, UUID) for each in value) else ""
+        return f"ARRAY[{', '.join(map(_literal, value))}]{kind}" if value else "'{}'"
     return "'" + str(value).replace("'", "''") + "'"
 
 

@@ -411,7 +411,15 @@ _waited = (
     .table_valued(column("task_id", Uuid), column("user_id", Uuid), name="waited")
     .render_derived()
 )
-_members = project_members.c
+_member = (
+    select(project_members.c.role)
+    .where(
+        project_members.c.project_id == tasks.c.project_id,
+        project_members.c.user_id == _waited.c.user_id,
+    )
+    .correlate_except(project_members)
+    .scalar_subquery()
+)
 AWAITED = Statement(
     "What tells whether the wait of a user, or with NULL of an agent, for a task is over: how the "
     "task is, and the user's role in its project.",
@@ -423,15 +431,11 @@ AWAITED = Statement(
         tasks.c.assigned_agent_id,
         tasks.c.assigned_user_id,
         case(
-            (projects.c.owner_id == _waited.c.user_id, Role.OWNER.name.lower()),
-            else_=_members.role,
+            (projects.c.owner_id == _waited.c.user_id, Role.OWNER.name.lower()), else_=_member
         ).label("found_role"),
     ).select_from(
-        _waited.join(tasks, tasks.c.id == _waited.c.task_id)
-        .join(projects, projects.c.id == tasks.c.project_id)
-        .outerjoin(
-            project_members,
-            and_(_members.project_id == tasks.c.project_id, _members.user_id == _waited.c.user_id),
+        _waited.join(tasks, tasks.c.id == _waited.c.task_id).join(
+            projects, projects.c.id == tasks.c.project_id
         )
     ),
 )

@@ -17,11 +17,13 @@ from agent_service.rooms.queries import LIST as ROOMS
 from agent_service.rooms.queries import LIST_PARTICIPANTS as PARTICIPANTS
 from agent_service.users.queries import LIST as USERS
 from shared.auth.access import reach
+from shared.auth.authenticator import ACTIVE
 from shared.auth.caller import Agent, Caller, User
 from shared.database.pool import Record
 from shared.database.transaction import Database
 from shared.resources.listing import Lister
 from shared.resources.pagination import Order, Page, Query
+from task_service.events.queries import AWAITED
 from task_service.tasks.queries import LIST as TASKS
 from tests.conftest import TEMPLATE
 from tests.databases import execute, fresh
@@ -352,3 +354,20 @@ async def test_no_more_tasks_are_read_than_are_counted(
     assert cost.sequential.isdisjoint(BOTH), cost.plans
     # The ids of the projects, and of rows that are found by their ids, are read before.
     assert cost.rows <= 2 * counted + 2 * MANY, cost.plans
+
+
+async def test_waits_and_callers_are_checked_by_keys(filled_url: str) -> None:
+    waits = 20
+    task_ids = [number(n) for n in range(1, waits + 1)]
+    database = await Database.connect(filled_url, size=1)
+    users, keys = [number(5)], [number(7)]
+
+    async def check(connection: Any) -> None:
+        await AWAITED.rows(connection, task_ids=task_ids, user_ids=[number(5), None] * (waits // 2))
+        await ACTIVE.rows(connection, users=users, agents=users, keys=keys)
+
+    cost = await cost_of(database, check)
+    await database.close()
+    assert not cost.sequential, cost.plans
+    # Of each wait the task, the project, and of users the member; then three callers.
+    assert cost.rows <= 3 * waits + 3, cost.plans

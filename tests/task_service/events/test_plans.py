@@ -10,7 +10,7 @@ import pytest
 from shared.auth.caller import Agent, Caller, User
 from shared.database.transaction import Database
 from shared.errors import Refusal
-from task_service.events.queries import BATCH_SIZE, LOOKED_AT
+from task_service.events.queries import BATCH_SIZE, CHANGED, LOOKED_AT
 from task_service.events.reading import Query, read_page
 from tests.conftest import TEMPLATE
 from tests.databases import execute, fresh
@@ -157,3 +157,16 @@ async def test_a_stranger_reads_no_event(filled_url: str) -> None:
 async def _refused(connection: Any, caller: Caller) -> None:
     with pytest.raises(Refusal):
         await read_page(connection, caller, PROJECT, Query({}, 0, None, 50))
+
+
+async def test_what_has_changed_is_read_from_as_many_events(filled_url: str) -> None:
+    database = await Database.connect(filled_url, size=1)
+    try:
+        found = await cost_of(
+            database,
+            lambda c: CHANGED.rows(c, project_id=PROJECT, after=40_000, through=40_100),
+        )
+    finally:
+        await database.close()
+    assert indexes(found) == {KEY}, found.plans
+    assert found.rows == 100, found.plans

@@ -12,7 +12,7 @@ from shared.database.pool import Pool, UnitOfWork
 from shared.database.transaction import Database, unavailable
 from shared.errors import Reason
 from tandem.task.v1 import task_service_pb2 as pb
-from task_service.events import queries, waiting
+from task_service.events import pulse, queries, waiting
 from task_service.events.waiting import Waiter
 from task_service.tasks import waiting as rules
 from task_service.tasks.waiting import WaitRules
@@ -74,6 +74,23 @@ async def test_the_end_of_a_task_is_waited_for(world: World) -> None:
         found = await waiting_call
         assert (found.status, found.revision) == (pb.TASK_STATUS_COMPLETED, 3)
         await here.gone()
+
+
+@pytest.mark.usefixtures("only_by_events")
+async def test_a_change_by_the_same_process_is_told_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "LOOK_SECONDS", 3600.0)
+    monkeypatch.setattr(pulse, "CALM_LOOK_SECONDS", 3600.0)
+    alice = await world.user()
+    task = await alice.task(await alice.project())
+    async with opened(world) as here:
+        client = here.client(alice)
+        (call,) = await here.begun(wait(client, task, revision=2))
+        for title in ("Other", "Another"):
+            changed = pb.UpdateTaskRequest(task={"id": task.id, "title": title})  # type: ignore[arg-type]
+            await client.tasks.UpdateTask(changed)
+        assert (await call).title == "Another"
 
 
 @pytest.mark.usefixtures("only_by_events")
