@@ -19,7 +19,7 @@ from task_service.tasks.waiting import WaitRules
 from tests import as_service
 from tests.event_log import append
 from tests.refusals import outcome, refused
-from tests.task_service.events.waits import change, opened, wait
+from tests.task_service.events.waits import change, opened, told, wait
 from tests.waiting import SECONDS, until
 from tests.world import World
 
@@ -71,7 +71,7 @@ async def test_the_end_of_a_task_is_waited_for(world: World) -> None:
         await change(world, other, "completed")
         await change(world, await alice.task(project), "completed")
         await change(world, task, "completed")
-        found = await waiting_call
+        found = await told(waiting_call)
         assert (found.status, found.revision) == (pb.TASK_STATUS_COMPLETED, 3)
         await here.gone()
 
@@ -90,7 +90,7 @@ async def test_a_change_by_the_same_process_is_told_at_once(
         for title in ("Other", "Another"):
             changed = pb.UpdateTaskRequest(task={"id": task.id, "title": title})  # type: ignore[arg-type]
             await client.tasks.UpdateTask(changed)
-        assert (await call).title == "Another"
+        assert (await told(call)).title == "Another"
 
 
 @pytest.mark.usefixtures("only_by_events")
@@ -104,10 +104,10 @@ async def test_a_newer_revision_is_waited_for(world: World) -> None:
             wait(client, task, revision=1), wait(client, task, revision=2)
         )
         await change(world, task)
-        assert (await first).revision == 2
+        assert (await told(first)).revision == 2
         assert not second.done()
         await change(world, task)
-        assert (await second).revision == 3
+        assert (await told(second)).revision == 3
 
 
 @pytest.mark.usefixtures("only_by_events")
@@ -138,7 +138,7 @@ async def test_no_change_is_missed_between_two_looks(
 
     monkeypatch.setattr(rules, "_first", read)
     monkeypatch.setattr(WaitRules, "_look", look_again)
-    found = await asyncio.wait_for(wait(alice, task), SECONDS / 2)
+    found = await told(wait(alice, task))
     assert found.status == pb.TASK_STATUS_COMPLETED
     assert looks == (2 if moment == "after that" else 1)
 
@@ -165,7 +165,7 @@ async def test_a_change_during_a_look_leads_to_another(
 
     monkeypatch.setattr(Waiter, "wake", noted)
     monkeypatch.setattr(WaitRules, "_look", slow)
-    found = await asyncio.wait_for(wait(alice, task), SECONDS / 2)
+    found = await told(wait(alice, task))
     assert found.status == pb.TASK_STATUS_COMPLETED
 
 
@@ -199,7 +199,7 @@ async def test_parked_calls_hold_no_connection(world: World) -> None:
         assert await client.tasks.GetTask(pb.GetTaskRequest(task_id=task.id)) == task
         await refused(wait(client, task), Reason.LIMIT_EXCEEDED)
         await change(world, task, "completed")
-        assert {found.status for found in await asyncio.gather(*calls)} == {
+        assert {found.status for found in await asyncio.gather(*map(told, calls))} == {
             pb.TASK_STATUS_COMPLETED
         }
     await database.close()
@@ -255,7 +255,7 @@ async def test_an_outage_is_waited_out(world: World) -> None:
         await until(lambda: database.refused >= 1)
         assert not call.done()
         database.is_down = False
-        assert (await call).status == pb.TASK_STATUS_COMPLETED
+        assert (await told(call)).status == pb.TASK_STATUS_COMPLETED
 
 
 class Counted:
@@ -291,7 +291,7 @@ async def test_events_of_other_tasks_cost_one_statement_for_all_waiters(
         assert [len(run["task_ids"]) for run in awaited.runs] == [1]
         assert not any(call.done() for call in calls)
         await change(world, task, "failed")
-        assert {found.revision for found in await asyncio.gather(*calls)} == {3}
+        assert {found.revision for found in await asyncio.gather(*map(told, calls))} == {3}
 
 
 @pytest.mark.usefixtures("only_by_events")
@@ -308,7 +308,7 @@ async def test_every_task_is_looked_at_if_the_events_do_not_tell(
             await change(world, task, "completed")
         else:
             await world.owner.transaction(lambda c: _change_without_event(c, task))
-        assert (await call).status == pb.TASK_STATUS_COMPLETED
+        assert (await told(call)).status == pb.TASK_STATUS_COMPLETED
 
 
 async def _change_without_event(connection: Any, task: pb.Task) -> None:
@@ -324,4 +324,4 @@ async def test_what_happens_without_an_event_is_noticed_all_the_same(world: Worl
         (call,) = await here.begun(wait(here.client(alice), task))
         statement = "UPDATE tasks SET status = 'completed' WHERE id = $1"
         await world.execute(statement, task.id)
-        assert await outcome(call) == "OK"
+        assert await outcome(told(call)) == "OK"

@@ -17,7 +17,7 @@ from tandem.agent.v1 import project_service_pb2 as projects
 from tandem.task.v1 import task_service_pb2 as pb
 from task_service.events import waiting
 from tests.refusals import outcome, refused
-from tests.task_service.events.waits import opened, wait
+from tests.task_service.events.waits import opened, told, wait
 from tests.world import Client, User, World
 
 AGENT, USER = pb.ASSIGNEE_TYPE_AGENT, pb.ASSIGNEE_TYPE_USER
@@ -115,9 +115,9 @@ async def test_who_may_read_no_longer_is_told(
         (call,) = await here.begun(wait(here.client(caller), its.task))
         (owners,) = await here.begun(wait(here.client(its.owner), its.task))
         await change(its)
-        assert await outcome(call) in {reason.name for reason in reasons}
+        assert await outcome(told(call)) in {reason.name for reason in reasons}
         if Reason.TASK_NOT_FOUND in reasons:
-            await refused(owners, Reason.TASK_NOT_FOUND)
+            await refused(told(owners), Reason.TASK_NOT_FOUND)
         else:
             assert not owners.done()
 
@@ -128,7 +128,7 @@ async def test_a_superuser_who_is_none_any_more_is_told(world: World) -> None:
     async with opened(world) as here:
         (call,) = await here.begun(wait(here.client(root), its.task))
         await its.sql("UPDATE users SET is_superuser = false WHERE id = $1", root.id)
-        await refused(call, Reason.NOT_PROJECT_OWNER)
+        await refused(told(call), Reason.NOT_PROJECT_OWNER)
 
 
 async def test_the_end_of_the_token_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ async def test_the_end_of_the_token_is_told(world: World, monkeypatch: pytest.Mo
         (call,) = await here.begun(wait(here.client(its.viewer), its.task))
         real = time.time
         monkeypatch.setattr(time, "time", lambda: real() + 2 * 3600)
-        await refused(call, Reason.TOKEN_EXPIRED)
+        await refused(told(call), Reason.TOKEN_EXPIRED)
 
 
 def test_it_is_told_within_two_seconds() -> None:

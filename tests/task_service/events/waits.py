@@ -1,7 +1,7 @@
 """Waits for tasks, on a task service of one's own, and changes of tasks that are in the log."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ from tandem.task.v1.task_service_pb2 import Task, WaitTaskRequest
 from task_service import __main__ as main
 from task_service.events.waiting import Waiters
 from tests.event_log import append
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 from tests.world import Channels, Client, World, running
 
 CHANGE = """
@@ -30,6 +30,11 @@ async def wait(client: Client, task: Task, seconds: int = 60, **fields: Any) -> 
     request.timeout.seconds = seconds
     answer: Task = await client.tasks.WaitTask(request, timeout=90.0)
     return answer
+
+
+async def told(call: Awaitable[Task]) -> Task:
+    """The answer, which has to come before the time of the wait is over."""
+    return await asyncio.wait_for(call, SECONDS / 2)
 
 
 async def change(world: World, task: Task, status: str = "in_progress") -> None:
