@@ -38,6 +38,10 @@ from tests.world import User, World
 
 LAST = "SELECT last FROM event_heads WHERE project_id = $1"
 LOCK_HEAD = f"{LAST} FOR UPDATE NOWAIT"
+LATEST = """
+SELECT type, resource_id, changed FROM events WHERE project_id = $1 AND sequence > $2
+ORDER BY sequence
+"""
 NUMBERS = "SELECT array_agg(sequence ORDER BY sequence) FROM events WHERE project_id = $1"
 
 
@@ -257,3 +261,79 @@ async def test_the_events_of_a_transaction_are_one_batch_in_each_log(world: Worl
             assert {row["type"] for row in rows} == {"member.removed", "task.unassigned"}
     finally:
         await connection.close()
+
+
+async def test_heads_are_locked_in_the_order_of_their_ids(world: World) -> None:
+    """The one with the lower id is not free: the other is not locked meanwhile."""
+    its = await scene(world)
+    scenes = [its, *[await scene(world) for _ in range(7)]]
+    for each in scenes[1:]:
+        await world.member(each.project_id, its.member, "editor")
+    lowest, *others = sorted(UUID(each.project_id) for each in scenes)
+    async with under_way(world.url, f"{LAST} FOR UPDATE", lowest) as blocked:
+        # That of users has an even lower id, and comes last in the transaction.
+        request = DeleteUserRequest(user_id=str(its.member.id))
+        waiting = asyncio.ensure_future(its.root.users.DeleteUser(request))
+        await blocked.wait()
+        for project_id in others:
+            await world.value(LOCK_HEAD, project_id)
+        assert not waiting.done()
+    await waiting
+
+
+async def events_of(world: World, project_id: str, after: int) -> list[tuple[str, str, list[str]]]:
+    """The type, the id, and the large columns that have changed, of the latest events."""
+    connection = await asyncpg.connect(world.url)
+    try:
+        rows = await connection.fetch(LATEST, project_id, after)
+    finally:
+        await connection.close()
+    return [(row["type"], str(row["resource_id"]), row["changed"] or []) for row in rows]
+
+
+async def test_each_row_that_a_call_changes_has_its_event(world: World) -> None:
+    its = await scene(world)
+    tasks = [
+        await its.owner.tasks.CreateTask(
+            new_task(its, assigned_to=its.agent_id, assigned_to_type=ASSIGNEE_TYPE_AGENT)
+        )
+        for _ in range(3)
+    ]
+    before = await world.value(LAST, its.project_id)
+    await its.owner.agents.DeleteAgent(DeleteAgentRequest(agent_id=its.agent_id))
+    ids = sorted([its.task_id, *(task.id for task in tasks)])
+    assert await events_of(world, its.project_id, before) == [
+        *(("task.unassigned", task_id, []) for task_id in ids),
+        ("agent.deleted", its.agent_id, []),
+    ]
+
+
+async def test_a_deleted_user_leaves_its_rooms(world: World) -> None:
+    its = await scene(world)
+    seat = await its.owner.rooms.AddParticipant(
+        AddParticipantRequest(room_id=its.room_id, user_id=str(its.member.id))
+    )
+    before = await world.value(LAST, its.project_id)
+    await its.root.users.DeleteUser(DeleteUserRequest(user_id=str(its.member.id)))
+    assert await events_of(world, its.project_id, before) == [
+        ("member.removed", str(its.member.id), []),
+        ("participant.removed", seat.id, []),
+    ]
+
+
+async def test_what_is_large_is_named_if_it_has_changed(world: World) -> None:
+    its = await scene(world)
+    before = await world.value(LAST, its.project_id)
+    task = Task(id=its.task_id, title="Same")
+    task.result["at"] = 1
+    for description in ("One", "Two", "Two"):
+        task.description = description
+        await its.owner.tasks.UpdateTask(UpdateTaskRequest(task=task))
+    agent = Agent(id=its.agent_id)
+    agent.config["a"] = 1
+    await its.owner.agents.UpdateAgent(UpdateAgentRequest(agent=agent))
+    assert await events_of(world, its.project_id, before) == [
+        ("task.updated", its.task_id, ["description", "result"]),
+        ("task.updated", its.task_id, ["description"]),
+        ("agent.updated", its.agent_id, ["config"]),
+    ]
