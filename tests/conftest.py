@@ -8,6 +8,7 @@ made for the one test.
 """
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -125,9 +126,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Measure it once."""
-    with collecting(session.config):
-        return (yield)
+    """Measure it once, and look for garbage neither in it nor, later on, in what it has made."""
+    gc.disable()
+    try:
+        with collecting(session.config):
+            return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
