@@ -8,6 +8,7 @@ made for the one test.
 """
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -28,7 +29,7 @@ from shared.settings import SecretStr, Settings
 from tests import as_service
 from tests.cleanup import Cleanup
 from tests.databases import execute, fresh, sibling
-from tests.measured import NOT_MEASURED, VARIABLE, measuring, stop_double
+from tests.measured import VARIABLE, collecting, measuring, pause
 from tests.scheduling import Scheduling
 from tests.world import SECRET, World
 
@@ -56,16 +57,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
 
 
-def pytest_xdist_setupnodes() -> None:
-    """Let only pytest-cov measure the processes of tests: it can pause, and once is enough."""
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Let only pytest-cov measure the processes of tests: it can pause, and once is enough.
+
+    From here on this process only hands tests out.
+    """
     os.environ.pop(VARIABLE, None)
+    pause(config)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Let no test depend on the speed of the machine, nor take what it can do without."""
     if hasattr(session.config, "workerinput"):
-        stop_double(session.config)
+        # pytest-cov has begun, and is about to begin again: the first would go on in each pause.
+        pause(session.config)
     hypothesis.settings.register_profile(
         "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
@@ -114,20 +120,26 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(trylast=True)  # after they were put into random order
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start long tests first: at the end one process would run them, and the others wait.
-
-    Those that do not count for coverage are not measured.
-    """
-    for item in items:
-        if item.nodeid.startswith(NOT_MEASURED):
-            item.add_marker("no_cover")
+    """Start long tests first: at the end one process would run them, and the others wait."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Measure it once, and look for garbage neither in it nor, later on, in what it has made."""
+    gc.disable()
+    try:
+        with collecting(session.config):
+            return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Measure only those processes that count for coverage."""
-    with measuring(item.nodeid):
+    """Measure only what counts for coverage."""
+    with measuring(item.nodeid, item.config):
         return (yield)
 
 
