@@ -7,17 +7,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from shared.errors import Reason
+from shared.errors import Code, Reason
 from tandem.agent.v1.project_service_pb2 import DeleteProjectRequest, Project
 from tandem.event.v1 import event_service_pb2 as pb
 from tandem.task.v1.task_service_pb2 import Task, UpdateTaskRequest
 from task_service.events import hub, queries, watching
 from task_service.events.assembly import BATCH_EVENTS, RESPONSE_BYTES
-from task_service.events.log_reader import LogReader
 from tests.events.recording import Recording
 from tests.events.validator import logged, violations
 from tests.refusals import refused
-from tests.task_service.events.watched import Watched, add, log_of
+from tests.task_service.events.watched import Unread, Watched, add, log_of
 from tests.waiting import until
 from tests.world import User, World
 
@@ -25,7 +24,7 @@ COMPACT = """
 WITH moved AS (UPDATE event_heads SET first = $2 WHERE project_id = $1)
 DELETE FROM events WHERE project_id = $1 AND sequence < $2
 """
-ROUNDS = 60
+ROUNDS = 40
 
 
 def watch(user: User, project: Project, **asked: Any) -> Watched:
@@ -238,23 +237,17 @@ async def test_a_watch_that_reads_nothing_falls_behind_and_misses_nothing(
 ) -> None:
     monkeypatch.setattr(hub, "RING_EVENTS", 20)
     alice, project = await log_of(world, 1)
-    asked_after: list[int] = []
-    page = LogReader.page
-
-    async def counted(self: Any, project_id: UUID, log_id: UUID, after: int) -> Any:
-        asked_after.append(after)
-        return await page(self, project_id, log_id, after)
-
-    monkeypatch.setattr(LogReader, "page", counted)
-    slow, fast = watch(alice, project), watch(alice, project)
-    await asyncio.gather(slow.read(), fast.read())
-    for _ in range(30):
-        await add(world, project, 60, after=task_named("long " * 300))
-    await fast.until(1801)
-    await slow.until(1801)
-    assert slow.numbers == fast.numbers == [*range(2, 1802)]
-    assert len(asked_after) > len(set(asked_after)), "it has read pages that the hub had read"
-    slow.leave()
+    fast = watch(alice, project)
+    await fast.read()
+    async with Unread.opened(world, alice, project_id=project.id, after_sequence=0) as slow:
+        for _ in range(30):
+            await add(world, project, 60, after=task_named("long " * 300))
+        await fast.until(1801)
+        await slow.is_full()
+        assert slow.responses[-1].through_sequence < 1801 - hub.RING_EVENTS, "it is behind the ring"
+        slow.widen()
+        await slow.until(1801)
+        assert slow.numbers == [*range(1, 1802)]
     fast.leave()
 
 
@@ -292,19 +285,21 @@ async def test_compaction_under_a_reader_is_said_to_whom_it_concerns(
 ) -> None:
     monkeypatch.setattr(hub, "RING_EVENTS", 10)
     alice, project = await log_of(world, 1)
-    slow, fast = watch(alice, project, after_sequence=0), watch(alice, project)
+    fast = watch(alice, project)
     await fast.read()
-    for _ in range(40):
-        await add(world, project, 60, after=task_named("long " * 300))
-    await fast.until(2401)
-    await world.execute(COMPACT, UUID(project.id), 2401)
-    found = await refused(slow.end(), Reason.EVENTS_COMPACTED)
-    assert found.metadata["first_sequence"] == "2401"
-    assert slow.numbers == [*range(1, len(slow.numbers) + 1)], "what was sent is without gaps"
-    assert len(slow.numbers) < 2401
+    async with Unread.opened(world, alice, project_id=project.id, after_sequence=0) as slow:
+        for _ in range(20):
+            await add(world, project, 60, after=task_named("long " * 300))
+        await fast.until(1201)
+        await slow.is_full()
+        await world.execute(COMPACT, UUID(project.id), 1201)
+        slow.widen()
+        assert await slow.end() == Code.OUT_OF_RANGE
+        assert slow.numbers == [*range(1, len(slow.numbers) + 1)], "what was sent has no gap"
+        assert len(slow.numbers) < 1200
     await add(world, project)
-    await fast.until(2402)
-    assert fast.numbers == [*range(2, 2403)]
+    await fast.until(1202)
+    assert fast.numbers == [*range(2, 1203)]
     fast.leave()
 
 
