@@ -16,7 +16,7 @@ from task_service.events.assembly import BATCH_EVENTS, RESPONSE_BYTES
 from tests.events.recording import Recording
 from tests.events.validator import logged, violations
 from tests.refusals import refused
-from tests.task_service.events.watched import Unread, Watched, add, log_of
+from tests.task_service.events.watched import Unread, Watched, add, log_of, task_named
 from tests.waiting import until
 from tests.world import User, World
 
@@ -212,12 +212,6 @@ async def test_a_larger_transaction_is_cut_and_resumed_as_a_whole(
     again = await watch(alice, project, after_sequence=2).until(events + 3)
     assert again.numbers == [*range(3, events + 4)]
     again.leave()
-
-
-def task_named(title: str) -> dict[str, Any]:
-    """What the log keeps of a task."""
-    ids = {"id": str(uuid4()), "project_id": str(uuid4())}
-    return {**ids, "title": title, "status": "pending", "dependencies": [], "revision": 1}
 
 
 async def test_a_response_ends_with_a_transaction(world: World) -> None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import grpc
 
@@ -93,6 +93,7 @@ class Unread:
         bearer = {"authorization": f"Bearer {user.token}".encode()}
         request = WatchEventsRequest(**asked).SerializeToString()
         async with http2.connected(port) as (reader, writer):
+            await http2.settled(reader, writer)
             writer.write(http2.call(WATCH_EVENTS, bearer, request))
             yield cls(reader, writer)
 
@@ -159,3 +160,9 @@ async def log_of(world: World, n: int = 0, **columns: Any) -> tuple[User, Projec
 async def add(world: World, project: Project, n: int = 1, **columns: Any) -> list[int]:
     """Append events, as one transaction, to the log of a project; their numbers."""
     return await world.owner.read(lambda c: append(c, UUID(project.id), n, **columns))
+
+
+def task_named(title: str) -> dict[str, Any]:
+    """What the log keeps of a task."""
+    ids = {"id": str(uuid4()), "project_id": str(uuid4())}
+    return {**ids, "title": title, "status": "pending", "dependencies": [], "revision": 1}
