@@ -7,12 +7,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from shared.database.transaction import unavailable
 from shared.errors import Code, Reason
 from tandem.agent.v1.project_service_pb2 import DeleteProjectRequest, Project
 from tandem.event.v1 import event_service_pb2 as pb
 from tandem.task.v1.task_service_pb2 import Task, UpdateTaskRequest
 from task_service.events import hub, queries, watching
 from task_service.events.assembly import BATCH_EVENTS, RESPONSE_BYTES
+from task_service.events.messages import event
 from tests.events.recording import Recording
 from tests.events.validator import logged, violations
 from tests.refusals import refused
@@ -72,7 +74,9 @@ async def test_what_many_short_watches_get_is_what_was_logged(
     last = sum(sizes)
     created = {"types": [pb.EVENT_TYPE_TASK_CREATED]}
     watchers = [follow(alice, project, last, random, **asked) for asked in ({}, {}, created)]
-    _, *recordings = await asyncio.gather(write(), *watchers)
+    writing = asyncio.create_task(write())
+    recordings = await asyncio.gather(*watchers)
+    await writing
     recordings[-1].matches = lambda event: event.type == "task.created"
     log = await world.owner.read(lambda c: logged(c, project.id))
     assert len(log) == last
@@ -248,10 +252,12 @@ async def test_a_watch_that_reads_nothing_falls_behind_and_misses_nothing(
 async def test_what_many_watch_is_read_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     alice, project = await log_of(world, 1)
     serialized: list[int] = []
-    event = "task_service.events.responses.event"
-    from task_service.events.messages import event as build
 
-    monkeypatch.setattr(event, lambda row: serialized.append(row["sequence"]) or build(row))
+    def counted(row: Any) -> pb.Event:
+        serialized.append(row["sequence"])
+        return event(row)
+
+    monkeypatch.setattr("task_service.events.responses.event", counted)
     watches = [watch(alice, project) for _ in range(20)]
     for each in watches:
         await each.read()
@@ -344,8 +350,6 @@ async def test_a_watch_goes_on_with_another_process(world: World) -> None:
 async def test_a_watch_survives_an_outage_of_the_database(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from shared.database.transaction import unavailable
-
     alice, project = await log_of(world, 1)
     watched = watch(alice, project)
     await watched.read()

@@ -156,7 +156,9 @@ async def test_a_watch_ends_with_its_token(world: World) -> None:
     await refused(watched.end(), Reason.TOKEN_EXPIRED)
 
 
-async def test_the_watch_of_a_former_owner_ends_and_that_of_the_new_one_goes_on(world: World) -> None:
+async def test_the_watch_of_a_former_owner_ends_and_others_go_on(
+    world: World,
+) -> None:
     its = await Cast.of(world)
     gone, stays = its.watch(its.alice), its.watch(its.bob)
     await gone.read()

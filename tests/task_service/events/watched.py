@@ -52,7 +52,7 @@ class Watched:
     async def read(self) -> WatchEventsResponse:
         """The next response."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            response = await self.call.read()
+            response: WatchEventsResponse = await self.call.read()
         assert response is not grpc.aio.EOF
         self.responses.append(response)
         return response
