@@ -12,9 +12,8 @@ from shared.errors import Code, Reason
 from tandem.agent.v1.project_service_pb2 import DeleteProjectRequest, Project
 from tandem.event.v1 import event_service_pb2 as pb
 from tandem.task.v1.task_service_pb2 import Task, UpdateTaskRequest
-from task_service.events import hub, queries, watching
+from task_service.events import hub, messages, queries, watching
 from task_service.events.assembly import BATCH_EVENTS, RESPONSE_BYTES
-from task_service.events.messages import event
 from tests.events.recording import Recording
 from tests.events.validator import logged, violations
 from tests.refusals import refused
@@ -255,7 +254,7 @@ async def test_what_many_watch_is_read_once(world: World, monkeypatch: pytest.Mo
 
     def counted(row: Any) -> pb.Event:
         serialized.append(row["sequence"])
-        return event(row)
+        return messages.event(row)
 
     monkeypatch.setattr("task_service.events.responses.event", counted)
     watches = [watch(alice, project) for _ in range(20)]
