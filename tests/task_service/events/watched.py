@@ -52,8 +52,8 @@ class Watched:
     async def read(self) -> WatchEventsResponse:
         """The next response."""
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            response: WatchEventsResponse = await self.call.read()
-        assert response is not grpc.aio.EOF
+            response: Any = await self.call.read()
+        assert isinstance(response, WatchEventsResponse), "the stream has ended"
         self.responses.append(response)
         return response
 
