@@ -17,9 +17,9 @@ def say(text: str, end: str = "\n") -> None:
     _write(text + end, sys.stderr)
 
 
-def show(text: str) -> None:
-    """Print a result on standard output."""
-    _write(text + "\n", sys.stdout)
+def show(text: str) -> bool:
+    """Print a result on standard output, and say whether it could be written."""
+    return _write(text + "\n", sys.stdout)
 
 
 def confirm(question: str, otherwise: str) -> None:
@@ -33,14 +33,16 @@ def confirm(question: str, otherwise: str) -> None:
         raise CommandError("Nothing was changed.")
 
 
-def _write(text: str, stream: IO[str]) -> None:
+def _write(text: str, stream: IO[str]) -> bool:
     try:
         click.echo(text, file=stream, nl=False)
+        return True
     except OSError:
         # The terminal or the reader of the pipe is gone; the rest of the work matters more.
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
+        return False
 
 
 class _Sayer(logging.Handler):

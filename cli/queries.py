@@ -67,3 +67,38 @@ NEW_LOG_IDS = """
 WITH changed AS (UPDATE event_heads SET log_id = gen_random_uuid() RETURNING 1)
 SELECT count(*) FROM changed
 """
+
+# The log of a project, by slug or id; that of a deleted project by id only.
+LOG_OF_PROJECT = """
+SELECT head.project_id, head.log_id
+FROM event_heads head LEFT JOIN projects ON projects.id = head.project_id
+WHERE projects.slug = $1 OR head.project_id::text = lower($1)
+ORDER BY projects.slug = $1 DESC NULLS LAST LIMIT 1
+"""
+
+# The head of a log, by project id.
+HEAD_OF_LOG = "SELECT log_id, last FROM event_heads WHERE project_id = $1"
+
+_EVENTS = """
+SELECT
+    head.log_id, head.first, head.last, event.*,
+    COALESCE(users.username, agents.name) AS actor
+FROM event_heads head
+LEFT JOIN LATERAL (
+    SELECT * FROM events
+    WHERE project_id = $1 AND sequence > $2
+        AND ($3::text[] IS NULL OR type = ANY ($3)) AND ($4::uuid IS NULL OR resource_id = $4)
+    ORDER BY sequence {} LIMIT $5
+) event ON true
+LEFT JOIN users ON event.actor_type = 'user' AND users.id = event.actor_id
+LEFT JOIN agents ON event.actor_type = 'agent' AND agents.id = event.actor_id
+WHERE head.project_id = $1
+ORDER BY event.sequence
+"""
+
+# The next events of a log in their order, and its head, also if there are none: project id, number
+# that they come behind, types or NULL, resource's id or NULL, limit.
+EVENTS = _EVENTS.format("")
+
+# The latest events, likewise in their order.
+LATEST_EVENTS = _EVENTS.format("DESC")

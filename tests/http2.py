@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from tests.world import TIMEOUT_SECONDS
 
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0, 1, 3, 4, 6, 7
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 ACK, END_STREAM, END_HEADERS = 1, 1, 4
 REFUSED_STREAM, CANCEL = 7, 8
 
@@ -71,6 +71,11 @@ async def settled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     while (await frame(reader))[:2] != (SETTINGS, 0):
         pass
     writer.write(_frame(SETTINGS, ACK, 0, b""))
+
+
+def widen(stream: int, size: int) -> bytes:
+    """The frame that lets the server send so many bytes more; stream 0: on the connection."""
+    return _frame(WINDOW_UPDATE, 0, stream, size.to_bytes(4, "big"))
 
 
 def ping() -> bytes:

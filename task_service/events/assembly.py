@@ -61,9 +61,10 @@ def assemble(matching: Sequence[Entry], whole: int, at: Position) -> Piece:
     while start < len(matching):
         batch = matching[start].batch
         end, weight = _batch(matching, start)
-        if taken and size + weight > RESPONSE_BYTES:
+        is_large = (weight > RESPONSE_BYTES and end - start > 1) or end - start > BATCH_EVENTS
+        if taken and (is_large or size + weight > RESPONSE_BYTES):
             return Piece(b"".join(taken), Position(batch - 1, batch - 1))
-        if (weight > RESPONSE_BYTES and end - start > 1) or end - start > BATCH_EVENTS:
+        if is_large:
             return _cut(matching[start:end], at)
         taken += [entry.item for entry in matching[start:end]]
         size, start = size + weight, end

@@ -197,7 +197,8 @@ class Hub:
             return False
         except Exception as error:
             log.error("fault", project_id=str(self.project_id), exc_info=error)
-            await asyncio.sleep(RETRY_SECONDS)
+            message = "The log cannot be read; the log of the service says why."
+            self.failure = Refusal(Reason.INTERNAL, message)
             return False
         self._take(page)
         return bool(page.entries)

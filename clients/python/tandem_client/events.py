@@ -50,8 +50,7 @@ class SnapshotBegins:
 class SnapshotPart:
     """Some resources of the snapshot, perhaps newer than the number where the events begin.
 
-    So apply an event only if its revision is higher than that of the resource here, and a deletion
-    or removal always.
+    So apply an event only if its revision is higher than that of the resource here.
     """
 
     resources: tuple[Resource, ...]

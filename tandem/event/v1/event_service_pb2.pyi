@@ -308,8 +308,8 @@ class Event(_message.Message):
 
     @_builtins.property
     def before(self) -> _struct_pb2.Struct:
-        """The former values of those, in the JSON form of the resource with field names as in the proto.
-        Large fields are left out; see `after`.
+        """The former values of those, in the JSON form of the resource with field names as in the proto;
+        null if a field was not set. Large fields are left out; see `after`.
         """
 
     @_builtins.property
@@ -409,11 +409,11 @@ class Resource(_message.Message):
 
     @_builtins.property
     def api_key(self) -> _auth_service_pb2.ApiKey:
-        """An API key, without its secret."""
+        """An API key, without its secret. In an event, without `last_used_at`."""
 
     @_builtins.property
     def member(self) -> _member_service_pb2.Member:
-        """A member."""
+        """A member. In an event, without `username`."""
 
     @_builtins.property
     def user(self) -> _auth_service_pb2.User:

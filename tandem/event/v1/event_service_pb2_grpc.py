@@ -101,7 +101,9 @@ class EventServiceServicer:
         The stream ends with UNAVAILABLE when the process stops, and every 30 minutes: go on with
         `after_sequence` = the last `through_sequence`, on any process. It ends within 2 seconds when the
         caller may read no longer: TOKEN_EXPIRED, CALLER_INACTIVE, NOT_PROJECT_OWNER,
-        PROJECT_NOT_FOUND. A caller can have 20 streams open, a process 1,000; beyond, LIMIT_EXCEEDED.
+        PROJECT_NOT_FOUND, after the event of its deletion. It waits while the database does not answer,
+        and ends with DATABASE_UNAVAILABLE if that lasts for 60 seconds. A caller can have 20 streams
+        open, a process 1,000; beyond, LIMIT_EXCEEDED. A connection has up to 400 streams of any kind.
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, NOT_ALLOWED_FOR_AGENT if an agent
         names a project that is not its own, EVENTS_COMPACTED, LOG_REWOUND, LIMIT_EXCEEDED.
