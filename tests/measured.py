@@ -46,7 +46,7 @@ NOT_MEASURED = (
 )
 # Tests that migrate, for which SQLAlchemy switches between greenlets. To look up the current one
 # at every call is half of what it costs to measure.
-WITH_GREENLETS = ("tests/cli/", "tests/migrations/")
+WITH_GREENLETS = ("tests/cli/", "tests/migrations/", "tests/shared/database/test_outages.py")
 
 
 def pause(config: pytest.Config) -> None:
