@@ -25,9 +25,10 @@ from tandem.task.v1.task_service_pb2 import (
     UpdateTaskRequest,
 )
 from tests.client.wire import Wire
-from tests.databases import fresh
+from tests.databases import execute, fresh
 from tests.events.estate import CHANCE
 from tests.events.log import compact
+from tests.locks import CUT_OFF, under_way
 from tests.waiting import until
 from tests.world import User, World
 
@@ -68,6 +69,29 @@ async def test_every_event_has_its_effect_once_however_often_the_consumer_is_kil
         async with consumer.running():
             await until(lambda: consumer.has_noted(last))
     assert await consumer.notes() == list(range(1, last + 1))
+    assert await consumer.agrees_with(world)()
+
+
+@pytest.mark.parametrize("table", ["bookmarks", "notes", "copies"])
+async def test_a_kill_between_number_and_effect_leaves_neither(
+    world: World, other_database: str, table: str
+) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    consumer = Consumer(other_database, alice, project, world.settings.task_address)
+    async with consumer.running() as process:
+        await until(lambda: consumer.has_noted(1))
+        lock = f"LOCK TABLE {table} IN EXCLUSIVE MODE"
+        async with under_way(other_database, lock) as blocked:
+            await alice.task(project)
+            await blocked.wait()
+            process.kill()
+            await process.wait()
+            await execute(other_database, CUT_OFF)
+    async with consumer.running():
+        await alice.task(project)
+        await until(lambda: consumer.has_noted(3))
+    assert await consumer.notes() == [1, 2, 3]
     assert await consumer.agrees_with(world)()
 
 
@@ -119,12 +143,12 @@ class Consumer:
         }
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[asyncio.subprocess.Process]:
         process = await asyncio.create_subprocess_exec(
             sys.executable, EXAMPLE, env=self._environment, stderr=asyncio.subprocess.DEVNULL
         )
         try:
-            yield
+            yield process
         finally:
             if process.returncode is None:
                 process.kill()

@@ -24,7 +24,7 @@ from tandem.event.v1.event_service_pb2 import (
 from tandem_client import Token
 from tests.e2e.supervised import Surroundings
 from tests.events.crowd import Lister, Mirror, Watcher, Writer
-from tests.events.estate import CHANCE, Estate
+from tests.events.estate import AWAY, CHANCE, Estate
 from tests.events.log import compact
 from tests.events.replay import differences, replay, todays
 from tests.events.validator import Logged, logged, violations
@@ -127,8 +127,7 @@ class Run:
 
     async def until_all_is_seen(self) -> None:
         """Nobody takes their time any more, and everybody gets what is still to come."""
-        async with self.estate.database() as connection:
-            last = await connection.fetchval(LAST, self.id)
+        last = await self.estate.ask(LAST, self.id)
         for watcher in self.everybody:
             watcher.pause = 0.0
         await until(lambda: all(watcher.through >= last for watcher in self.everybody))
@@ -144,11 +143,21 @@ class Run:
     async def compact(self) -> None:
         """Remove what those who miss nothing have seen, as if it had become too old."""
         seen = min(watcher.through for watcher in self.strict)
-        database = await Database.connect(self.estate.postgres.url, size=1)
-        try:
-            await compact(database, self.project_id, seen)
-        finally:
-            await database.close()
+
+        async def compacted() -> bool:
+            try:
+                database = await Database.connect(self.estate.postgres.url, size=1)
+            except AWAY:
+                return False
+            try:
+                await compact(database, self.project_id, seen)
+            except AWAY:
+                return False
+            finally:
+                await database.close()
+            return True
+
+        await until(compacted)
 
     async def check(self) -> None:
         """The log is whole and says what the rows are; everybody got all of it, once."""

@@ -21,6 +21,7 @@ from uuid_utils.compat import uuid7
 
 from local.embedded_postgres import Server, start
 from shared.auth.signing import sign_user_token
+from shared.errors import Refusal
 from shared.settings import Settings
 from tandem_client import Credentials, Retries, Tandem, Token, connect
 from tests.e2e.supervised import free_port
@@ -28,6 +29,8 @@ from tests.processes import port, service
 from tests.world import SECRET
 
 CHANCE = random.Random()  # noqa: S311
+# What a database raises that recovers.
+AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, Refusal)
 # Calls outlast whatever is killed: an answer says what became of a change.
 PATIENT = Retries(attempts=1000, longest_backoff=0.5)
 CALL_SECONDS = 120.0
@@ -109,17 +112,14 @@ class Estate:
 
     async def terminate(self) -> None:
         """The end of one connection to the database."""
-        async with self.database() as connection:
-            if pid := await connection.fetchval(BACKENDS):
-                await connection.execute("SELECT pg_terminate_backend($1)", pid)
+        if pid := await self.ask(BACKENDS):
+            await self.ask("SELECT pg_terminate_backend($1)", pid)
 
     async def backend(self) -> None:
         """SIGKILL of the process of a connection, which makes PostgreSQL end all others, too."""
-        async with self.database() as connection:
-            pid = await connection.fetchval(BACKENDS)
-        with suppress(psutil.NoSuchProcess):
-            psutil.Process(pid).kill()
-        await self._until_it_answers()
+        if pid := await self.ask(BACKENDS):
+            with suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
 
     async def postmaster(self) -> None:
         """SIGKILL of PostgreSQL."""
@@ -167,11 +167,11 @@ class Estate:
         await asyncio.to_thread(process.wait)
         await self.start(name)
 
-    async def _until_it_answers(self) -> None:
+    async def ask(self, statement: str, *arguments: Any) -> Any:
+        """What the database answers once it does."""
         while True:
             try:
                 async with self.database() as connection:
-                    await connection.execute("SELECT 1")
-                    return
-            except (OSError, asyncpg.PostgresError):
+                    return await connection.fetchval(statement, *arguments)
+            except AWAY:
                 await asyncio.sleep(0.05)
