@@ -12,29 +12,37 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from examples.exactly_once import BEGIN, TABLES
+from examples.exactly_once import Consumer as Example
 from tandem.agent.v1.project_service_pb2 import Project
+from tandem.event.v1.event_service_pb2 import Event, Resource
 from tandem.task.v1.task_service_pb2 import (
     DeleteTaskRequest,
     Task,
     UpdateTaskRequest,
 )
+from tandem_client import Batch, SnapshotComplete
 from tests.client.wire import Wire
 from tests.databases import execute, fresh
 from tests.events.estate import CHANCE
 from tests.events.log import compact
-from tests.locks import CUT_OFF, under_way
+from tests.locks import CUT_OFF, WAITING, under_way
 from tests.waiting import until
 from tests.world import User, World
 
 EXAMPLE = Path(__file__).parents[2] / "clients" / "python" / "examples" / "exactly_once.py"
 KILLS = int(os.environ.get("TANDEM_TEST_KILLS", "5"))
 EVENTS = "SELECT last FROM event_heads WHERE project_id = $1"
+# Consumers that have had a bookmark from their watch, and wait for what comes.
+IN_PLACE = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COMMIT%'
+"""
 TASKS = "SELECT id, revision, title, status FROM tasks ORDER BY id"
 COPIES = "SELECT id, revision, title, status FROM copies ORDER BY id"
 
@@ -121,11 +129,42 @@ async def test_two_consumers_of_one_bookmark_have_no_effect_twice(
     alice = await world.user()
     project = await alice.project()
     consumer = Consumer(other_database, alice, project, world.settings.task_address)
-    async with consumer.running(), consumer.running():
-        for number in range(30):
-            await alice.task(project, title=f"Task {number}")
-        await until(lambda: consumer.has_noted(31))
-    assert await consumer.notes() == list(range(1, 32))
+    async with consumer.running() as one:
+        await until(lambda: consumer.has_noted(1))
+        async with consumer.running() as other:
+            await until(partial(consumer.counts, 2, IN_PLACE))
+            async with under_way(other_database, "LOCK TABLE bookmarks IN EXCLUSIVE MODE"):
+                await alice.task(project)
+                await until(partial(consumer.counts, 2, WAITING))
+            await until(lambda: ended(one, other))
+            await alice.task(project)
+            await until(lambda: consumer.has_noted(3))
+    assert await consumer.notes() == [1, 2, 3]
+
+
+async def test_a_snapshot_that_is_newer_than_an_event_stays(other_database: str) -> None:
+    connection = await asyncpg.connect(other_database)
+    try:
+        await connection.execute(TABLES)
+        consumer = Example(connection, str(uuid4()))
+        await connection.execute(BEGIN, consumer.project_id)
+        task = Task(id=str(uuid4()), title="new", revision=3)
+        newer = [Resource(task=task)]
+        await consumer.replace(newer, SnapshotComplete(7, log_id := str(uuid4())))
+        for revision, title in ((2, "old"), (3, "the same"), (4, "newest")):
+            after = Resource(task=Task(id=task.id, title=title, revision=revision))
+            event = Event(sequence=6 + revision, revision=revision, after=after)
+            await consumer.apply(Batch((event,), event.sequence, log_id))
+            copy = await connection.fetchrow("SELECT revision, title FROM copies")
+            assert copy
+            assert tuple(copy) == ((3, "new") if revision < 4 else (4, "newest"))
+    finally:
+        await connection.close()
+
+
+def ended(*processes: asyncio.subprocess.Process) -> bool:
+    """Whether one of them has ended by itself."""
+    return any(process.returncode is not None for process in processes)
 
 
 class Consumer:
@@ -153,6 +192,10 @@ class Consumer:
             if process.returncode is None:
                 process.kill()
             await process.wait()
+
+    async def counts(self, count: int, statement: str) -> bool:
+        """Whether a statement counts so many."""
+        return bool((await self._ask(statement))[0][0] == count)
 
     async def has_noted(self, count: int) -> bool:
         return len(await self.notes()) >= count
