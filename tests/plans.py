@@ -1,7 +1,7 @@
 """How PostgreSQL runs a statement: plans, rows and pages are asserted, times are not."""
 
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -78,15 +78,16 @@ async def cost_of(database: Database, call: Callable[[Any], Awaitable[Any]]) -> 
     async def measured(connection: Any) -> Cost:
         recorder = Recorder(connection)
         await call(recorder)
-        return Cost([await _explained(connection, *each) for each in recorder.asked])
+        return Cost([await explained(connection, *each) for each in recorder.asked])
 
     return await database.transaction(measured)
 
 
-async def _explained(connection: Any, sql: str, arguments: tuple[Any, ...]) -> Node:
+async def explained(connection: Any, sql: str, arguments: Iterable[Any]) -> Node:
+    """The plan of a statement that is run for it, in a transaction that is under way."""
     await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
     await connection.execute(f"PREPARE explained AS {sql}")
-    given = f"({', '.join(map(_literal, arguments))})" if arguments else ""
+    given = f"({', '.join(map(_literal, arguments))})" if "$1" in sql else ""
     found = await connection.fetchval(f"{EXPLAIN} EXECUTE explained{given}")
     await connection.execute("DEALLOCATE explained")
     plan: Node = json.loads(found)[0]["Plan"]

@@ -44,7 +44,7 @@ from sqlalchemy.dialects.postgresql import JSONB, array
 from shared.database.pool import Connection, Record, UnitOfWork
 from shared.database.statement import Statement
 from shared.events.retention import stated_days
-from shared.events.vocabulary import LARGE, NIL, READ_AS, kept, kind_of
+from shared.events.vocabulary import LARGE, NIL, OLD, READ_AS, kept, kind_of
 from shared.schema import event_heads, events, projects, users
 
 T = TypeVar("T")
@@ -89,15 +89,16 @@ class Old(NamedTuple):
     def of(cls, row: FromClause, names: Iterable[str]) -> "Old":
         """Of the columns with these names, which a statement is about to change."""
         read = (read for name in names for read in READ_AS.get(name, (name,)))
-        return cls({name: row.c[name].label(f"old_{name}") for name in read})
+        return cls({name: row.c[name] for name in read})
 
     def within(self, cte: CTE) -> "Old":
         """The same, selected by a CTE."""
-        return Old({name: cte.c[f"old_{name}"] for name in self.values})
+        return Old({name: cte.c[f"{OLD}{name}"] for name in self.values})
 
     @property
     def columns(self) -> list[ColumnElement[Any]]:
-        return list(self.values.values())
+        """As a statement selects or returns them."""
+        return [value.label(f"{OLD}{name}") for name, value in self.values.items()]
 
 
 NOTHING = Old({})
@@ -273,12 +274,11 @@ def changing_rows(
         update(table)
         .where(table.c.id == locked.c.id, *conditions)
         .values(**values, revision=table.c.revision + 1, updated_at=func.now())
-        .returning(*(shown or table.c))
+        # With what they were: to join the two afterwards, PostgreSQL may compare each with each.
+        .returning(*(shown or table.c), *old.within(locked).columns)
         .cte("updated")
     )
-    found = told(table, event, updated, old.within(locked))
-    told_rows = select(*found).select_from(updated.join(locked, locked.c.id == updated.c.id))
-    return _telling(told_rows, updated, shown)
+    return _telling(select(*told(table, event, updated, old.within(updated))), updated, shown)
 
 
 def changed_rows(

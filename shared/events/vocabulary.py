@@ -73,8 +73,11 @@ READ_AS = {
     "assigned_agent_id": ("assigned_to", "assigned_to_type"),
     "assigned_user_id": ("assigned_to", "assigned_to_type"),
 }
-# What no event has besides: secrets, what a key is found by, and what changes without an event.
-LEFT_OUT = frozenset({*READ_AS, "api_key_hash", "last_used_at"})
+# What no event has besides: the hash of a key and what the key is found by, because viewers read
+# the log, and what changes without an event.
+LEFT_OUT = frozenset({*READ_AS, "api_key_hash", "key_id", "key_prefix", "last_used_at"})
+# Columns of a statement that have what a row was begin so.
+OLD = "old_"
 
 
 _CREATED = {"participant": "participant.added", "member": "member.added", "api_key": "key.created"}
@@ -105,4 +108,5 @@ def kind_of(table: Table) -> str:
 
 def kept(row: FromClause) -> dict[str, Any]:
     """The columns of a row that `after` has, by name."""
-    return {column.name: column for column in row.c if column.name not in LARGE | LEFT_OUT}
+    names = (name for name in row.c.keys() if name not in LARGE | LEFT_OUT)  # noqa: SIM118
+    return {name: row.c[name] for name in names if not name.startswith(OLD)}

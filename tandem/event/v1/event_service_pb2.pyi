@@ -309,7 +309,8 @@ class Event(_message.Message):
     @_builtins.property
     def before(self) -> _struct_pb2.Struct:
         """The former values of those, in the JSON form of the resource with field names as in the proto;
-        null if a field was not set. Large fields are left out; see `after`.
+        null if a field was not set, or the value that says so (TASK_PRIORITY_UNSPECIFIED). Large fields
+        are left out; see `after`.
         """
 
     @_builtins.property
@@ -409,11 +410,13 @@ class Resource(_message.Message):
 
     @_builtins.property
     def api_key(self) -> _auth_service_pb2.ApiKey:
-        """An API key, without its secret. In an event, without `last_used_at`."""
+        """An API key, without its secret. In an event, without `key_id`, `key_prefix` and `last_used_at`:
+        viewers of a project read that an agent has a key and for what, and only admins which.
+        """
 
     @_builtins.property
     def member(self) -> _member_service_pb2.Member:
-        """A member. In an event, without `username`."""
+        """A member."""
 
     @_builtins.property
     def user(self) -> _auth_service_pb2.User:

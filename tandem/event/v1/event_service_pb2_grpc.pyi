@@ -35,9 +35,10 @@ class EventServiceStub:
     the transaction that makes the change; an update that changes nothing has no event. The events of
     a project are numbered 1, 2, 3, … in the order of commits, without gaps.
 
-    Reading requires a viewer of the project. An agent without the scope READ_PROJECT is shown
-    only the events of itself and of tasks that are, or by the event cease to be, assigned to it. The log of a deleted project stays readable for its last owner and for superusers until its
-    events are too old. Changes of users are in the log of the project with the nil id
+    Reading requires a viewer of the project. An agent without the scope READ_PROJECT is shown only
+    the events of itself and of tasks that are, or by the event cease to be, assigned to it. The log of
+    a deleted project stays readable for its last owner and for superusers until its events are too
+    old. Changes of users are in the log of the project with the nil id
     (00000000-0000-0000-0000-000000000000), for superusers only.
 
     Events are kept for 90 days, or as TANDEM_EVENT_RETENTION_DAYS says; the project setting
@@ -83,9 +84,10 @@ class EventServiceAsyncStub(EventServiceStub):
     the transaction that makes the change; an update that changes nothing has no event. The events of
     a project are numbered 1, 2, 3, … in the order of commits, without gaps.
 
-    Reading requires a viewer of the project. An agent without the scope READ_PROJECT is shown
-    only the events of itself and of tasks that are, or by the event cease to be, assigned to it. The log of a deleted project stays readable for its last owner and for superusers until its
-    events are too old. Changes of users are in the log of the project with the nil id
+    Reading requires a viewer of the project. An agent without the scope READ_PROJECT is shown only
+    the events of itself and of tasks that are, or by the event cease to be, assigned to it. The log of
+    a deleted project stays readable for its last owner and for superusers until its events are too
+    old. Changes of users are in the log of the project with the nil id
     (00000000-0000-0000-0000-000000000000), for superusers only.
 
     Events are kept for 90 days, or as TANDEM_EVENT_RETENTION_DAYS says; the project setting
@@ -127,9 +129,10 @@ class EventServiceServicer:
     the transaction that makes the change; an update that changes nothing has no event. The events of
     a project are numbered 1, 2, 3, … in the order of commits, without gaps.
 
-    Reading requires a viewer of the project. An agent without the scope READ_PROJECT is shown
-    only the events of itself and of tasks that are, or by the event cease to be, assigned to it. The log of a deleted project stays readable for its last owner and for superusers until its
-    events are too old. Changes of users are in the log of the project with the nil id
+    Reading requires a viewer of the project. An agent without the scope READ_PROJECT is shown only
+    the events of itself and of tasks that are, or by the event cease to be, assigned to it. The log of
+    a deleted project stays readable for its last owner and for superusers until its events are too
+    old. Changes of users are in the log of the project with the nil id
     (00000000-0000-0000-0000-000000000000), for superusers only.
 
     Events are kept for 90 days, or as TANDEM_EVENT_RETENTION_DAYS says; the project setting

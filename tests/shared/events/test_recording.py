@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
+from agent_service.agents.queries import DETACH_TASKS
 from shared.errors import Reason
 from tandem.agent.v1.agent_service_pb2 import Agent, DeleteAgentRequest, UpdateAgentRequest
 from tandem.agent.v1.auth_service_pb2 import ApiKey, CreateApiKeyRequest, RotateApiKeyRequest
@@ -33,6 +34,7 @@ from tandem.task.v1.task_service_pb2 import (
     UpdateTaskStatusRequest,
 )
 from tests.locks import under_way
+from tests.plans import Cost, Node, explained
 from tests.refusals import refused
 from tests.world import User, World
 
@@ -41,6 +43,10 @@ LOCK_HEAD = f"{LAST} FOR UPDATE NOWAIT"
 LATEST = """
 SELECT type, resource_id, changed FROM events WHERE project_id = $1 AND sequence > $2
 ORDER BY sequence
+"""
+FILL = """
+INSERT INTO tasks (id, project_id, title, assigned_agent_id)
+SELECT gen_random_uuid(), $1, 'Task', $2 FROM generate_series(1, 500)
 """
 NUMBERS = "SELECT array_agg(sequence ORDER BY sequence) FROM events WHERE project_id = $1"
 
@@ -337,3 +343,34 @@ async def test_what_is_large_is_named_if_it_has_changed(world: World) -> None:
         ("task.updated", its.task_id, ["description"]),
         ("agent.updated", its.agent_id, ["config"]),
     ]
+
+
+async def test_many_rows_are_not_compared_with_each_other(world: World) -> None:
+    """PostgreSQL does not know how many they are, and might join what is told of them by a loop."""
+    its = await scene(world)
+    await world.execute(FILL, its.project_id, its.agent_id)
+    given = {"of_project": UUID(its.project_id), "row_id": UUID(its.agent_id)}
+
+    async def explained_and_undone(connection: Any) -> Node:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            return await explained(connection, DETACH_TASKS.sql, DETACH_TASKS.arguments({}, given))
+        finally:
+            await transaction.rollback()
+
+    cost = Cost([await world.owner.read(explained_and_undone)])
+    assert cost.plans[0]["Actual Rows"] == 501
+    assert not any(node.get("Rows Removed by Join Filter") for node in cost.nodes)
+    assert [n["CTE Name"] for n in cost.nodes if n["Node Type"] == "CTE Scan"].count("locked") == 1
+
+
+async def test_no_event_says_by_what_a_key_is_found(world: World) -> None:
+    """Viewers read the log, and may not list keys."""
+    its = await scene(world)
+    await its.owner.auth.RotateApiKey(RotateApiKeyRequest(api_key_id=its.key_id))
+    text = "SELECT string_agg(e::text, ' ') FROM events e"
+    told = await world.value(text)
+    found = "SELECT array_agg(key_id) || array_agg(key_prefix) || array_agg(api_key_hash)"
+    for secret in await world.value(f"{found} FROM agent_api_keys"):
+        assert secret not in told
