@@ -17,9 +17,9 @@ from task_service.events.visible import require_position
 
 log = structlog.get_logger()
 
-# So many pages are read at a time, whoever asks: other calls need connections, too.
+# So many pages are read and built at a time, whoever asks: other calls need connections, too.
 READS = 3
-# After so long it is the turn of other calls.
+# After so long it is the turn of other calls, for as long.
 TURN_SECONDS = 0.005
 Read = Callable[[Any], Any]
 Serialize = Callable[[Any], bytes]
@@ -59,11 +59,11 @@ class LogReader:
         while True:
             async with self._turn:
                 rows = await self._rows(project_id, read)
-            first, last = rows[0]["first"], rows[0]["last"]
-            require_readable(rows[0], log_id, read)
-            found = [] if rows[0]["sequence"] is None else rows
-            require_gapless(project_id, found, read, last)
-            entries += await self._entries(found)
+                first, last = rows[0]["first"], rows[0]["last"]
+                require_readable(rows[0], log_id, read)
+                found = [] if rows[0]["sequence"] is None else rows
+                require_gapless(project_id, found, read, last)
+                entries += await self._entries(found)
             size += sum(len(entry.item) for entry in entries[-len(found) :]) if found else 0
             read = entries[-1].sequence if entries else after
             whole = _whole(entries, last, after)
@@ -89,7 +89,7 @@ class LogReader:
             built = item(self._serialize(known))
             entries.append(Entry(row["sequence"], row["batch"], Facts.of(known), built))
             if loop.time() - began > TURN_SECONDS:
-                await asyncio.sleep(0)
+                await asyncio.sleep(TURN_SECONDS)
                 began = loop.time()
         return entries
 

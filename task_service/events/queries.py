@@ -15,6 +15,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    Text,
     Uuid,
     and_,
     any_,
@@ -58,7 +59,6 @@ HEADS = Statement(
 
 # So many events are looked at for a page at most, whether they are shown or not.
 LOOKED_AT = 10_000
-# An event has up to 80 KiB.
 BATCH_SIZE = 250
 
 _heads, _events = event_heads.c, events.c
@@ -68,6 +68,13 @@ _resource_id = bindparam("resource_id", type_=Uuid)
 _begun = func.greatest(bindparam("begun", type_=BigInteger), _heads.first - 1)
 _after = bindparam("after", type_=BigInteger)
 _limit = bindparam("row_limit", type_=Integer)
+
+
+def _size(event: FromClause) -> ColumnElement[int]:
+    """The bytes of an event as text: how it is stored says little, because it is compressed."""
+    before = func.octet_length(cast(event.c.before, Text))
+    return func.octet_length(cast(event.c.after, Text)) + func.coalesce(before, 0)
+
 
 FILTERS: dict[str, ColumnElement[bool]] = {
     "resource_id": _events.resource_id == _resource_id,
@@ -158,6 +165,7 @@ def _looked_at(shape: Shape) -> ColumnElement[int]:
 def page(shape: Shape) -> Statement:
     """The head, and beside it each of the events `after` a number, up to `row_limit`.
 
+    Those behind `byte_limit` are left out; `batch_rows` is how many there are with them.
     Both are of one snapshot: what is removed from the log is not missing without `first` saying so.
     """
     permitted = true() if shape.own else _permitted
@@ -181,10 +189,23 @@ def page(shape: Shape) -> Statement:
         .limit(_limit)
         .lateral("found")
     )
-    shown = [column for column in found.c if column.name != "project_id"]
+    sizes = func.sum(_size(found)).over(order_by=found.c.sequence, rows=(None, -1))
+    measured = (
+        select(
+            head,
+            *(column for column in found.c if column.name != "project_id"),
+            func.count(found.c.sequence).over().label("batch_rows"),
+            func.coalesce(sizes, 0).label("bytes_before"),
+        )
+        .select_from(head.outerjoin(found, true()))
+        .subquery("measured")
+    )
+    shown = [column for column in measured.c if column.name != "bytes_before"]
     return Statement(
         "Events of a log in their order, and its head.",
-        select(head, *shown).select_from(head.outerjoin(found, true())).order_by(found.c.sequence),
+        select(*shown)
+        .where(measured.c.bytes_before <= bindparam("byte_limit", type_=BigInteger))
+        .order_by(measured.c.sequence),
     )
 
 
@@ -194,38 +215,40 @@ OWN_PAGE = page(Shape(frozenset(FILTERS), own=True))
 
 
 PAGE_EVENTS = 500
-# A page ends behind so many bytes, as they are stored.
+# A page ends behind so many bytes: about those of a response, because what is read and not sent is
+# read again.
 PAGE_BYTES = 256 * 1024
 
+# From each event to the next, as far as the page goes: no other is read to be measured.
+_first = (
+    select(events.c.sequence, _size(events).label("bytes"))
+    .where(events.c.project_id == _project_id, events.c.sequence == _after + 1)
+    .cte("walked", recursive=True)
+)
+_walked = _first.union_all(
+    select(events.c.sequence, _first.c.bytes + _size(events)).where(
+        events.c.project_id == _project_id,
+        events.c.sequence == _first.c.sequence + 1,
+        events.c.sequence <= _after + PAGE_EVENTS,
+        _first.c.bytes <= PAGE_BYTES,
+    )
+)
 _page = (
     select(events)
     .where(
         events.c.project_id == _project_id,
         events.c.sequence > _after,
+        events.c.sequence <= select(func.max(_walked.c.sequence)).scalar_subquery(),
     )
-    .order_by(events.c.sequence)
-    .limit(PAGE_EVENTS)
     .subquery("page")
 )
-_bytes = func.pg_column_size(_page.c.after) + func.coalesce(func.pg_column_size(_page.c.before), 0)
-_measured = select(
-    _page,
-    func.coalesce(func.sum(_bytes).over(order_by=_page.c.sequence, rows=(None, -1)), 0).label(
-        "bytes_before"
-    ),
-).subquery("measured")
 EVENTS_AFTER = Statement(
     "A page of events of a log, each beside the head, which is there alone if none follow: all as "
     "it is at one moment, so that what the head says to be there is there.",
-    select(
-        event_heads.c.log_id,
-        event_heads.c.first,
-        event_heads.c.last,
-        *(column for column in _measured.c if column.name != "bytes_before"),
-    )
-    .select_from(event_heads.outerjoin(_measured, _measured.c.bytes_before <= PAGE_BYTES))
+    select(event_heads.c.log_id, event_heads.c.first, event_heads.c.last, *_page.c)
+    .select_from(event_heads.outerjoin(_page, true()))
     .where(event_heads.c.project_id == _project_id)
-    .order_by(_measured.c.sequence),
+    .order_by(_page.c.sequence),
 )
 
 

@@ -55,6 +55,7 @@ async def read_page(
             begun=query.after,
             after=through,
             row_limit=limit,
+            byte_limit=left,
         )
         head = batch[0] if batch else None
         sight(caller, project_id, head)
@@ -65,9 +66,11 @@ async def read_page(
             return page  # what comes next is gone since: the next page says so
         found = [row for row in batch if row["sequence"] is not None]
         rows += found
+        is_cut = bool(found) and len(found) < found[0]["batch_rows"]
         is_full = len(found) == limit
-        through = found[-1]["sequence"] if is_full else max(head["looked_at"], through)
+        is_last = not (is_cut or is_full)
+        through = max(head["looked_at"], through) if is_last else found[-1]["sequence"]
         page = Events(head, rows, through)
         left -= sum(len(row["after"]) + len(row["before"] or b"") for row in found)
-        if not is_full or len(rows) == query.size or left < 0:
+        if not is_full or len(rows) == query.size or left < 0:  # cut, it is not full
             return page

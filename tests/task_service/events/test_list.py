@@ -217,6 +217,21 @@ async def test_a_number_of_another_log_is_refused(world: World) -> None:
     assert found.metadata == {"last_sequence": "10", "log_id": log_id}
 
 
+async def test_no_more_is_read_than_a_page_takes(world: World) -> None:
+    alice, project = await log_of(world, 100, after={"title": "\U0001f600" * 19_750})
+    caller = callers.User(alice.id, "name", "email", None, is_superuser=False)
+    through, read = 0, 0
+    while through < 100:
+        query = Query({}, through, None, 1000)
+        found = await world.database.read(
+            lambda c, q=query: read_page(c, caller, UUID(project.id), q)  # type: ignore[misc]
+        )
+        assert sum(len(row["after"]) for row in found.rows) < PAGE_BYTES + 80_000
+        assert [row["sequence"] for row in found.rows] == [*range(through + 1, found.through + 1)]
+        through, read = found.through, read + len(found.rows)
+    assert read == 100
+
+
 class Interrupted:
     """A connection, between whose statements something happens once."""
 

@@ -10,7 +10,14 @@ import pytest
 from shared.auth.caller import Agent, Caller, User
 from shared.database.transaction import Database
 from shared.errors import Refusal
-from task_service.events.queries import BATCH_SIZE, CHANGED, LOOKED_AT
+from task_service.events.queries import (
+    BATCH_SIZE,
+    CHANGED,
+    EVENTS_AFTER,
+    LOOKED_AT,
+    PAGE_BYTES,
+    PAGE_EVENTS,
+)
 from task_service.events.reading import Query, read_page
 from tests.conftest import TEMPLATE
 from tests.databases import execute, fresh
@@ -170,3 +177,22 @@ async def test_what_has_changed_is_read_from_as_many_events(filled_url: str) -> 
         await database.close()
     assert indexes(found) == {KEY}, found.plans
     assert found.rows == 100, found.plans
+
+
+@pytest.mark.parametrize("after", [0, 40_000, 79_990])
+async def test_a_watch_reads_the_events_of_a_page(filled_url: str, after: int) -> None:
+    database = await Database.connect(filled_url, size=1)
+    try:
+        found = await cost_of(
+            database, lambda c: EVENTS_AFTER.rows(c, project_id=PROJECT, after=after)
+        )
+        rows = await database.read(lambda c: EVENTS_AFTER.rows(c, project_id=PROJECT, after=after))
+    finally:
+        await database.close()
+    assert [row["sequence"] for row in rows] == [*range(after + 1, after + len(rows) + 1)]
+    assert min(450, 80_000 - after) <= len(rows) <= PAGE_EVENTS
+    assert sum(len(row["after"]) for row in rows) < PAGE_BYTES + 1000
+    assert indexes(found) == {KEY}, found.plans
+    assert "events" not in found.sequential, found.plans
+    # Each is measured, and then read.
+    assert found.rows <= 4 * len(rows) + FEW, found.plans

@@ -455,3 +455,27 @@ async def test_users_are_watched_in_the_log_of_the_nil_project(world: World) -> 
     assert await kinds(watched) == ["user"]
     alice = Watched(await world.user(), str(UUID(int=0)))
     await refused(alice.end(), Reason.PROJECT_NOT_FOUND)
+
+
+async def test_what_is_stored_in_little_is_not_read_to_be_thrown_away(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """300 events of 79 KB each, of which compression leaves 1 KB."""
+    monkeypatch.setattr(watching, "RING_EVENTS", 2)  # all but the last are read for this watch
+    alice, project = await log_of(world)
+    title = "\U0001f600" * 19_750
+    for _ in range(300):
+        await add(world, project, after=task_named(title))
+    built: list[int] = []
+
+    def counted(row: Any) -> pb.Event:
+        built.append(row["sequence"])
+        return messages.event(row)
+
+    monkeypatch.setattr("task_service.events.responses.event", counted)
+    watched = await watch(alice, project, after_sequence=0).until(300)
+    assert watched.numbers == [*range(1, 301)]
+    assert watched.events[-1].after.task.title == title
+    assert max(response.ByteSize() for response in watched.responses) < RESPONSE_BYTES + 1000
+    assert 300 <= len(built) <= 450
+    watched.leave()
