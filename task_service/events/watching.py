@@ -121,18 +121,22 @@ class _Stream:
             if self._is_bookmark_due():
                 await self.guard.fresh(self.watcher)
                 yield self._bookmark()
-            if piece is None:
+            elif piece is None:  # and nothing was awaited since: no wake was missed
                 self._require_more()
                 await self._pause()
 
     async def _next(self) -> Piece | None:
+        """What is to be sent; None if that is not known, in which case nothing was awaited since.
+
+        An outage gives an empty piece.
+        """
         try:
             return await self.hub.next(self.view, self.at)
         except Refusal as refusal:
             if refusal.reason not in RETRIED:
                 raise
         await asyncio.sleep(RETRY_SECONDS)  # the guard ends the watch if the outage lasts
-        return None
+        return Piece(b"", self.at)
 
     def _bookmark(self) -> bytes:
         """What says how far the client has got, with events or without."""

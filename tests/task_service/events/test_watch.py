@@ -12,7 +12,7 @@ from shared.errors import Code, Reason
 from tandem.agent.v1.project_service_pb2 import DeleteProjectRequest, Project
 from tandem.event.v1 import event_service_pb2 as pb
 from tandem.task.v1.task_service_pb2 import Task, UpdateTaskRequest
-from task_service.events import hub, messages, queries, watching
+from task_service.events import guard, hub, messages, queries, watching
 from task_service.events.assembly import BATCH_EVENTS, RESPONSE_BYTES
 from tests.events.recording import Recording
 from tests.events.validator import logged, violations
@@ -478,4 +478,37 @@ async def test_what_is_stored_in_little_is_not_read_to_be_thrown_away(
     assert watched.events[-1].after.task.title == title
     assert max(response.ByteSize() for response in watched.responses) < RESPONSE_BYTES + 1000
     assert 300 <= len(built) <= 450
+    watched.leave()
+
+
+async def test_what_comes_while_a_bookmark_waits_is_sent_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wake for it finds nobody who waits."""
+    monkeypatch.setattr(watching, "BOOKMARK_SECONDS", 0.3)
+    alice, project = await log_of(world, 1)
+    held, released, woken = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    fresh, wake = guard.Guard.fresh, hub.Hub._wake
+
+    async def waits(self: guard.Guard, watcher: guard.Watcher) -> None:
+        held.set()
+        await released.wait()
+        await fresh(self, watcher)
+
+    async def wakes(self: hub.Hub) -> None:
+        await wake(self)
+        if str(self.project_id) == project.id and self.ring.last == 2:
+            woken.set()
+
+    monkeypatch.setattr(guard.Guard, "fresh", waits)
+    monkeypatch.setattr(hub.Hub, "_wake", wakes)
+    watched = watch(alice, project)
+    await watched.read()
+    await held.wait()
+    monkeypatch.setattr(watching, "BOOKMARK_SECONDS", 3600.0)
+    await add(world, project)
+    await woken.wait()
+    released.set()
+    await watched.until(2)
+    assert watched.numbers == [2]
     watched.leave()
