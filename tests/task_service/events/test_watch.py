@@ -512,3 +512,51 @@ async def test_what_comes_while_a_bookmark_waits_is_sent_at_once(
     await watched.until(2)
     assert watched.numbers == [2]
     watched.leave()
+
+
+async def test_what_happens_during_a_snapshot_comes_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that goes on where the snapshot says misses nothing."""
+    alice, project = await log_of(world, 1)
+    fresh = guard.Guard.fresh
+
+    async def waits(self: guard.Guard, watcher: guard.Watcher) -> None:
+        if watcher.standing.last == 1:
+            await add(world, project, 2)
+            await until(lambda: watcher.standing.last == 3)
+        await fresh(self, watcher)
+
+    monkeypatch.setattr(guard.Guard, "fresh", waits)
+    watched = watch(alice, project, snapshot=True)
+    while not (watched.responses and watched.responses[-1].snapshot_complete):
+        await watched.read()
+    assert watched.through == 1
+    watched.leave()
+    again = await watch(alice, project, after_sequence=watched.through).until(3)
+    assert again.numbers == [2, 3]
+    again.leave()
+
+
+async def test_of_what_left_the_ring_nothing_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "RING_EVENTS", 10)
+    alice, project = await log_of(world, 1)
+    kept: list[tuple[int, int]] = []
+    take = hub.Hub._take
+
+    def takes(self: hub.Hub, page: Any) -> None:
+        take(self, page)
+        kept.extend((len(view._matching), len(view._ready)) for view in self._views.values())
+
+    monkeypatch.setattr(hub.Hub, "_take", takes)
+    watched = watch(alice, project)
+    await watched.read()
+    for n in range(30):
+        await add(world, project, 2)
+        await watched.until(2 * n + 3)
+    assert len(kept) >= 30
+    assert max(matching for matching, _ in kept) <= 10
+    assert max(ready for _, ready in kept) == 0
+    watched.leave()
