@@ -1,7 +1,7 @@
 """A call can be followed: through how many functions, in how many files, is part of the style."""
 
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -38,6 +38,11 @@ async def functions(call: Awaitable[Any]) -> set[tuple[str, int]]:
     return passed
 
 
+async def fewest(call: Callable[[], Awaitable[Any]]) -> set[tuple[str, int]]:
+    """The functions of a call for which no cache was out of date, as one of a second soon is."""
+    return min([await functions(call()) for _ in range(5)], key=len)
+
+
 def assert_short(passed: set[tuple[str, int]]) -> None:
     shown = "\n".join(f"{file}:{line}" for file, line in sorted(passed))
     assert 20 < len(passed) <= MOST_FUNCTIONS, f"{len(passed)} functions:\n{shown}"
@@ -50,7 +55,7 @@ async def test_a_task_is_created_in_few_steps(world: World) -> None:
     project = await alice.project()
     request = CreateTaskRequest(task=Task(project_id=project.id, title="Task"))
     await alice.tasks.CreateTask(request)  # caches are warm from here on
-    assert_short(await functions(alice.tasks.CreateTask(request)))
+    assert_short(await fewest(lambda: alice.tasks.CreateTask(request)))
 
 
 async def test_an_agent_is_updated_in_few_steps(world: World) -> None:
@@ -58,4 +63,4 @@ async def test_an_agent_is_updated_in_few_steps(world: World) -> None:
     agent = await alice.agent(await alice.project())
     request = UpdateAgentRequest(agent=Agent(id=agent.id, nickname="Scout"))
     await alice.agents.UpdateAgent(request)
-    assert_short(await functions(alice.agents.UpdateAgent(request)))
+    assert_short(await fewest(lambda: alice.agents.UpdateAgent(request)))
