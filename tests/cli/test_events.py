@@ -36,7 +36,7 @@ WHERE datname = current_database() AND query LIKE '%event_heads WHERE%' AND pid 
 """
 END_ALL = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE datname = current_database() AND pid <> pg_backend_pid()
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
 """
 # The log is another one.
 ANOTHER = "UPDATE event_heads SET log_id = gen_random_uuid()"
