@@ -154,7 +154,6 @@ class Change:
         begins: bool = False,
     ) -> None:
         """`begins`: what is created is a project, whose log begins."""
-        self.purpose = purpose
         answered = select(*answer).select_from(rows)
         head = _begun(told_rows, 1) if begins else _raised(_counted(told_rows).subquery("numbers"))
         self.alone = Statement(

@@ -22,6 +22,7 @@ from shared.errors import Reason, Refusal
 from shared.grpc_server.watches import Watch
 from task_service.events import queries, standing
 from task_service.events.assembly import Entry
+from task_service.events.pulse import release
 from task_service.events.standing import Standing
 
 log = structlog.get_logger()
@@ -101,7 +102,7 @@ class Guard:
     def __len__(self) -> int:
         return len(self._watchers)
 
-    def notice(self, _project_id: UUID, event: Entry) -> None:
+    def notice(self, event: Entry) -> None:
         """An event of a log that is watched: check at once if it may end the rights of a caller."""
         if event.facts.type in URGENT:
             self._is_urgent.set()
@@ -232,12 +233,6 @@ class _AgentKey:
     project_id: UUID
     agent_id: UUID
     api_key_id: UUID | None
-
-
-def release(waiter: "asyncio.Future[Any]") -> None:
-    """Let go on what awaits it, if it still does."""
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 def _key(claims: Claims, caller: Caller, project_id: UUID) -> _UserKey | _AgentKey:

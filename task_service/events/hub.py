@@ -22,9 +22,8 @@ from task_service.events.assembly import (
     assemble,
     assemble_within,
 )
-from task_service.events.guard import release
 from task_service.events.log_reader import LogReader, Page
-from task_service.events.pulse import Pulse
+from task_service.events.pulse import Pulse, release
 from task_service.events.selection import Selection
 
 log = structlog.get_logger()
@@ -221,7 +220,7 @@ class Hub:
             ring.take(entry)
             self._unseen_events += 1
             self._unseen_bytes += len(entry.item)
-            self._hubs.notice(self.project_id, entry)
+            self._hubs.notice(entry)
             if entry.facts.type == LAST_EVENT:
                 self._unseen_events = SCAN_EVENTS
             for view in self._views.values():
@@ -257,7 +256,7 @@ class Hubs:
         self,
         reader: LogReader,
         pulse: Pulse,
-        notice: Callable[[UUID, Entry], None],
+        notice: Callable[[Entry], None],
         watches: Callable[[], int],
     ) -> None:
         """`notice` is called with each event of a log that is watched; `watches` counts these."""

@@ -28,15 +28,12 @@ Serialize = Callable[[Any], bytes]
 class Page(NamedTuple):
     """Events that follow each other, up to `read`, which is `whole` if that ends a transaction.
 
-    `whole` is the last number known to end one; it is below the first event if none does. `first`
-    and `last` are the oldest event of the log and the latest, when this was read.
+    `whole` is the last number known to end one; it is below the first event if none does.
     """
 
     entries: Sequence[Entry]
     read: int
     whole: int
-    first: int
-    last: int
 
 
 class LogReader:
@@ -59,7 +56,7 @@ class LogReader:
         while True:
             async with self._turn:
                 rows = await self._rows(project_id, read)
-                first, last = rows[0]["first"], rows[0]["last"]
+                last = rows[0]["last"]
                 require_readable(rows[0], log_id, read)
                 found = [] if rows[0]["sequence"] is None else rows
                 require_gapless(project_id, found, read, last)
@@ -71,7 +68,7 @@ class LogReader:
                 break
             if size > RESPONSE_BYTES:
                 break
-        return Page(entries, read, whole, first, last)
+        return Page(entries, read, whole)
 
     async def _rows(self, project_id: UUID, after: int) -> list[Record]:
         rows = await self._database.read(

@@ -47,7 +47,7 @@ class News:
             loop = asyncio.get_running_loop()
             waiter = loop.create_future()
             self._waiters[waiter] = after
-            timer = loop.call_later(seconds, _release, waiter)
+            timer = loop.call_later(seconds, release, waiter)
             try:
                 await waiter
             finally:
@@ -60,7 +60,7 @@ class News:
         self.last, self.is_known = last, True
         for waiter, after in self._waiters.items():
             if last != after:
-                _release(waiter)
+                release(waiter)
 
 
 class Pulse:
@@ -160,6 +160,7 @@ async def _heads(connection: Connection, asked: Mapping[UUID, News]) -> dict[UUI
     return {row["project_id"]: row["last"] for row in rows}
 
 
-def _release(waiter: "asyncio.Future[None]") -> None:
+def release(waiter: "asyncio.Future[None]") -> None:
+    """Let go on what awaits it, if it still does."""
     if not waiter.done():
         waiter.set_result(None)

@@ -36,6 +36,7 @@ from shared.auth.identities import USER_COLUMNS
 from shared.auth.permissions import Permission, Role
 from shared.database.statement import Statement
 from shared.resources.measuring import size_as_text
+from shared.resources.membership import SHOWN as MEMBER
 from shared.schema import (
     agent_api_keys,
     agents,
@@ -96,7 +97,7 @@ def _is_assigned(task: ColumnElement[Any]) -> ColumnElement[bool]:
     )
 
 
-# See Sight.shows, which says the same.
+# See Selection.matches, which says the same.
 OWN = or_(
     and_(_events.resource_type == "agent", _events.resource_id == RIGHTS["caller_agent_id"]),
     and_(
@@ -340,12 +341,6 @@ AGENTS_STANDING = Statement(
 
 # Of a snapshot.
 SNAPSHOT_ROWS = 200
-_username = (
-    select(users.c.username)
-    .where(users.c.id == project_members.c.user_id)
-    .scalar_subquery()
-    .label("username")
-)
 _assigned = bindparam("assigned_to", type_=Uuid)
 _room = bindparam("room_id", type_=Uuid)
 _own = bindparam("own", type_=Uuid)
@@ -370,12 +365,7 @@ def _kind(table: Table, **filters: ColumnElement[bool]) -> Kind:
 KINDS: Mapping[str, Kind] = {
     "project": Kind(projects.c.id, projects.c.id, tuple(projects.c), {}),
     "user": Kind(users.c.id, None, (*USER_COLUMNS, users.c.username, users.c.is_active), {}),
-    "member": Kind(
-        project_members.c.user_id,
-        project_members.c.project_id,
-        (*project_members.c, _username),
-        {},
-    ),
+    "member": Kind(project_members.c.user_id, project_members.c.project_id, MEMBER, {}),
     "agent": _kind(agents, own=agents.c.id == _own),
     "api_key": _kind(agent_api_keys),
     "room": _kind(chat_rooms, room_id=chat_rooms.c.id == _room),

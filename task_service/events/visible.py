@@ -1,8 +1,6 @@
 """Which events of a log a caller may see."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from shared.auth.access import Reach, Standing, may, reach, require
@@ -16,23 +14,12 @@ READ = Permission.READ_EVENTS
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a caller sees of a log: all of it, or only what is the own of the agent `own`."""
+    """What a caller sees of a log: all of it, or only what is the own of the agent `own`.
+
+    What is its own, queries.OWN says in SQL, and Selection.matches in Python.
+    """
 
     own: UUID | None
-
-    def shows(self, event: Row) -> bool:
-        """Whether the caller sees an event, whose JSON is read. In SQL, this is queries.OWN."""
-        if self.own is None:
-            return True
-        if event["resource_type"] == "agent":
-            return bool(event["resource_id"] == self.own)
-        is_task = event["resource_type"] == "task"
-        return is_task and any(self._is_assigned(event[then] or {}) for then in ("after", "before"))
-
-    def _is_assigned(self, task: Mapping[str, Any]) -> bool:
-        # The id of an agent may also be that of a user.
-        is_agent = task.get("assigned_to_type") == "agent"
-        return is_agent and task.get("assigned_to") == str(self.own)
 
 
 def shown_own(caller: Caller) -> bool:

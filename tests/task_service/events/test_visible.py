@@ -13,6 +13,7 @@ from shared.events.vocabulary import NIL
 from tandem.agent.v1.agent_service_pb2 import Agent
 from tandem.agent.v1.project_service_pb2 import DeleteProjectRequest, Project
 from task_service.events.reading import Query, read_page
+from task_service.events.selection import Facts, Selection
 from task_service.events.visible import sight
 from tests.event_log import append
 from tests.refusals import refused
@@ -69,11 +70,13 @@ async def test_an_agent_without_the_scope_sees_what_is_its_own(world: World) -> 
 
 @pytest.mark.parametrize(("columns", "own"), EVENTS)
 def test_python_says_the_same(columns: dict[str, Any], own: bool) -> None:
-    row = {"resource_type": "task", "resource_id": uuid4(), "before": None, **columns}
+    """As watches decide it."""
+    row = {"type": "", "resource_type": "task", "resource_id": uuid4(), "before": None, **columns}
     head: Any = {"is_deleted": False, "found_role": None, "owner_id": None}
-    assert sight(IN_PROJECT, PROJECT, head).shows(row) is own
+    facts = Facts.of(row)
+    assert Selection().of(sight(IN_PROJECT, PROJECT, head)).matches(facts) is own
     reads = callers.Agent(AGENT, "agent", PROJECT, [], frozenset({Scope.READ_PROJECT}))
-    assert sight(reads, PROJECT, head).shows(row)
+    assert Selection().of(sight(reads, PROJECT, head)).matches(facts)
 
 
 def renamed(columns: dict[str, Any], agent: Agent) -> dict[str, Any]:
