@@ -19,6 +19,7 @@ from tandem.agent.v1 import agent_service_pb2 as pb
 
 CONFIG_BYTES = 64 * KIB
 DEFAULT_TYPE = "generic"
+DEFAULT_LEASES = 100
 ORDERS = ("created_at", "updated_at", "name")
 TIMES = {"created_at": instant, "updated_at": instant}
 
@@ -99,6 +100,7 @@ COLUMNS: dict[str, Callable[[pb.Agent], Any]] = {
     "capabilities": lambda agent: list(agent.capabilities),
     "config": partial(struct, name="config", path="agent.config", limit=CONFIG_BYTES),
     "is_active": lambda agent: agent.is_active if agent.HasField("is_active") else True,
+    "max_leases": lambda agent: agent.max_leases or DEFAULT_LEASES,
 }
 # What no Update changes, but a client may send back.
 FIXED: dict[str, Callable[[pb.Agent], Any]] = {

@@ -58,6 +58,7 @@ class Permission(Enum):
     CREATE_TASKS = Role.EDITOR, {Scope.CREATE_TASKS, Scope.MANAGE_TASKS}, False
     MANAGE_TASKS = Role.EDITOR, {Scope.MANAGE_TASKS}, False
     MOVE_TASKS = Role.EDITOR, {Scope.MANAGE_TASKS}, True
+    CLAIM_TASKS = Role.ADMIN, {Scope.CLAIM_TASKS}, False
     MANAGE_ROOMS = Role.EDITOR, {Scope.MANAGE_ROOMS}, False
     LEAVE_ROOMS = Role.EDITOR, {Scope.MANAGE_ROOMS}, True
     SET_AGENT_STATUS = Role.EDITOR, frozenset[Scope](), True

@@ -42,10 +42,16 @@ EVENT_TYPES = (
     "task.blocked",
     "task.unblocked",
     "task.deleted",
+    "task.claimed",
+    "task.released",
+    "task.lease_expired",
+    "task.retried",
+    "task.cancel_requested",
     "agent.created",
     "agent.updated",
     "agent.status_changed",
     "agent.deleted",
+    "agent.gone_offline",
     "project.created",
     "project.updated",
     "project.transferred",
@@ -67,15 +73,18 @@ EVENT_TYPES = (
 )
 
 # What can be large: an event says that it has changed, and Get what it is now.
-LARGE = frozenset({"description", "config", "settings", "result"})
+LARGE = frozenset({"description", "config", "settings", "result", "status_message"})
 # What is read from the generated columns, as clients read it.
 READ_AS = {
     "assigned_agent_id": ("assigned_to", "assigned_to_type"),
     "assigned_user_id": ("assigned_to", "assigned_to_type"),
 }
 # What no event has besides: the hash of a key and what the key is found by, because viewers read
-# the log, and what changes without an event.
-LEFT_OUT = frozenset({*READ_AS, "api_key_hash", "key_id", "key_prefix", "last_used_at"})
+# the log, and what changes without an event or follows from the rest.
+LEFT_OUT = frozenset(
+    {*READ_AS, "api_key_hash", "key_id", "key_prefix", "last_used_at", "rank", "lane"}
+    | {"releases", "fence", "cancel_deadline", "preferred_until", "has_dependents"}
+)
 # Columns of a statement that have what a row was begin so.
 OLD = "old_"
 

@@ -27,4 +27,5 @@ def agent(row: Row) -> pb.Agent:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         revision=row["revision"],
+        max_leases=row["max_leases"],
     )

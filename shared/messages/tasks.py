@@ -2,6 +2,7 @@
 
 from shared.resources.building import Row
 from shared.resources.struct_json import to_struct
+from shared.schema import TASK_STATUS_REASONS
 from tandem.task.v1 import task_service_pb2 as pb
 
 TO_STATUS = {
@@ -24,6 +25,26 @@ TO_TYPE = {
     None: pb.ASSIGNEE_TYPE_UNSPECIFIED,
     "agent": pb.ASSIGNEE_TYPE_AGENT,
     "user": pb.ASSIGNEE_TYPE_USER,
+}
+TO_REASON: "dict[str | None, pb.TaskStatusReason.ValueType]" = {
+    None: pb.TASK_STATUS_REASON_UNSPECIFIED,
+    **{
+        reason: pb.TaskStatusReason.Value(f"TASK_STATUS_REASON_{reason.upper()}")
+        for reason in TASK_STATUS_REASONS
+    },
+}
+# None is that of an event from before there were any.
+TO_POLICY: "dict[str | None, pb.DependencyPolicy.ValueType]" = {
+    None: pb.DEPENDENCY_POLICY_STRICT,
+    "strict": pb.DEPENDENCY_POLICY_STRICT,
+    "wait": pb.DEPENDENCY_POLICY_WAIT,
+}
+TO_ON_FAILURE: "dict[str | None, pb.OnDependencyFailure.ValueType]" = {
+    None: pb.ON_DEPENDENCY_FAILURE_KEEP_BLOCKED,
+    "keep_blocked": pb.ON_DEPENDENCY_FAILURE_KEEP_BLOCKED,
+    "cancel": pb.ON_DEPENDENCY_FAILURE_CANCEL,
+    "fail": pb.ON_DEPENDENCY_FAILURE_FAIL,
+    "ignore": pb.ON_DEPENDENCY_FAILURE_IGNORE,
 }
 
 
@@ -49,4 +70,23 @@ def task(row: Row) -> pb.Task:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         revision=row["revision"],
+        required_capabilities=words(row["required_capabilities"]),
+        ready_at=row["ready_at"],
+        max_attempts=row["max_attempts"],
+        attempt=row["attempt"],
+        lock_key=row["lock_key"],
+        status_reason=TO_REASON[row["status_reason"]],
+        status_message=row["status_message"],
+        leased=row["leased"],
+        cancel_requested_at=row["cancel_requested_at"],
+        dependency_policy=TO_POLICY[row["dependency_policy"]],
+        on_dependency_failure=TO_ON_FAILURE[row["on_dependency_failure"]],
+        parent_id=row["parent_id"] and str(row["parent_id"]),
+        open_dependencies=row["open_dependencies"],
+        estimate=row["estimate"],
     )
+
+
+def words(joined: str | None) -> list[str]:
+    """The words of `tasks.required_capabilities`."""
+    return joined.split(",") if joined else []

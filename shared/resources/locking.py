@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import CTE, ColumnElement, ForeignKeyConstraint, Select, Table, func, select, true
 
-from shared.schema import agents, chat_rooms, projects, users
+from shared.schema import agents, chat_rooms, projects, tasks, users
 
 # The order in which rows are locked that others refer to.
-ORDER = (users, projects, agents, chat_rooms)
+ORDER = (users, projects, agents, chat_rooms, tasks)
 
 
 def key_share(rows: Select[Any], name: str) -> CTE:

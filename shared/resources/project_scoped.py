@@ -17,6 +17,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
+    DateTime,
     FromClause,
     Select,
     Table,
@@ -503,8 +504,17 @@ class ProjectScopedTable:
 
 
 def new_values(table: FromClause, names: Iterable[str]) -> dict[str, ColumnElement[Any]]:
-    """Columns with their new values, the parameters `new_<column>`."""
-    return {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+    """Columns with their new values, the parameters `new_<column>`; a time that is required and not
+    given is now."""
+    return {name: _new_value(table.c[name]) for name in names}
+
+
+def _new_value(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    value: ColumnElement[Any] = bindparam(f"new_{column.name}", type_=column.type)
+    is_required = isinstance(column, Column) and not column.nullable
+    if is_required and isinstance(column.type, DateTime):
+        return func.coalesce(value, func.now())
+    return value
 
 
 def as_new(values: Values) -> Values:

@@ -29,6 +29,18 @@ from shared.schema.events import (
     event_heads,
     events,
 )
+from shared.schema.leases import (
+    ATTEMPT_OUTCOMES,
+    FK_TASK_LEASES_AGENT,
+    FK_TASK_LEASES_TASK,
+    INPUT_KINDS,
+    PK_TASK_INPUTS,
+    UQ_TASK_LEASES_LOCK_KEY,
+    agent_presence,
+    task_attempts,
+    task_inputs,
+    task_leases,
+)
 from shared.schema.members import (
     FK_PROJECT_MEMBERS_PROJECT,
     FK_PROJECT_MEMBERS_USER,
@@ -63,17 +75,21 @@ from shared.schema.rooms import (
 )
 from shared.schema.tasks import (
     CK_TASK_DEPENDENCIES_NOT_SELF,
+    DEPENDENCY_POLICIES,
     FK_TASK_DEPENDENCIES_DEPENDS_ON,
     FK_TASK_DEPENDENCIES_TASK,
     FK_TASKS_ASSIGNED_AGENT,
     FK_TASKS_ASSIGNED_USER,
     FK_TASKS_CREATED_BY,
     FK_TASKS_CREATED_BY_AGENT,
+    FK_TASKS_PARENT,
     FK_TASKS_PROJECT,
     FK_TASKS_ROOM,
+    ON_DEPENDENCY_FAILURE,
     PK_TASK_DEPENDENCIES,
     PRIORITIES_IN_ORDER,
     TASK_PRIORITIES,
+    TASK_STATUS_REASONS,
     TASK_STATUSES,
     WITHOUT_PRIORITY,
     task_dependencies,

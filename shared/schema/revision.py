@@ -1,3 +1,3 @@
 """The revision of the schema that this code was made for. `make migration` keeps it current."""
 
-REVISION = "017_add_event_log"
+REVISION = "018_add_leases"

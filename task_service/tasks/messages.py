@@ -7,7 +7,14 @@ from typing import Any
 from uuid import UUID
 
 from shared.errors import invalid_field
-from shared.messages.tasks import TO_PRIORITY, TO_STATUS, task
+from shared.messages.tasks import (
+    TO_ON_FAILURE,
+    TO_POLICY,
+    TO_PRIORITY,
+    TO_REASON,
+    TO_STATUS,
+    task,
+)
 from shared.resources.batch import build_batch
 from shared.resources.building import Row
 from shared.resources.pagination import Listing, Pager, Query, instant
@@ -25,13 +32,20 @@ from task_service.assignees import Assignee
 from task_service.tasks.waiting import Wait
 
 RESULT_BYTES = 1024 * KIB
-REFERENCES = ("room_id", "assigned_agent_id", "assigned_user_id")
+# What is left to the database if it is not given: a default, or that nothing is referred to.
+# A statement locks what it is told of: what is not referred to need not be looked for.
+LEFT_TO_DEFAULTS = ("room_id", "assigned_agent_id", "assigned_user_id", "parent_id", "ready_at")
+CAPABILITIES_LENGTH = 1000
+DEFAULT_ATTEMPTS = 3
 WAIT_SECONDS = 60.0
 ORDERS = ("created_at", "updated_at", "due_date", "priority")
 TIMES = {"created_at": instant, "updated_at": instant}
 
 FROM_STATUS = {status: name for name, status in TO_STATUS.items()}
 FROM_PRIORITY = {priority: name for name, priority in TO_PRIORITY.items()}
+FROM_REASON = {reason: word for word, reason in TO_REASON.items()}
+FROM_POLICY = {policy: word for word, policy in TO_POLICY.items() if word}
+FROM_ON_FAILURE = {on_failure: word for word, on_failure in TO_ON_FAILURE.items() if word}
 FROM_TYPE = {pb.ASSIGNEE_TYPE_AGENT: "agent", pb.ASSIGNEE_TYPE_USER: "user"}
 
 
@@ -51,10 +65,9 @@ async def listing(found: Listing, pager: Pager) -> pb.ListTasksResponse:
 
 def new_task(request: pb.CreateTaskRequest) -> dict[str, Any]:
     """The columns of a task that is to be created."""
-    values = read_new(request, "task", COLUMNS)
+    values = read_new(request, "task", {**COLUMNS, **FIXED_LATER})
     named = {**values, **_assigned(request.task)}
-    # A statement locks what it is told of: what is not referred to need not be looked for.
-    named = {n: value for n, value in named.items() if value or n not in REFERENCES}
+    named = {n: value for n, value in named.items() if value or n not in LEFT_TO_DEFAULTS}
     return {"project_id": UUID(request.task.project_id), **named}
 
 
@@ -130,6 +143,8 @@ def _filters(request: pb.ListTasksRequest | pb.CountTasksRequest) -> dict[str, A
         "title_contains": request.title_contains or None,
         "ready": request.ready if request.HasField("ready") else None,
         "depends_on": UUID(request.depends_on) if request.depends_on else None,
+        "status_reasons": [FROM_REASON[reason] for reason in request.status_reasons] or None,
+        "parent_id": UUID(request.parent_id) if request.parent_id else None,
     }
 
 
@@ -147,6 +162,16 @@ def _ids(message: pb.Task | pb.VerifyDependenciesRequest) -> list[str]:
     return list(dict.fromkeys(str(UUID(text)) for text in message.dependencies))
 
 
+def _required_capabilities(task: pb.Task) -> str:
+    joined = ",".join(sorted(task.required_capabilities))
+    if len(joined) > CAPABILITIES_LENGTH:
+        raise invalid_field(
+            "task.required_capabilities",
+            f"must have at most {CAPABILITIES_LENGTH:,} characters in all",
+        )
+    return joined
+
+
 # What a client may set and change. Each is read by itself: what is not changed is not looked at.
 COLUMNS: dict[str, Callable[[pb.Task], Any]] = {
     "room_id": partial(optional, name="room_id", of=UUID),
@@ -156,10 +181,24 @@ COLUMNS: dict[str, Callable[[pb.Task], Any]] = {
     "dependencies": _ids,
     "due_date": partial(timestamp, name="due_date", path="task.due_date"),
     "result": partial(struct, name="result", path="task.result", limit=RESULT_BYTES),
+    "required_capabilities": _required_capabilities,
+    "ready_at": partial(timestamp, name="ready_at", path="task.ready_at"),
+    "max_attempts": lambda task: task.max_attempts or DEFAULT_ATTEMPTS,
+    "lock_key": partial(optional, name="lock_key"),
+    "estimate": partial(optional, name="estimate"),
+}
+# What a client may set at creation, and not change.
+FIXED_LATER: dict[str, Callable[[pb.Task], Any]] = {
+    "dependency_policy": lambda task: FROM_POLICY.get(task.dependency_policy, "strict"),
+    "on_dependency_failure": (
+        lambda task: FROM_ON_FAILURE.get(task.on_dependency_failure, "keep_blocked")
+    ),
+    "parent_id": partial(optional, name="parent_id", of=UUID),
 }
 # What no Update changes, but a client may send back.
 FIXED: dict[str, Callable[[pb.Task], Any]] = {
     "project_id": partial(fixed_id, name="project_id", path="task.project_id"),
     "assigned_to": partial(fixed_id, name="assigned_to", path="task.assigned_to"),
     "assigned_to_type": lambda task: FROM_TYPE.get(task.assigned_to_type),
+    **FIXED_LATER,
 }

@@ -273,6 +273,13 @@ _project_of_room = (
     .scalar_subquery()
 )
 
+_parent = tasks.alias("parent")
+_project_of_parent = (
+    select(_parent.c.project_id)
+    .where(_parent.c.id == bindparam("parent_id", type_=Uuid))
+    .scalar_subquery()
+)
+
 _dependency = tasks.alias("dependency")
 _depends_on = bindparam("depends_on", type_=Uuid)
 _project_of_dependency = (
@@ -332,6 +339,13 @@ LIST = Lister(
         "title_contains": func.strpos(_folded(tasks.c.title), _title_part) > 0,
         "ready": func.coalesce(_waits, text("true")) == bindparam("ready", type_=Boolean),
         "depends_on": tasks.c.id == any_(func.array(_ids_upon_it)),
+        "status_reasons": tasks.c.status_reason
+        == any_(bindparam("status_reasons", type_=ARRAY(String))),
+        # The project is said for the index, which begins with it.
+        "parent_id": and_(
+            tasks.c.parent_id == bindparam("parent_id", type_=Uuid),
+            tasks.c.project_id == _project_of_parent,
+        ),
     },
     # Those without a due date or a priority come last in both directions.
     orders={
@@ -350,6 +364,7 @@ LIST = Lister(
         "project_id": _project_id,
         "room_id": _project_of_room,
         "depends_on": _project_of_dependency,
+        "parent_id": _project_of_parent,
     },
     permission=Permission.READ_TASKS,
     own=_own,

@@ -11,6 +11,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Double,
     Integer,
     LargeBinary,
     Uuid,
@@ -26,7 +27,7 @@ def samples(column: Column[Any]) -> list[Any]:
         return [True, False]
     if isinstance(column.type, DateTime):
         return [datetime(year, 1, 1, tzinfo=UTC) for year in (2001, 2002)]
-    if isinstance(column.type, Integer):
+    if isinstance(column.type, Integer | Double):
         return [1, 2]
     if isinstance(column.type, JSONB):
         return [["a"], ["b"]] if column.server_default is not None else [{"a": 1.0}, {"b": 1.0}]

@@ -30,7 +30,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tandem.agent.v1 import auth_service_pb2 as tandem_dot_agent_dot_v1_dot_auth__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tandem/agent/v1/agent_service.proto\x12\x0ftandem.agent.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tandem/agent/v1/auth_service.proto\"\xb3\x04\n\x05\x41gent\x12\x1b\n\x02id\x18\x01 \x01(\tB\x0f\xe2\x41\x01\x08\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12$\n\nproject_id\x18\x02 \x01(\tB\x10\xe2\x41\x02\x02\x05\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1e\n\x04name\x18\x03 \x01(\tB\x10\xe2\x41\x01\x02\xbaH\tr\x07\x18\xff\x01\xba\x01\x01\x00\x12#\n\x08nickname\x18\x04 \x01(\tB\x0c\xbaH\tr\x07\x18\xff\x01\xba\x01\x01\x00H\x00\x88\x01\x01\x12\x1f\n\nagent_type\x18\x05 \x01(\tB\x0b\xbaH\x08r\x06\x18\x64\xba\x01\x01\x00\x12\x32\n\x06status\x18\x06 \x01(\x0e\x32\x1c.tandem.agent.v1.AgentStatusB\x04\xe2\x41\x01\x03\x12,\n\x0c\x63\x61pabilities\x18\x07 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x10\x64\x18\x01\"\nr\x08\x10\x01\x18\x64\xba\x01\x01\x00\x12\'\n\x06\x63onfig\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x16\n\tis_active\x18\t \x01(\x08H\x01\x88\x01\x01\x12\x34\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x08revision\x18\x0c \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12<\n\x07\x61pi_key\x18\r \x01(\x0b\x32%.tandem.agent.v1.CreateApiKeyResponseB\x04\xe2\x41\x01\x03\x42\x0b\n\t_nicknameB\x0c\n\n_is_active\"\x91\x01\n\x12\x43reateAgentRequest\x12+\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x16.tandem.agent.v1.AgentB\x04\xe2\x41\x01\x02\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12-\n\x0cwith_api_key\x18\x03 \x01(\x0b\x32\x17.tandem.agent.v1.ApiKey\"1\n\x0fGetAgentRequest\x12\x1e\n\x08\x61gent_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"B\n\x15\x42\x61tchGetAgentsRequest\x12)\n\tagent_ids\x18\x01 \x03(\tB\x16\xe2\x41\x01\x02\xbaH\x0f\x92\x01\x0c\x08\x01\x10\xe8\x07\"\x05r\x03\xb0\x01\x01\"@\n\x16\x42\x61tchGetAgentsResponse\x12&\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x16.tandem.agent.v1.Agent\"\xee\x02\n\x11ListAgentsRequest\x12\x1f\n\nproject_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x41\n\x08statuses\x18\x02 \x03(\x0e\x32\x1c.tandem.agent.v1.AgentStatusB\x11\xbaH\x0e\x92\x01\x0b\x10\n\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1f\n\nagent_type\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x18\x64\xba\x01\x01\x00\x12\x16\n\tis_active\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x1f\n\ncapability\x18\x05 \x01(\tB\x0b\xbaH\x08r\x06\x18\x64\xba\x01\x01\x00\x12!\n\x0bname_prefix\x18\x06 \x01(\tB\x0c\xbaH\tr\x07\x18\xff\x01\xba\x01\x01\x00\x12\x1a\n\tpage_size\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x19\n\x08order_by\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x15\n\rinclude_total\x18\n \x01(\x08\x42\x0c\n\n_is_active\"}\n\x12ListAgentsResponse\x12&\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x16.tandem.agent.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x17\n\ntotal_size\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_total_size\"\x93\x01\n\x12UpdateAgentRequest\x12+\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x16.tandem.agent.v1.AgentB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"p\n\x12\x44\x65leteAgentRequest\x12\x1e\n\x08\x61gent_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x08revision\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x96\x01\n\x15SetAgentStatusRequest\x12\x1e\n\x08\x61gent_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12<\n\x06status\x18\x02 \x01(\x0e\x32\x1c.tandem.agent.v1.AgentStatusB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\":\n\x18VerifyAgentAccessRequest\x12\x1e\n\x08\x61gent_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"A\n\x19VerifyAgentAccessResponse\x12\x10\n\x08\x63\x61n_view\x18\x01 \x01(\x08\x12\x12\n\ncan_change\x18\x02 \x01(\x08\"\xa4\x01\n\x17ValidateAssigneeRequest\x12 \n\nproject_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12!\n\x0b\x61ssignee_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x44\n\rassignee_type\x18\x03 \x01(\x0e\x32\x1d.tandem.agent.v1.AssigneeTypeB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\"\x1a\n\x18ValidateAssigneeResponse*\x8d\x01\n\x0b\x41gentStatus\x12\x1c\n\x18\x41GENT_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41GENT_STATUS_OFFLINE\x10\x01\x12\x17\n\x13\x41GENT_STATUS_ONLINE\x10\x02\x12\x15\n\x11\x41GENT_STATUS_BUSY\x10\x03\x12\x16\n\x12\x41GENT_STATUS_ERROR\x10\x04*^\n\x0c\x41ssigneeType\x12\x1d\n\x19\x41SSIGNEE_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41SSIGNEE_TYPE_AGENT\x10\x01\x12\x16\n\x12\x41SSIGNEE_TYPE_USER\x10\x02\x32\x99\x06\n\x0c\x41gentService\x12J\n\x0b\x43reateAgent\x12#.tandem.agent.v1.CreateAgentRequest\x1a\x16.tandem.agent.v1.Agent\x12\x44\n\x08GetAgent\x12 .tandem.agent.v1.GetAgentRequest\x1a\x16.tandem.agent.v1.Agent\x12\x61\n\x0e\x42\x61tchGetAgents\x12&.tandem.agent.v1.BatchGetAgentsRequest\x1a\'.tandem.agent.v1.BatchGetAgentsResponse\x12U\n\nListAgents\x12\".tandem.agent.v1.ListAgentsRequest\x1a#.tandem.agent.v1.ListAgentsResponse\x12J\n\x0bUpdateAgent\x12#.tandem.agent.v1.UpdateAgentRequest\x1a\x16.tandem.agent.v1.Agent\x12J\n\x0b\x44\x65leteAgent\x12#.tandem.agent.v1.DeleteAgentRequest\x1a\x16.google.protobuf.Empty\x12P\n\x0eSetAgentStatus\x12&.tandem.agent.v1.SetAgentStatusRequest\x1a\x16.tandem.agent.v1.Agent\x12j\n\x11VerifyAgentAccess\x12).tandem.agent.v1.VerifyAgentAccessRequest\x1a*.tandem.agent.v1.VerifyAgentAccessResponse\x12g\n\x10ValidateAssignee\x12(.tandem.agent.v1.ValidateAssigneeRequest\x1a).tandem.agent.v1.ValidateAssigneeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tandem/agent/v1/agent_service.proto\x12\x0ftandem.agent.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"tandem/agent/v1/auth_service.proto\"\xd3\x04\n\x05\x41gent\x12\x1b\n\x02id\x18\x01 \x01(\tB\x0f\xe2\x41\x01\x08\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12$\n\nproject_id\x18\x02 \x01(\tB\x10\xe2\x41\x02\x02\x05\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x1e\n\x04name\x18\x03 \x01(\tB\x10\xe2\x41\x01\x02\xbaH\tr\x07\x18\xff\x01\xba\x01\x01\x00\x12#\n\x08nickname\x18\x04 \x01(\tB\x0c\xbaH\tr\x07\x18\xff\x01\xba\x01\x01\x00H\x00\x88\x01\x01\x12\x1f\n\nagent_type\x18\x05 \x01(\tB\x0b\xbaH\x08r\x06\x18\x64\xba\x01\x01\x00\x12\x32\n\x06status\x18\x06 \x01(\x0e\x32\x1c.tandem.agent.v1.AgentStatusB\x04\xe2\x41\x01\x03\x12,\n\x0c\x63\x61pabilities\x18\x07 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x10\x64\x18\x01\"\nr\x08\x10\x01\x18\x64\xba\x01\x01\x00\x12\'\n\x06\x63onfig\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x16\n\tis_active\x18\t \x01(\x08H\x01\x88\x01\x01\x12\x34\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nupdated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x19\n\x08revision\x18\x0c \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12<\n\x07\x61pi_key\x18\r \x01(\x0b\x32%.tandem.agent.v1.CreateApiKeyResponseB\x04\xe2\x41\x01\x03\x12\x1e\n\nmax_leases\x18\x0e \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00\x42\x0b\n\t_nicknameB\x0c\n\n_is_active\"\x91\x01\n\x12\x43reateAgentRequest\x12+\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x16.tandem.agent.v1.AgentB\x04\xe2\x41\x01\x02\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12-\n\x0cwith_api_key\x18\x03 \x01(\x0b\x32\x17.tandem.agent.v1.ApiKey\"1\n\x0fGetAgentRequest\x12\x1e\n\x08\x61gent_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"B\n\x15\x42\x61tchGetAgentsRequest\x12)\n\tagent_ids\x18\x01 \x03(\tB\x16\xe2\x41\x01\x02\xbaH\x0f\x92\x01\x0c\x08\x01\x10\xe8\x07\"\x05r\x03\xb0\x01\x01\"@\n\x16\x42\x61tchGetAgentsResponse\x12&\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x16.tandem.agent.v1.Agent\"\xee\x02\n\x11ListAgentsRequest\x12\x1f\n\nproject_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x41\n\x08statuses\x18\x02 \x03(\x0e\x32\x1c.tandem.agent.v1.AgentStatusB\x11\xbaH\x0e\x92\x01\x0b\x10\n\"\x07\x82\x01\x04\x10\x01 \x00\x12\x1f\n\nagent_type\x18\x03 \x01(\tB\x0b\xbaH\x08r\x06\x18\x64\xba\x01\x01\x00\x12\x16\n\tis_active\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x1f\n\ncapability\x18\x05 \x01(\tB\x0b\xbaH\x08r\x06\x18\x64\xba\x01\x01\x00\x12!\n\x0bname_prefix\x18\x06 \x01(\tB\x0c\xbaH\tr\x07\x18\xff\x01\xba\x01\x01\x00\x12\x1a\n\tpage_size\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x19\n\x08order_by\x18\t \x01(\tB\x07\xbaH\x04r\x02\x18\x64\x12\x15\n\rinclude_total\x18\n \x01(\x08\x42\x0c\n\n_is_active\"}\n\x12ListAgentsResponse\x12&\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x16.tandem.agent.v1.Agent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x17\n\ntotal_size\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_total_size\"\x93\x01\n\x12UpdateAgentRequest\x12+\n\x05\x61gent\x18\x01 \x01(\x0b\x32\x16.tandem.agent.v1.AgentB\x04\xe2\x41\x01\x02\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"p\n\x12\x44\x65leteAgentRequest\x12\x1e\n\x08\x61gent_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x19\n\x08revision\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x96\x01\n\x15SetAgentStatusRequest\x12\x1e\n\x08\x61gent_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12<\n\x06status\x18\x02 \x01(\x0e\x32\x1c.tandem.agent.v1.AgentStatusB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\":\n\x18VerifyAgentAccessRequest\x12\x1e\n\x08\x61gent_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\"A\n\x19VerifyAgentAccessResponse\x12\x10\n\x08\x63\x61n_view\x18\x01 \x01(\x08\x12\x12\n\ncan_change\x18\x02 \x01(\x08\"\xa4\x01\n\x17ValidateAssigneeRequest\x12 \n\nproject_id\x18\x01 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12!\n\x0b\x61ssignee_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12\x44\n\rassignee_type\x18\x03 \x01(\x0e\x32\x1d.tandem.agent.v1.AssigneeTypeB\x0e\xe2\x41\x01\x02\xbaH\x07\x82\x01\x04\x10\x01 \x00\"\x1a\n\x18ValidateAssigneeResponse*\x8d\x01\n\x0b\x41gentStatus\x12\x1c\n\x18\x41GENT_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41GENT_STATUS_OFFLINE\x10\x01\x12\x17\n\x13\x41GENT_STATUS_ONLINE\x10\x02\x12\x15\n\x11\x41GENT_STATUS_BUSY\x10\x03\x12\x16\n\x12\x41GENT_STATUS_ERROR\x10\x04*^\n\x0c\x41ssigneeType\x12\x1d\n\x19\x41SSIGNEE_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41SSIGNEE_TYPE_AGENT\x10\x01\x12\x16\n\x12\x41SSIGNEE_TYPE_USER\x10\x02\x32\x99\x06\n\x0c\x41gentService\x12J\n\x0b\x43reateAgent\x12#.tandem.agent.v1.CreateAgentRequest\x1a\x16.tandem.agent.v1.Agent\x12\x44\n\x08GetAgent\x12 .tandem.agent.v1.GetAgentRequest\x1a\x16.tandem.agent.v1.Agent\x12\x61\n\x0e\x42\x61tchGetAgents\x12&.tandem.agent.v1.BatchGetAgentsRequest\x1a\'.tandem.agent.v1.BatchGetAgentsResponse\x12U\n\nListAgents\x12\".tandem.agent.v1.ListAgentsRequest\x1a#.tandem.agent.v1.ListAgentsResponse\x12J\n\x0bUpdateAgent\x12#.tandem.agent.v1.UpdateAgentRequest\x1a\x16.tandem.agent.v1.Agent\x12J\n\x0b\x44\x65leteAgent\x12#.tandem.agent.v1.DeleteAgentRequest\x1a\x16.google.protobuf.Empty\x12P\n\x0eSetAgentStatus\x12&.tandem.agent.v1.SetAgentStatusRequest\x1a\x16.tandem.agent.v1.Agent\x12j\n\x11VerifyAgentAccess\x12).tandem.agent.v1.VerifyAgentAccessRequest\x1a*.tandem.agent.v1.VerifyAgentAccessResponse\x12g\n\x10ValidateAssignee\x12(.tandem.agent.v1.ValidateAssigneeRequest\x1a).tandem.agent.v1.ValidateAssigneeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -59,6 +59,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENT'].fields_by_name['revision']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_AGENT'].fields_by_name['api_key']._loaded_options = None
   _globals['_AGENT'].fields_by_name['api_key']._serialized_options = b'\342A\001\003'
+  _globals['_AGENT'].fields_by_name['max_leases']._loaded_options = None
+  _globals['_AGENT'].fields_by_name['max_leases']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_CREATEAGENTREQUEST'].fields_by_name['agent']._loaded_options = None
   _globals['_CREATEAGENTREQUEST'].fields_by_name['agent']._serialized_options = b'\342A\001\002'
   _globals['_CREATEAGENTREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -107,38 +109,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VALIDATEASSIGNEEREQUEST'].fields_by_name['assignee_id']._serialized_options = b'\342A\001\002\272H\005r\003\260\001\001'
   _globals['_VALIDATEASSIGNEEREQUEST'].fields_by_name['assignee_type']._loaded_options = None
   _globals['_VALIDATEASSIGNEEREQUEST'].fields_by_name['assignee_type']._serialized_options = b'\342A\001\002\272H\007\202\001\004\020\001 \000'
-  _globals['_AGENTSTATUS']._serialized_start=2386
-  _globals['_AGENTSTATUS']._serialized_end=2527
-  _globals['_ASSIGNEETYPE']._serialized_start=2529
-  _globals['_ASSIGNEETYPE']._serialized_end=2623
+  _globals['_AGENTSTATUS']._serialized_start=2418
+  _globals['_AGENTSTATUS']._serialized_end=2559
+  _globals['_ASSIGNEETYPE']._serialized_start=2561
+  _globals['_ASSIGNEETYPE']._serialized_end=2655
   _globals['_AGENT']._serialized_start=252
-  _globals['_AGENT']._serialized_end=815
-  _globals['_CREATEAGENTREQUEST']._serialized_start=818
-  _globals['_CREATEAGENTREQUEST']._serialized_end=963
-  _globals['_GETAGENTREQUEST']._serialized_start=965
-  _globals['_GETAGENTREQUEST']._serialized_end=1014
-  _globals['_BATCHGETAGENTSREQUEST']._serialized_start=1016
-  _globals['_BATCHGETAGENTSREQUEST']._serialized_end=1082
-  _globals['_BATCHGETAGENTSRESPONSE']._serialized_start=1084
-  _globals['_BATCHGETAGENTSRESPONSE']._serialized_end=1148
-  _globals['_LISTAGENTSREQUEST']._serialized_start=1151
-  _globals['_LISTAGENTSREQUEST']._serialized_end=1517
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=1519
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=1644
-  _globals['_UPDATEAGENTREQUEST']._serialized_start=1647
-  _globals['_UPDATEAGENTREQUEST']._serialized_end=1794
-  _globals['_DELETEAGENTREQUEST']._serialized_start=1796
-  _globals['_DELETEAGENTREQUEST']._serialized_end=1908
-  _globals['_SETAGENTSTATUSREQUEST']._serialized_start=1911
-  _globals['_SETAGENTSTATUSREQUEST']._serialized_end=2061
-  _globals['_VERIFYAGENTACCESSREQUEST']._serialized_start=2063
-  _globals['_VERIFYAGENTACCESSREQUEST']._serialized_end=2121
-  _globals['_VERIFYAGENTACCESSRESPONSE']._serialized_start=2123
-  _globals['_VERIFYAGENTACCESSRESPONSE']._serialized_end=2188
-  _globals['_VALIDATEASSIGNEEREQUEST']._serialized_start=2191
-  _globals['_VALIDATEASSIGNEEREQUEST']._serialized_end=2355
-  _globals['_VALIDATEASSIGNEERESPONSE']._serialized_start=2357
-  _globals['_VALIDATEASSIGNEERESPONSE']._serialized_end=2383
-  _globals['_AGENTSERVICE']._serialized_start=2626
-  _globals['_AGENTSERVICE']._serialized_end=3419
+  _globals['_AGENT']._serialized_end=847
+  _globals['_CREATEAGENTREQUEST']._serialized_start=850
+  _globals['_CREATEAGENTREQUEST']._serialized_end=995
+  _globals['_GETAGENTREQUEST']._serialized_start=997
+  _globals['_GETAGENTREQUEST']._serialized_end=1046
+  _globals['_BATCHGETAGENTSREQUEST']._serialized_start=1048
+  _globals['_BATCHGETAGENTSREQUEST']._serialized_end=1114
+  _globals['_BATCHGETAGENTSRESPONSE']._serialized_start=1116
+  _globals['_BATCHGETAGENTSRESPONSE']._serialized_end=1180
+  _globals['_LISTAGENTSREQUEST']._serialized_start=1183
+  _globals['_LISTAGENTSREQUEST']._serialized_end=1549
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=1551
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=1676
+  _globals['_UPDATEAGENTREQUEST']._serialized_start=1679
+  _globals['_UPDATEAGENTREQUEST']._serialized_end=1826
+  _globals['_DELETEAGENTREQUEST']._serialized_start=1828
+  _globals['_DELETEAGENTREQUEST']._serialized_end=1940
+  _globals['_SETAGENTSTATUSREQUEST']._serialized_start=1943
+  _globals['_SETAGENTSTATUSREQUEST']._serialized_end=2093
+  _globals['_VERIFYAGENTACCESSREQUEST']._serialized_start=2095
+  _globals['_VERIFYAGENTACCESSREQUEST']._serialized_end=2153
+  _globals['_VERIFYAGENTACCESSRESPONSE']._serialized_start=2155
+  _globals['_VERIFYAGENTACCESSRESPONSE']._serialized_end=2220
+  _globals['_VALIDATEASSIGNEEREQUEST']._serialized_start=2223
+  _globals['_VALIDATEASSIGNEEREQUEST']._serialized_end=2387
+  _globals['_VALIDATEASSIGNEERESPONSE']._serialized_start=2389
+  _globals['_VALIDATEASSIGNEERESPONSE']._serialized_end=2415
+  _globals['_AGENTSERVICE']._serialized_start=2658
+  _globals['_AGENTSERVICE']._serialized_end=3451
 # @@protoc_insertion_point(module_scope)

@@ -130,6 +130,7 @@ class Agent(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     API_KEY_FIELD_NUMBER: _builtins.int
+    MAX_LEASES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id, a UUID (version 7) that the service generates. Required in UpdateAgent."""
     project_id: _builtins.str
@@ -151,6 +152,8 @@ class Agent(_message.Message):
     """The revision: 1 at creation, incremented by every change. In UpdateAgent it must match the
     current revision; 0 matches any.
     """
+    max_leases: _builtins.int
+    """How many tasks it can hold by leases at the same time, 1–1,000. At creation, 0 means 100."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the agent is able to do: up to 100 distinct strings of 1–100 characters, kept in the given
@@ -194,10 +197,11 @@ class Agent(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
         api_key: _auth_service_pb2.CreateApiKeyResponse | None = ...,
+        max_leases: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_is_active", b"_is_active", "_nickname", b"_nickname", "api_key", b"api_key", "config", b"config", "created_at", b"created_at", "is_active", b"is_active", "nickname", b"nickname", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_active", b"_is_active", "_nickname", b"_nickname", "agent_type", b"agent_type", "api_key", b"api_key", "capabilities", b"capabilities", "config", b"config", "created_at", b"created_at", "id", b"id", "is_active", b"is_active", "name", b"name", "nickname", b"nickname", "project_id", b"project_id", "revision", b"revision", "status", b"status", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_is_active", b"_is_active", "_nickname", b"_nickname", "agent_type", b"agent_type", "api_key", b"api_key", "capabilities", b"capabilities", "config", b"config", "created_at", b"created_at", "id", b"id", "is_active", b"is_active", "max_leases", b"max_leases", "name", b"name", "nickname", b"nickname", "project_id", b"project_id", "revision", b"revision", "status", b"status", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__is_active: _TypeAlias = _typing.Literal["is_active"]  # noqa: Y015
     _WhichOneofArgType__is_active: _TypeAlias = _typing.Literal["_is_active", b"_is_active"]  # noqa: Y015
@@ -446,7 +450,7 @@ class UpdateAgentRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to update: any of `name`, `nickname`, `agent_type`, `capabilities`, `config`,
-        `is_active`. A field that is named here but not set in `agent` is cleared or set to its
+        `is_active`, `max_leases`. A field that is named here but not set in `agent` is cleared or set to its
         default. If the mask is empty, the fields that are set are updated, and `project_id` must be as
         it is if it is set; `*` stands for all of them.
         """

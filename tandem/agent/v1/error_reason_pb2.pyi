@@ -179,6 +179,23 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """OUT_OF_RANGE. The log has no event with the given number yet, or is not the one with the given
     id: a backup was restored. Take a snapshot. Metadata: `last_sequence` and `log_id`.
     """
+    ERROR_REASON_LEASE_LOST: _ErrorReason.ValueType  # 53
+    """FAILED_PRECONDITION. The lease with this fencing token does not hold the task, or does no longer.
+    Nothing was changed. Metadata: `task_id`, `outcome`, how its attempt ended
+    (ATTEMPT_OUTCOME_EXPIRED), if it ever began.
+    """
+    ERROR_REASON_LEASE_REQUIRED: _ErrorReason.ValueType  # 54
+    """FAILED_PRECONDITION. The calling agent holds the task by a lease: the call needs its fencing
+    token. Metadata: `task_id`.
+    """
+    ERROR_REASON_NOT_CLAIMABLE: _ErrorReason.ValueType  # 55
+    """FAILED_PRECONDITION. None of the tasks that were asked for can be claimed by the agent now."""
+    ERROR_REASON_INPUT_NOT_FOUND: _ErrorReason.ValueType  # 56
+    """NOT_FOUND. The task has no input with this key. Metadata: `task_id`, `key`."""
+    ERROR_REASON_INPUT_KEY_USED: _ErrorReason.ValueType  # 57
+    """ALREADY_EXISTS. The task has an input with this key. Metadata: `task_id`, `key`."""
+    ERROR_REASON_INPUT_ANSWERED: _ErrorReason.ValueType  # 58
+    """FAILED_PRECONDITION. The input was answered, with something else. Metadata: `task_id`, `key`."""
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 35
     """UNAVAILABLE. The database does not respond. Whether a change was made is unknown: retry after
     the delay in RetryInfo, with the same `request_id`.
@@ -374,6 +391,23 @@ ERROR_REASON_LOG_REWOUND: ErrorReason.ValueType  # 52
 """OUT_OF_RANGE. The log has no event with the given number yet, or is not the one with the given
 id: a backup was restored. Take a snapshot. Metadata: `last_sequence` and `log_id`.
 """
+ERROR_REASON_LEASE_LOST: ErrorReason.ValueType  # 53
+"""FAILED_PRECONDITION. The lease with this fencing token does not hold the task, or does no longer.
+Nothing was changed. Metadata: `task_id`, `outcome`, how its attempt ended
+(ATTEMPT_OUTCOME_EXPIRED), if it ever began.
+"""
+ERROR_REASON_LEASE_REQUIRED: ErrorReason.ValueType  # 54
+"""FAILED_PRECONDITION. The calling agent holds the task by a lease: the call needs its fencing
+token. Metadata: `task_id`.
+"""
+ERROR_REASON_NOT_CLAIMABLE: ErrorReason.ValueType  # 55
+"""FAILED_PRECONDITION. None of the tasks that were asked for can be claimed by the agent now."""
+ERROR_REASON_INPUT_NOT_FOUND: ErrorReason.ValueType  # 56
+"""NOT_FOUND. The task has no input with this key. Metadata: `task_id`, `key`."""
+ERROR_REASON_INPUT_KEY_USED: ErrorReason.ValueType  # 57
+"""ALREADY_EXISTS. The task has an input with this key. Metadata: `task_id`, `key`."""
+ERROR_REASON_INPUT_ANSWERED: ErrorReason.ValueType  # 58
+"""FAILED_PRECONDITION. The input was answered, with something else. Metadata: `task_id`, `key`."""
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 35
 """UNAVAILABLE. The database does not respond. Whether a change was made is unknown: retry after
 the delay in RetryInfo, with the same `request_id`.

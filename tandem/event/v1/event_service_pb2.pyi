@@ -181,6 +181,20 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """Fields of a user have changed."""
     EVENT_TYPE_USER_DELETED: _EventType.ValueType  # 33
     """A user was deleted."""
+    EVENT_TYPE_TASK_CLAIMED: _EventType.ValueType  # 34
+    """An agent has claimed a task: it holds it by a lease."""
+    EVENT_TYPE_TASK_RELEASED: _EventType.ValueType  # 35
+    """A task is pending again: its agent gave it back, or was deactivated or deleted, or its key was
+    revoked.
+    """
+    EVENT_TYPE_TASK_LEASE_EXPIRED: _EventType.ValueType  # 36
+    """The lease of a task has expired: it is pending again, or failed."""
+    EVENT_TYPE_TASK_RETRIED: _EventType.ValueType  # 37
+    """A task is pending again after an attempt that failed, or by RetryTask."""
+    EVENT_TYPE_TASK_CANCEL_REQUESTED: _EventType.ValueType  # 38
+    """The agent that holds a task was asked to stop."""
+    EVENT_TYPE_AGENT_GONE_OFFLINE: _EventType.ValueType  # 39
+    """An agent gave no sign of life for a while: its status is offline."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
     """What happened to a resource. More types will be added: ignore those that are unknown."""
@@ -253,6 +267,20 @@ EVENT_TYPE_USER_UPDATED: EventType.ValueType  # 32
 """Fields of a user have changed."""
 EVENT_TYPE_USER_DELETED: EventType.ValueType  # 33
 """A user was deleted."""
+EVENT_TYPE_TASK_CLAIMED: EventType.ValueType  # 34
+"""An agent has claimed a task: it holds it by a lease."""
+EVENT_TYPE_TASK_RELEASED: EventType.ValueType  # 35
+"""A task is pending again: its agent gave it back, or was deactivated or deleted, or its key was
+revoked.
+"""
+EVENT_TYPE_TASK_LEASE_EXPIRED: EventType.ValueType  # 36
+"""The lease of a task has expired: it is pending again, or failed."""
+EVENT_TYPE_TASK_RETRIED: EventType.ValueType  # 37
+"""A task is pending again after an attempt that failed, or by RetryTask."""
+EVENT_TYPE_TASK_CANCEL_REQUESTED: EventType.ValueType  # 38
+"""The agent that holds a task was asked to stop."""
+EVENT_TYPE_AGENT_GONE_OFFLINE: EventType.ValueType  # 39
+"""An agent gave no sign of life for a while: its status is offline."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 @_typing.final

@@ -27,6 +27,122 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _TaskStatusReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TaskStatusReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskStatusReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TASK_STATUS_REASON_UNSPECIFIED: _TaskStatusReason.ValueType  # 0
+    """Not specified."""
+    TASK_STATUS_REASON_DEPENDENCIES: _TaskStatusReason.ValueType  # 1
+    """Blocked: it waits for dependencies."""
+    TASK_STATUS_REASON_DEPENDENCY_FAILED: _TaskStatusReason.ValueType  # 2
+    """Blocked, failed or cancelled: a dependency has failed or was cancelled."""
+    TASK_STATUS_REASON_INPUT: _TaskStatusReason.ValueType  # 3
+    """Blocked: an agent has asked for input."""
+    TASK_STATUS_REASON_AUTH: _TaskStatusReason.ValueType  # 4
+    """Blocked: an agent has asked for credentials or permission."""
+    TASK_STATUS_REASON_EXTERNAL: _TaskStatusReason.ValueType  # 5
+    """Blocked by UpdateTaskStatus."""
+    TASK_STATUS_REASON_ATTEMPTS_EXHAUSTED: _TaskStatusReason.ValueType  # 6
+    """Failed: as many attempts have failed as it may have. These tasks are the dead letters."""
+    TASK_STATUS_REASON_NOT_RETRYABLE: _TaskStatusReason.ValueType  # 7
+    """Failed: an agent has said that another attempt would not help."""
+    TASK_STATUS_REASON_CANCEL_REQUESTED: _TaskStatusReason.ValueType  # 8
+    """Cancelled by CancelTask."""
+    TASK_STATUS_REASON_ATTEMPT_FAILED: _TaskStatusReason.ValueType  # 9
+    """Pending after an attempt that has failed."""
+    TASK_STATUS_REASON_LEASE_EXPIRED: _TaskStatusReason.ValueType  # 10
+    """Pending after an attempt whose lease has expired."""
+
+class TaskStatusReason(_TaskStatusReason, metaclass=_TaskStatusReasonEnumTypeWrapper):
+    """Why a task has its status."""
+
+TASK_STATUS_REASON_UNSPECIFIED: TaskStatusReason.ValueType  # 0
+"""Not specified."""
+TASK_STATUS_REASON_DEPENDENCIES: TaskStatusReason.ValueType  # 1
+"""Blocked: it waits for dependencies."""
+TASK_STATUS_REASON_DEPENDENCY_FAILED: TaskStatusReason.ValueType  # 2
+"""Blocked, failed or cancelled: a dependency has failed or was cancelled."""
+TASK_STATUS_REASON_INPUT: TaskStatusReason.ValueType  # 3
+"""Blocked: an agent has asked for input."""
+TASK_STATUS_REASON_AUTH: TaskStatusReason.ValueType  # 4
+"""Blocked: an agent has asked for credentials or permission."""
+TASK_STATUS_REASON_EXTERNAL: TaskStatusReason.ValueType  # 5
+"""Blocked by UpdateTaskStatus."""
+TASK_STATUS_REASON_ATTEMPTS_EXHAUSTED: TaskStatusReason.ValueType  # 6
+"""Failed: as many attempts have failed as it may have. These tasks are the dead letters."""
+TASK_STATUS_REASON_NOT_RETRYABLE: TaskStatusReason.ValueType  # 7
+"""Failed: an agent has said that another attempt would not help."""
+TASK_STATUS_REASON_CANCEL_REQUESTED: TaskStatusReason.ValueType  # 8
+"""Cancelled by CancelTask."""
+TASK_STATUS_REASON_ATTEMPT_FAILED: TaskStatusReason.ValueType  # 9
+"""Pending after an attempt that has failed."""
+TASK_STATUS_REASON_LEASE_EXPIRED: TaskStatusReason.ValueType  # 10
+"""Pending after an attempt whose lease has expired."""
+Global___TaskStatusReason: _TypeAlias = TaskStatusReason  # noqa: Y015
+
+class _DependencyPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DependencyPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DependencyPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEPENDENCY_POLICY_UNSPECIFIED: _DependencyPolicy.ValueType  # 0
+    """Not specified."""
+    DEPENDENCY_POLICY_STRICT: _DependencyPolicy.ValueType  # 1
+    """They must be completed."""
+    DEPENDENCY_POLICY_WAIT: _DependencyPolicy.ValueType  # 2
+    """The task is blocked until all of them are completed."""
+
+class DependencyPolicy(_DependencyPolicy, metaclass=_DependencyPolicyEnumTypeWrapper):
+    """Whether dependencies must be completed when they are added."""
+
+DEPENDENCY_POLICY_UNSPECIFIED: DependencyPolicy.ValueType  # 0
+"""Not specified."""
+DEPENDENCY_POLICY_STRICT: DependencyPolicy.ValueType  # 1
+"""They must be completed."""
+DEPENDENCY_POLICY_WAIT: DependencyPolicy.ValueType  # 2
+"""The task is blocked until all of them are completed."""
+Global___DependencyPolicy: _TypeAlias = DependencyPolicy  # noqa: Y015
+
+class _OnDependencyFailure:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnDependencyFailureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnDependencyFailure.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_DEPENDENCY_FAILURE_UNSPECIFIED: _OnDependencyFailure.ValueType  # 0
+    """Not specified."""
+    ON_DEPENDENCY_FAILURE_KEEP_BLOCKED: _OnDependencyFailure.ValueType  # 1
+    """It stays blocked, with the reason DEPENDENCY_FAILED, until the dependency is completed after
+    all, or removed.
+    """
+    ON_DEPENDENCY_FAILURE_CANCEL: _OnDependencyFailure.ValueType  # 2
+    """It is cancelled."""
+    ON_DEPENDENCY_FAILURE_FAIL: _OnDependencyFailure.ValueType  # 3
+    """It fails."""
+    ON_DEPENDENCY_FAILURE_IGNORE: _OnDependencyFailure.ValueType  # 4
+    """It waits for that dependency no longer."""
+
+class OnDependencyFailure(_OnDependencyFailure, metaclass=_OnDependencyFailureEnumTypeWrapper):
+    """What becomes of a task that waits if a dependency fails or is cancelled."""
+
+ON_DEPENDENCY_FAILURE_UNSPECIFIED: OnDependencyFailure.ValueType  # 0
+"""Not specified."""
+ON_DEPENDENCY_FAILURE_KEEP_BLOCKED: OnDependencyFailure.ValueType  # 1
+"""It stays blocked, with the reason DEPENDENCY_FAILED, until the dependency is completed after
+all, or removed.
+"""
+ON_DEPENDENCY_FAILURE_CANCEL: OnDependencyFailure.ValueType  # 2
+"""It is cancelled."""
+ON_DEPENDENCY_FAILURE_FAIL: OnDependencyFailure.ValueType  # 3
+"""It fails."""
+ON_DEPENDENCY_FAILURE_IGNORE: OnDependencyFailure.ValueType  # 4
+"""It waits for that dependency no longer."""
+Global___OnDependencyFailure: _TypeAlias = OnDependencyFailure  # noqa: Y015
+
 class _TaskStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -127,6 +243,102 @@ ASSIGNEE_TYPE_USER: AssigneeType.ValueType  # 2
 """A user."""
 Global___AssigneeType: _TypeAlias = AssigneeType  # noqa: Y015
 
+class _AttemptOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttemptOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTEMPT_OUTCOME_UNSPECIFIED: _AttemptOutcome.ValueType  # 0
+    """Not specified."""
+    ATTEMPT_OUTCOME_COMPLETED: _AttemptOutcome.ValueType  # 1
+    """The task was completed."""
+    ATTEMPT_OUTCOME_FAILED: _AttemptOutcome.ValueType  # 2
+    """The agent has said that it failed."""
+    ATTEMPT_OUTCOME_EXPIRED: _AttemptOutcome.ValueType  # 3
+    """The lease expired."""
+    ATTEMPT_OUTCOME_RELEASED: _AttemptOutcome.ValueType  # 4
+    """The agent gave the task back, moved it to another status, or asked for input."""
+    ATTEMPT_OUTCOME_CANCELLED: _AttemptOutcome.ValueType  # 5
+    """The task was cancelled."""
+    ATTEMPT_OUTCOME_SPLIT: _AttemptOutcome.ValueType  # 6
+    """The agent split the task."""
+    ATTEMPT_OUTCOME_OVERRIDDEN: _AttemptOutcome.ValueType  # 7
+    """Somebody else moved or assigned the task, deactivated or deleted the agent, or revoked its key."""
+
+class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper):
+    """How an attempt ended."""
+
+ATTEMPT_OUTCOME_UNSPECIFIED: AttemptOutcome.ValueType  # 0
+"""Not specified."""
+ATTEMPT_OUTCOME_COMPLETED: AttemptOutcome.ValueType  # 1
+"""The task was completed."""
+ATTEMPT_OUTCOME_FAILED: AttemptOutcome.ValueType  # 2
+"""The agent has said that it failed."""
+ATTEMPT_OUTCOME_EXPIRED: AttemptOutcome.ValueType  # 3
+"""The lease expired."""
+ATTEMPT_OUTCOME_RELEASED: AttemptOutcome.ValueType  # 4
+"""The agent gave the task back, moved it to another status, or asked for input."""
+ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome.ValueType  # 5
+"""The task was cancelled."""
+ATTEMPT_OUTCOME_SPLIT: AttemptOutcome.ValueType  # 6
+"""The agent split the task."""
+ATTEMPT_OUTCOME_OVERRIDDEN: AttemptOutcome.ValueType  # 7
+"""Somebody else moved or assigned the task, deactivated or deleted the agent, or revoked its key."""
+Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
+
+class _InputKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InputKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InputKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INPUT_KIND_UNSPECIFIED: _InputKind.ValueType  # 0
+    """Not specified."""
+    INPUT_KIND_INPUT: _InputKind.ValueType  # 1
+    """Information or a decision."""
+    INPUT_KIND_AUTH: _InputKind.ValueType  # 2
+    """Credentials or a permission."""
+
+class InputKind(_InputKind, metaclass=_InputKindEnumTypeWrapper):
+    """What an agent asks for."""
+
+INPUT_KIND_UNSPECIFIED: InputKind.ValueType  # 0
+"""Not specified."""
+INPUT_KIND_INPUT: InputKind.ValueType  # 1
+"""Information or a decision."""
+INPUT_KIND_AUTH: InputKind.ValueType  # 2
+"""Credentials or a permission."""
+Global___InputKind: _TypeAlias = InputKind  # noqa: Y015
+
+class _GraphDirection:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GraphDirectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GraphDirection.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GRAPH_DIRECTION_UNSPECIFIED: _GraphDirection.ValueType  # 0
+    """Not specified."""
+    GRAPH_DIRECTION_BOTH: _GraphDirection.ValueType  # 1
+    """Both."""
+    GRAPH_DIRECTION_DEPENDENCIES: _GraphDirection.ValueType  # 2
+    """To what a task depends on."""
+    GRAPH_DIRECTION_DEPENDENTS: _GraphDirection.ValueType  # 3
+    """To what depends on a task."""
+
+class GraphDirection(_GraphDirection, metaclass=_GraphDirectionEnumTypeWrapper):
+    """A direction in which dependencies are followed."""
+
+GRAPH_DIRECTION_UNSPECIFIED: GraphDirection.ValueType  # 0
+"""Not specified."""
+GRAPH_DIRECTION_BOTH: GraphDirection.ValueType  # 1
+"""Both."""
+GRAPH_DIRECTION_DEPENDENCIES: GraphDirection.ValueType  # 2
+"""To what a task depends on."""
+GRAPH_DIRECTION_DEPENDENTS: GraphDirection.ValueType  # 3
+"""To what depends on a task."""
+Global___GraphDirection: _TypeAlias = GraphDirection  # noqa: Y015
+
 @_typing.final
 class Task(_message.Message):
     """A unit of work."""
@@ -152,6 +364,20 @@ class Task(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     CREATED_BY_AGENT_ID_FIELD_NUMBER: _builtins.int
+    REQUIRED_CAPABILITIES_FIELD_NUMBER: _builtins.int
+    READY_AT_FIELD_NUMBER: _builtins.int
+    MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    LOCK_KEY_FIELD_NUMBER: _builtins.int
+    STATUS_REASON_FIELD_NUMBER: _builtins.int
+    STATUS_MESSAGE_FIELD_NUMBER: _builtins.int
+    LEASED_FIELD_NUMBER: _builtins.int
+    CANCEL_REQUESTED_AT_FIELD_NUMBER: _builtins.int
+    DEPENDENCY_POLICY_FIELD_NUMBER: _builtins.int
+    ON_DEPENDENCY_FAILURE_FIELD_NUMBER: _builtins.int
+    PARENT_ID_FIELD_NUMBER: _builtins.int
+    OPEN_DEPENDENCIES_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id, a UUID (version 7) that the service generates. Required in UpdateTask."""
     project_id: _builtins.str
@@ -180,6 +406,38 @@ class Task(_message.Message):
     """
     created_by_agent_id: _builtins.str
     """The agent that created it, if an agent did and has not been deleted."""
+    max_attempts: _builtins.int
+    """How many attempts may fail until the task has, 1–1,000. At creation, 0 means 3."""
+    attempt: _builtins.int
+    """How many attempts count since it was created or retried, with the one under way."""
+    lock_key: _builtins.str
+    """Of the tasks of a project with the same key, at most one is held by a lease. 1–200 characters."""
+    status_reason: Global___TaskStatusReason.ValueType
+    """Why it has its status, if that is not clear by itself."""
+    status_message: _builtins.str
+    """What was said about that, up to 4,096 characters: of a failed attempt, its error."""
+    leased: _builtins.bool
+    """Whether an agent, the one that it is assigned to, holds it by a lease."""
+    dependency_policy: Global___DependencyPolicy.ValueType
+    """Whether its dependencies must be completed when they are added, or it waits for them. Cannot be
+    changed. DEPENDENCY_POLICY_UNSPECIFIED means DEPENDENCY_POLICY_STRICT.
+    """
+    on_dependency_failure: Global___OnDependencyFailure.ValueType
+    """With DEPENDENCY_POLICY_WAIT, what becomes of it if a dependency fails or is cancelled. Cannot be
+    changed. ON_DEPENDENCY_FAILURE_UNSPECIFIED means ON_DEPENDENCY_FAILURE_KEEP_BLOCKED.
+    """
+    parent_id: _builtins.str
+    """A task of the same project that it is a part of, at most 10 levels deep. It is for grouping
+    only, and cleared when that task is deleted. Cannot be changed.
+    """
+    open_dependencies: _builtins.int
+    """With DEPENDENCY_POLICY_WAIT, how many dependencies it still waits for. While there are any, it is
+    blocked with the reason DEPENDENCIES or DEPENDENCY_FAILED.
+    """
+    estimate: _builtins.float
+    """How much work it is, in a unit of the project's choice, for the critical path of GetTaskGraph.
+    Above 0 and up to 1e9; not set counts as 1.
+    """
     @_builtins.property
     def dependencies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The ids of up to 1,000 distinct tasks that must be completed first, in the given order."""
@@ -211,6 +469,23 @@ class Task(_message.Message):
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """The time of the last change, by the database's clock, with microsecond precision."""
 
+    @_builtins.property
+    def required_capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What an agent must be able to do to claim it while it is not assigned: up to 10 distinct words of
+        1–100 characters without ",", 1,000 characters in all. They are compared with
+        `Agent.capabilities`, and with `type:` followed by `Agent.agent_type`. Returned in order.
+        """
+
+    @_builtins.property
+    def ready_at(self) -> _timestamp_pb2.Timestamp:
+        """The time from which on it can be claimed. At creation, the past and not set mean now. Of tasks
+        that are equally urgent, the one with the earliest time is claimed first.
+        """
+
+    @_builtins.property
+    def cancel_requested_at(self) -> _timestamp_pb2.Timestamp:
+        """When the agent that holds it was asked to stop; see CancelTask."""
+
     def __init__(
         self,
         *,
@@ -233,10 +508,24 @@ class Task(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         revision: _builtins.int = ...,
         created_by_agent_id: _builtins.str | None = ...,
+        required_capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        ready_at: _timestamp_pb2.Timestamp | None = ...,
+        max_attempts: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        lock_key: _builtins.str | None = ...,
+        status_reason: Global___TaskStatusReason.ValueType = ...,
+        status_message: _builtins.str | None = ...,
+        leased: _builtins.bool = ...,
+        cancel_requested_at: _timestamp_pb2.Timestamp | None = ...,
+        dependency_policy: Global___DependencyPolicy.ValueType = ...,
+        on_dependency_failure: Global___OnDependencyFailure.ValueType = ...,
+        parent_id: _builtins.str | None = ...,
+        open_dependencies: _builtins.int = ...,
+        estimate: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_assigned_to", b"_assigned_to", "_created_by", b"_created_by", "_created_by_agent_id", b"_created_by_agent_id", "_description", b"_description", "_room_id", b"_room_id", "assigned_to", b"assigned_to", "completed_at", b"completed_at", "created_at", b"created_at", "created_by", b"created_by", "created_by_agent_id", b"created_by_agent_id", "description", b"description", "due_date", b"due_date", "result", b"result", "room_id", b"room_id", "started_at", b"started_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_assigned_to", b"_assigned_to", "_created_by", b"_created_by", "_created_by_agent_id", b"_created_by_agent_id", "_description", b"_description", "_estimate", b"_estimate", "_lock_key", b"_lock_key", "_parent_id", b"_parent_id", "_room_id", b"_room_id", "_status_message", b"_status_message", "assigned_to", b"assigned_to", "cancel_requested_at", b"cancel_requested_at", "completed_at", b"completed_at", "created_at", b"created_at", "created_by", b"created_by", "created_by_agent_id", b"created_by_agent_id", "description", b"description", "due_date", b"due_date", "estimate", b"estimate", "lock_key", b"lock_key", "parent_id", b"parent_id", "ready_at", b"ready_at", "result", b"result", "room_id", b"room_id", "started_at", b"started_at", "status_message", b"status_message", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assigned_to", b"_assigned_to", "_created_by", b"_created_by", "_created_by_agent_id", b"_created_by_agent_id", "_description", b"_description", "_room_id", b"_room_id", "assigned_to", b"assigned_to", "assigned_to_type", b"assigned_to_type", "completed_at", b"completed_at", "created_at", b"created_at", "created_by", b"created_by", "created_by_agent_id", b"created_by_agent_id", "dependencies", b"dependencies", "description", b"description", "due_date", b"due_date", "id", b"id", "priority", b"priority", "project_id", b"project_id", "result", b"result", "revision", b"revision", "room_id", b"room_id", "started_at", b"started_at", "status", b"status", "title", b"title", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_assigned_to", b"_assigned_to", "_created_by", b"_created_by", "_created_by_agent_id", b"_created_by_agent_id", "_description", b"_description", "_estimate", b"_estimate", "_lock_key", b"_lock_key", "_parent_id", b"_parent_id", "_room_id", b"_room_id", "_status_message", b"_status_message", "assigned_to", b"assigned_to", "assigned_to_type", b"assigned_to_type", "attempt", b"attempt", "cancel_requested_at", b"cancel_requested_at", "completed_at", b"completed_at", "created_at", b"created_at", "created_by", b"created_by", "created_by_agent_id", b"created_by_agent_id", "dependencies", b"dependencies", "dependency_policy", b"dependency_policy", "description", b"description", "due_date", b"due_date", "estimate", b"estimate", "id", b"id", "leased", b"leased", "lock_key", b"lock_key", "max_attempts", b"max_attempts", "on_dependency_failure", b"on_dependency_failure", "open_dependencies", b"open_dependencies", "parent_id", b"parent_id", "priority", b"priority", "project_id", b"project_id", "ready_at", b"ready_at", "required_capabilities", b"required_capabilities", "result", b"result", "revision", b"revision", "room_id", b"room_id", "started_at", b"started_at", "status", b"status", "status_message", b"status_message", "status_reason", b"status_reason", "title", b"title", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__assigned_to: _TypeAlias = _typing.Literal["assigned_to"]  # noqa: Y015
     _WhichOneofArgType__assigned_to: _TypeAlias = _typing.Literal["_assigned_to", b"_assigned_to"]  # noqa: Y015
@@ -246,8 +535,16 @@ class Task(_message.Message):
     _WhichOneofArgType__created_by_agent_id: _TypeAlias = _typing.Literal["_created_by_agent_id", b"_created_by_agent_id"]  # noqa: Y015
     _WhichOneofReturnType__description: _TypeAlias = _typing.Literal["description"]  # noqa: Y015
     _WhichOneofArgType__description: _TypeAlias = _typing.Literal["_description", b"_description"]  # noqa: Y015
+    _WhichOneofReturnType__estimate: _TypeAlias = _typing.Literal["estimate"]  # noqa: Y015
+    _WhichOneofArgType__estimate: _TypeAlias = _typing.Literal["_estimate", b"_estimate"]  # noqa: Y015
+    _WhichOneofReturnType__lock_key: _TypeAlias = _typing.Literal["lock_key"]  # noqa: Y015
+    _WhichOneofArgType__lock_key: _TypeAlias = _typing.Literal["_lock_key", b"_lock_key"]  # noqa: Y015
+    _WhichOneofReturnType__parent_id: _TypeAlias = _typing.Literal["parent_id"]  # noqa: Y015
+    _WhichOneofArgType__parent_id: _TypeAlias = _typing.Literal["_parent_id", b"_parent_id"]  # noqa: Y015
     _WhichOneofReturnType__room_id: _TypeAlias = _typing.Literal["room_id"]  # noqa: Y015
     _WhichOneofArgType__room_id: _TypeAlias = _typing.Literal["_room_id", b"_room_id"]  # noqa: Y015
+    _WhichOneofReturnType__status_message: _TypeAlias = _typing.Literal["status_message"]  # noqa: Y015
+    _WhichOneofArgType__status_message: _TypeAlias = _typing.Literal["_status_message", b"_status_message"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__assigned_to) -> _WhichOneofReturnType__assigned_to | None: ...
     @_typing.overload
@@ -257,7 +554,15 @@ class Task(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__description) -> _WhichOneofReturnType__description | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__estimate) -> _WhichOneofReturnType__estimate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lock_key) -> _WhichOneofReturnType__lock_key | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parent_id) -> _WhichOneofReturnType__parent_id | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__room_id) -> _WhichOneofReturnType__room_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status_message) -> _WhichOneofReturnType__status_message | None: ...
 
 Global___Task: _TypeAlias = Task  # noqa: Y015
 
@@ -387,6 +692,8 @@ class ListTasksRequest(_message.Message):
     INCLUDE_TOTAL_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
     DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    STATUS_REASONS_FIELD_NUMBER: _builtins.int
+    PARENT_ID_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """Only rows of this project. If not set, rows of every project that the caller may see."""
     room_id: _builtins.str
@@ -422,6 +729,8 @@ class ListTasksRequest(_message.Message):
     """If true, only tasks all of whose dependencies are completed; if false, only the others."""
     depends_on: _builtins.str
     """Only tasks that depend directly on this task."""
+    parent_id: _builtins.str
+    """Only the parts of this task."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskStatus.ValueType]:
         """Only rows with one of these statuses."""
@@ -439,6 +748,10 @@ class ListTasksRequest(_message.Message):
     @_builtins.property
     def due_before(self) -> _timestamp_pb2.Timestamp:
         """Only tasks that are due before this time."""
+
+    @_builtins.property
+    def status_reasons(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskStatusReason.ValueType]:
+        """Only tasks whose status has one of these reasons."""
 
     def __init__(
         self,
@@ -460,10 +773,12 @@ class ListTasksRequest(_message.Message):
         include_total: _builtins.bool = ...,
         ready: _builtins.bool | None = ...,
         depends_on: _builtins.str = ...,
+        status_reasons: _abc.Iterable[Global___TaskStatusReason.ValueType] | None = ...,
+        parent_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_overdue", b"_overdue", "_ready", b"_ready", "due_after", b"due_after", "due_before", b"due_before", "overdue", b"overdue", "ready", b"ready"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdue", b"_overdue", "_ready", b"_ready", "assigned_to", b"assigned_to", "assigned_to_type", b"assigned_to_type", "created_by", b"created_by", "depends_on", b"depends_on", "due_after", b"due_after", "due_before", b"due_before", "include_total", b"include_total", "order_by", b"order_by", "overdue", b"overdue", "page_size", b"page_size", "page_token", b"page_token", "priorities", b"priorities", "project_id", b"project_id", "ready", b"ready", "room_id", b"room_id", "statuses", b"statuses", "title_contains", b"title_contains"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdue", b"_overdue", "_ready", b"_ready", "assigned_to", b"assigned_to", "assigned_to_type", b"assigned_to_type", "created_by", b"created_by", "depends_on", b"depends_on", "due_after", b"due_after", "due_before", b"due_before", "include_total", b"include_total", "order_by", b"order_by", "overdue", b"overdue", "page_size", b"page_size", "page_token", b"page_token", "parent_id", b"parent_id", "priorities", b"priorities", "project_id", b"project_id", "ready", b"ready", "room_id", b"room_id", "status_reasons", b"status_reasons", "statuses", b"statuses", "title_contains", b"title_contains"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__overdue: _TypeAlias = _typing.Literal["overdue"]  # noqa: Y015
     _WhichOneofArgType__overdue: _TypeAlias = _typing.Literal["_overdue", b"_overdue"]  # noqa: Y015
@@ -532,9 +847,11 @@ class UpdateTaskRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to update: any of `room_id`, `title`, `description`, `priority`, `dependencies`,
-        `due_date`, `result`. A field that is named here but not set in `task` is cleared. If the mask
-        is empty, the fields that are set are updated, and `project_id`, `assigned_to` and
-        `assigned_to_type` must be as they are if they are set; `*` stands for all of them.
+        `due_date`, `result`, `required_capabilities`, `ready_at`, `max_attempts`, `lock_key`,
+        `estimate`. A field that is named here but not set in `task` is cleared. If the mask
+        is empty, the fields that are set are updated, and `project_id`, `assigned_to`,
+        `assigned_to_type`, `dependency_policy`, `on_dependency_failure` and `parent_id` must be as they
+        are if they are set; `*` stands for all of them.
         """
 
     def __init__(
@@ -665,6 +982,7 @@ class UpdateTaskStatusRequest(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    FENCING_TOKEN_FIELD_NUMBER: _builtins.int
     task_id: _builtins.str
     """The id of the task."""
     status: Global___TaskStatus.ValueType
@@ -673,6 +991,10 @@ class UpdateTaskStatusRequest(_message.Message):
     """Makes the call safe to retry; see CreateTaskRequest."""
     revision: _builtins.int
     """The expected revision; 0 matches any."""
+    fencing_token: _builtins.int
+    """The fencing token of the lease under which the calling agent holds the task. Required of an
+    agent for a task that it holds so; the lease then ends, unless the status is in_progress.
+    """
     @_builtins.property
     def result(self) -> _struct_pb2.Struct:
         """The new result of the task, with the limits of `Task.result`. If not set, the result stays as
@@ -687,12 +1009,15 @@ class UpdateTaskStatusRequest(_message.Message):
         result: _struct_pb2.Struct | None = ...,
         request_id: _builtins.str = ...,
         revision: _builtins.int = ...,
+        fencing_token: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fencing_token", b"_fencing_token", "fencing_token", b"fencing_token", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "result", b"result", "revision", b"revision", "status", b"status", "task_id", b"task_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fencing_token", b"_fencing_token", "fencing_token", b"fencing_token", "request_id", b"request_id", "result", b"result", "revision", b"revision", "status", b"status", "task_id", b"task_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__fencing_token: _TypeAlias = _typing.Literal["fencing_token"]  # noqa: Y015
+    _WhichOneofArgType__fencing_token: _TypeAlias = _typing.Literal["_fencing_token", b"_fencing_token"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fencing_token) -> _WhichOneofReturnType__fencing_token | None: ...
 
 Global___UpdateTaskStatusRequest: _TypeAlias = UpdateTaskStatusRequest  # noqa: Y015
 
@@ -834,6 +1159,8 @@ class CountTasksRequest(_message.Message):
     TITLE_CONTAINS_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
     DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    STATUS_REASONS_FIELD_NUMBER: _builtins.int
+    PARENT_ID_FIELD_NUMBER: _builtins.int
     project_id: _builtins.str
     """Only rows of this project. If not set, rows of every project that the caller may see."""
     room_id: _builtins.str
@@ -854,6 +1181,8 @@ class CountTasksRequest(_message.Message):
     """If true, only tasks all of whose dependencies are completed; if false, only the others."""
     depends_on: _builtins.str
     """Only tasks that depend directly on this task."""
+    parent_id: _builtins.str
+    """Only the parts of this task."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskStatus.ValueType]:
         """Only rows with one of these statuses."""
@@ -872,6 +1201,10 @@ class CountTasksRequest(_message.Message):
     def due_before(self) -> _timestamp_pb2.Timestamp:
         """Only tasks that are due before this time."""
 
+    @_builtins.property
+    def status_reasons(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskStatusReason.ValueType]:
+        """Only tasks whose status has one of these reasons."""
+
     def __init__(
         self,
         *,
@@ -888,10 +1221,12 @@ class CountTasksRequest(_message.Message):
         title_contains: _builtins.str = ...,
         ready: _builtins.bool | None = ...,
         depends_on: _builtins.str = ...,
+        status_reasons: _abc.Iterable[Global___TaskStatusReason.ValueType] | None = ...,
+        parent_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_overdue", b"_overdue", "_ready", b"_ready", "due_after", b"due_after", "due_before", b"due_before", "overdue", b"overdue", "ready", b"ready"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdue", b"_overdue", "_ready", b"_ready", "assigned_to", b"assigned_to", "assigned_to_type", b"assigned_to_type", "created_by", b"created_by", "depends_on", b"depends_on", "due_after", b"due_after", "due_before", b"due_before", "overdue", b"overdue", "priorities", b"priorities", "project_id", b"project_id", "ready", b"ready", "room_id", b"room_id", "statuses", b"statuses", "title_contains", b"title_contains"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overdue", b"_overdue", "_ready", b"_ready", "assigned_to", b"assigned_to", "assigned_to_type", b"assigned_to_type", "created_by", b"created_by", "depends_on", b"depends_on", "due_after", b"due_after", "due_before", b"due_before", "overdue", b"overdue", "parent_id", b"parent_id", "priorities", b"priorities", "project_id", b"project_id", "ready", b"ready", "room_id", b"room_id", "status_reasons", b"status_reasons", "statuses", b"statuses", "title_contains", b"title_contains"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__overdue: _TypeAlias = _typing.Literal["overdue"]  # noqa: Y015
     _WhichOneofArgType__overdue: _TypeAlias = _typing.Literal["_overdue", b"_overdue"]  # noqa: Y015
@@ -993,3 +1328,1127 @@ class WaitTaskRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__revision) -> _WhichOneofReturnType__revision | None: ...
 
 Global___WaitTaskRequest: _TypeAlias = WaitTaskRequest  # noqa: Y015
+
+@_typing.final
+class NewTask(_message.Message):
+    """A task of a batch, and how others of the batch refer to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    REF_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_REFS_FIELD_NUMBER: _builtins.int
+    PARENT_REF_FIELD_NUMBER: _builtins.int
+    ref: _builtins.str
+    """A name for the task within the batch, 1–100 characters. Required if others refer to it."""
+    parent_ref: _builtins.str
+    """The task of the batch, by its `ref`, that it is a part of. Not together with `task.parent_id`."""
+    @_builtins.property
+    def task(self) -> Global___Task:
+        """The task, as in CreateTaskRequest. `project_id` may be left out."""
+
+    @_builtins.property
+    def depends_on_refs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tasks of the batch, by their `ref`, that it depends on besides `task.dependencies`. Together they
+        are at most 1,000.
+        """
+
+    def __init__(
+        self,
+        *,
+        task: Global___Task | None = ...,
+        ref: _builtins.str = ...,
+        depends_on_refs: _abc.Iterable[_builtins.str] | None = ...,
+        parent_ref: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depends_on_refs", b"depends_on_refs", "parent_ref", b"parent_ref", "ref", b"ref", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NewTask: _TypeAlias = NewTask  # noqa: Y015
+
+@_typing.final
+class BatchCreateTasksRequest(_message.Message):
+    """Request for BatchCreateTasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """The project of all the tasks."""
+    request_id: _builtins.str
+    """Makes the call safe to retry; see CreateTaskRequest."""
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewTask]:
+        """1–1,000 tasks. The dependencies among them must have no cycle. Those that depend on others of the
+        batch need DEPENDENCY_POLICY_WAIT.
+        """
+
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        tasks: _abc.Iterable[Global___NewTask] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["project_id", b"project_id", "request_id", b"request_id", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateTasksRequest: _TypeAlias = BatchCreateTasksRequest  # noqa: Y015
+
+@_typing.final
+class BatchCreateTasksResponse(_message.Message):
+    """Response of BatchCreateTasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]:
+        """The tasks, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        tasks: _abc.Iterable[Global___Task] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateTasksResponse: _TypeAlias = BatchCreateTasksResponse  # noqa: Y015
+
+@_typing.final
+class ClaimTasksRequest(_message.Message):
+    """Request for ClaimTasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    MAX_TASKS_FIELD_NUMBER: _builtins.int
+    LEASE_DURATION_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    TASK_IDS_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """The project."""
+    agent_id: _builtins.str
+    """The agent that is to work: of an agent, its own id."""
+    max_tasks: _builtins.int
+    """How many tasks at most, 1–100; 0 means 1. Those that the agent holds already count towards its
+    `max_leases`.
+    """
+    request_id: _builtins.str
+    """Makes the call safe to retry; see CreateTaskRequest. A response without tasks is not kept."""
+    @_builtins.property
+    def lease_duration(self) -> _duration_pb2.Duration:
+        """How long a lease lasts without a heartbeat, 5 seconds to 12 hours, in whole seconds. Not set: 60
+        seconds.
+        """
+
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only tasks that require no others than these of the capabilities of the agent. Empty: all that it
+        has.
+        """
+
+    @_builtins.property
+    def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these tasks, up to 100, and of those assigned to the agent also one that is in_progress
+        without a lease.
+        """
+
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """How long to wait for a task if there is none, up to 60 seconds. Not set: not at all."""
+
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        agent_id: _builtins.str = ...,
+        max_tasks: _builtins.int = ...,
+        lease_duration: _duration_pb2.Duration | None = ...,
+        capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        task_ids: _abc.Iterable[_builtins.str] | None = ...,
+        wait: _duration_pb2.Duration | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease_duration", b"lease_duration", "wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "capabilities", b"capabilities", "lease_duration", b"lease_duration", "max_tasks", b"max_tasks", "project_id", b"project_id", "request_id", b"request_id", "task_ids", b"task_ids", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimTasksRequest: _TypeAlias = ClaimTasksRequest  # noqa: Y015
+
+@_typing.final
+class ClaimTasksResponse(_message.Message):
+    """Response of ClaimTasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedTask]:
+        """The tasks, the most urgent first. Empty if there was none."""
+
+    def __init__(
+        self,
+        *,
+        tasks: _abc.Iterable[Global___ClaimedTask] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimTasksResponse: _TypeAlias = ClaimTasksResponse  # noqa: Y015
+
+@_typing.final
+class ClaimedTask(_message.Message):
+    """A task that was claimed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task(self) -> Global___Task:
+        """The task."""
+
+    @_builtins.property
+    def lease(self) -> Global___Lease:
+        """The lease."""
+
+    @_builtins.property
+    def previous(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """The attempts before, the latest first, at most 5."""
+
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Input]:
+        """What was asked for and answered, in the order of the questions."""
+
+    def __init__(
+        self,
+        *,
+        task: Global___Task | None = ...,
+        lease: Global___Lease | None = ...,
+        previous: _abc.Iterable[Global___Attempt] | None = ...,
+        inputs: _abc.Iterable[Global___Input] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "lease", b"lease", "previous", b"previous", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimedTask: _TypeAlias = ClaimedTask  # noqa: Y015
+
+@_typing.final
+class Lease(_message.Message):
+    """The right of an agent to work on a task until it expires. It holds at least until `expires_in` after
+    the last heartbeat was sent.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    FENCING_TOKEN_FIELD_NUMBER: _builtins.int
+    EXPIRES_IN_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The task."""
+    agent_id: _builtins.str
+    """The agent."""
+    fencing_token: _builtins.int
+    """A number that is higher for each lease of the task. A resource that keeps the highest one it has
+    seen, and refuses lower ones, is safe from an agent whose lease is lost.
+    """
+    @_builtins.property
+    def expires_in(self) -> _duration_pb2.Duration:
+        """How long it lasts without a heartbeat."""
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        agent_id: _builtins.str = ...,
+        fencing_token: _builtins.int = ...,
+        expires_in: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "expires_in", b"expires_in", "fencing_token", b"fencing_token", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Lease: _TypeAlias = Lease  # noqa: Y015
+
+@_typing.final
+class Attempt(_message.Message):
+    """An attempt at a task, under one lease."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FENCING_TOKEN_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    fencing_token: _builtins.int
+    """The fencing token of the lease."""
+    attempt: _builtins.int
+    """The number of the attempt, by what counted then."""
+    agent_id: _builtins.str
+    """The agent."""
+    outcome: Global___AttemptOutcome.ValueType
+    """How it ended. ATTEMPT_OUTCOME_UNSPECIFIED while it is under way."""
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """When it began."""
+
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ended. Not set while it is under way."""
+
+    @_builtins.property
+    def error(self) -> _struct_pb2.Struct:
+        """The error that FailTask gave."""
+
+    @_builtins.property
+    def progress(self) -> _struct_pb2.Struct:
+        """The progress that the last HeartbeatTasks with one gave."""
+
+    def __init__(
+        self,
+        *,
+        fencing_token: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        agent_id: _builtins.str = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        outcome: Global___AttemptOutcome.ValueType = ...,
+        error: _struct_pb2.Struct | None = ...,
+        progress: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "error", b"error", "progress", b"progress", "started_at", b"started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "attempt", b"attempt", "ended_at", b"ended_at", "error", b"error", "fencing_token", b"fencing_token", "outcome", b"outcome", "progress", b"progress", "started_at", b"started_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class Input(_message.Message):
+    """Something that an agent has asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    REQUESTED_AT_FIELD_NUMBER: _builtins.int
+    ANSWERED_AT_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """What identifies it within the task, 1–100 characters. It can be used once."""
+    kind: Global___InputKind.ValueType
+    """What kind of thing. INPUT_KIND_UNSPECIFIED means INPUT_KIND_INPUT."""
+    prompt: _builtins.str
+    """The question, for people, 1–4,096 characters."""
+    @_builtins.property
+    def schema(self) -> _struct_pb2.Struct:
+        """The form of the answer, as a JSON Schema, up to 64 KiB. It is not applied to the answer."""
+
+    @_builtins.property
+    def answer(self) -> _struct_pb2.Struct:
+        """The answer. Not set until it is answered."""
+
+    @_builtins.property
+    def requested_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for."""
+
+    @_builtins.property
+    def answered_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was answered."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        kind: Global___InputKind.ValueType = ...,
+        prompt: _builtins.str = ...,
+        schema: _struct_pb2.Struct | None = ...,
+        answer: _struct_pb2.Struct | None = ...,
+        requested_at: _timestamp_pb2.Timestamp | None = ...,
+        answered_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answered_at", b"answered_at", "requested_at", b"requested_at", "schema", b"schema"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answered_at", b"answered_at", "key", b"key", "kind", b"kind", "prompt", b"prompt", "requested_at", b"requested_at", "schema", b"schema"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Input: _TypeAlias = Input  # noqa: Y015
+
+@_typing.final
+class HeartbeatTasksRequest(_message.Message):
+    """Request for HeartbeatTasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    HEARTBEATS_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """The project."""
+    agent_id: _builtins.str
+    """The agent that holds the tasks: of an agent, its own id."""
+    @_builtins.property
+    def heartbeats(self) -> _containers.RepeatedCompositeFieldContainer[Global___Heartbeat]:
+        """0–100 leases. Without any, it is a sign of life only."""
+
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        agent_id: _builtins.str = ...,
+        heartbeats: _abc.Iterable[Global___Heartbeat] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "heartbeats", b"heartbeats", "project_id", b"project_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeartbeatTasksRequest: _TypeAlias = HeartbeatTasksRequest  # noqa: Y015
+
+@_typing.final
+class Heartbeat(_message.Message):
+    """The renewal of one lease."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    FENCING_TOKEN_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The task."""
+    fencing_token: _builtins.int
+    """The fencing token of the lease under which the caller holds the task."""
+    @_builtins.property
+    def progress(self) -> _struct_pb2.Struct:
+        """What the next attempt should know, up to 64 KiB. Not set: what was kept before stays."""
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        fencing_token: _builtins.int = ...,
+        progress: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fencing_token", b"fencing_token", "progress", b"progress", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class HeartbeatTasksResponse(_message.Message):
+    """Response of HeartbeatTasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def leases(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseState]:
+        """What has become of each lease, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        leases: _abc.Iterable[Global___LeaseState] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leases", b"leases"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeartbeatTasksResponse: _TypeAlias = HeartbeatTasksResponse  # noqa: Y015
+
+@_typing.final
+class LeaseState(_message.Message):
+    """What has become of a lease."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    FENCING_TOKEN_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The task."""
+    fencing_token: _builtins.int
+    """The fencing token that was given."""
+    @_builtins.property
+    def held(self) -> Global___HeldLease:
+        """It is renewed."""
+
+    @_builtins.property
+    def cancel_requested(self) -> Global___CancelRequest:
+        """It is renewed, but the work should stop: see CancelTask."""
+
+    @_builtins.property
+    def lost(self) -> Global___LostLease:
+        """It is lost: nothing may be written any more."""
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        fencing_token: _builtins.int = ...,
+        held: Global___HeldLease | None = ...,
+        cancel_requested: Global___CancelRequest | None = ...,
+        lost: Global___LostLease | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "held", b"held", "lost", b"lost", "state", b"state"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "fencing_token", b"fencing_token", "held", b"held", "lost", b"lost", "state", b"state", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_state: _TypeAlias = _typing.Literal["held", "cancel_requested", "lost"]  # noqa: Y015
+    _WhichOneofArgType_state: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_state) -> _WhichOneofReturnType_state | None: ...
+
+Global___LeaseState: _TypeAlias = LeaseState  # noqa: Y015
+
+@_typing.final
+class HeldLease(_message.Message):
+    """A lease that is held."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPIRES_IN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def expires_in(self) -> _duration_pb2.Duration:
+        """How long it lasts without another heartbeat."""
+
+    def __init__(
+        self,
+        *,
+        expires_in: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_in", b"expires_in"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldLease: _TypeAlias = HeldLease  # noqa: Y015
+
+@_typing.final
+class CancelRequest(_message.Message):
+    """A lease whose task is to be cancelled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPIRES_IN_FIELD_NUMBER: _builtins.int
+    DEADLINE_IN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """The reason that CancelTask gave."""
+    @_builtins.property
+    def expires_in(self) -> _duration_pb2.Duration:
+        """How long it lasts without another heartbeat."""
+
+    @_builtins.property
+    def deadline_in(self) -> _duration_pb2.Duration:
+        """In how much time the task is cancelled in any case."""
+
+    def __init__(
+        self,
+        *,
+        expires_in: _duration_pb2.Duration | None = ...,
+        deadline_in: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline_in", b"deadline_in", "expires_in", b"expires_in"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deadline_in", b"deadline_in", "expires_in", b"expires_in", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRequest: _TypeAlias = CancelRequest  # noqa: Y015
+
+@_typing.final
+class LostLease(_message.Message):
+    """A lease that is lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    outcome: Global___AttemptOutcome.ValueType
+    """How the attempt ended. ATTEMPT_OUTCOME_UNSPECIFIED if the agent never had this lease, or the task
+    was deleted.
+    """
+    def __init__(
+        self,
+        *,
+        outcome: Global___AttemptOutcome.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LostLease: _TypeAlias = LostLease  # noqa: Y015
+
+@_typing.final
+class CompleteTaskRequest(_message.Message):
+    """Request for CompleteTask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    FENCING_TOKEN_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The id of the task."""
+    fencing_token: _builtins.int
+    """The fencing token of the lease under which the caller holds the task."""
+    request_id: _builtins.str
+    """Makes the call safe to retry; see CreateTaskRequest."""
+    @_builtins.property
+    def result(self) -> _struct_pb2.Struct:
+        """The result of the task, with the limits of `Task.result`. If not set, the result stays as it is."""
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        fencing_token: _builtins.int = ...,
+        result: _struct_pb2.Struct | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fencing_token", b"fencing_token", "request_id", b"request_id", "result", b"result", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteTaskRequest: _TypeAlias = CompleteTaskRequest  # noqa: Y015
+
+@_typing.final
+class FailTaskRequest(_message.Message):
+    """Request for FailTask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    FENCING_TOKEN_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    RETRYABLE_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The id of the task."""
+    fencing_token: _builtins.int
+    """The fencing token of the lease under which the caller holds the task."""
+    retryable: _builtins.bool
+    """Whether another attempt may help."""
+    request_id: _builtins.str
+    """Makes the call safe to retry; see CreateTaskRequest."""
+    @_builtins.property
+    def error(self) -> _struct_pb2.Struct:
+        """What went wrong, up to 64 KiB. The field `message`, if it is a text, becomes `status_message`, cut
+        to 4,096 characters.
+        """
+
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """How long to pause until the next attempt, up to 30 days, instead of what follows from the number
+        of attempts. Only with `retryable`.
+        """
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        fencing_token: _builtins.int = ...,
+        error: _struct_pb2.Struct | None = ...,
+        retryable: _builtins.bool = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "retry_after", b"retry_after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "fencing_token", b"fencing_token", "request_id", b"request_id", "retry_after", b"retry_after", "retryable", b"retryable", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailTaskRequest: _TypeAlias = FailTaskRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseTaskRequest(_message.Message):
+    """Request for ReleaseTask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    FENCING_TOKEN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The id of the task."""
+    fencing_token: _builtins.int
+    """The fencing token of the lease under which the caller holds the task."""
+    request_id: _builtins.str
+    """Makes the call safe to retry; see CreateTaskRequest."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        fencing_token: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fencing_token", b"fencing_token", "request_id", b"request_id", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseTaskRequest: _TypeAlias = ReleaseTaskRequest  # noqa: Y015
+
+@_typing.final
+class CancelTaskRequest(_message.Message):
+    """Request for CancelTask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    GRACE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The id of the task."""
+    reason: _builtins.str
+    """Why, for the agent and for `status_message`; up to 4,096 characters."""
+    revision: _builtins.int
+    """The expected revision; 0 matches any."""
+    request_id: _builtins.str
+    """Makes the call safe to retry; see CreateTaskRequest."""
+    @_builtins.property
+    def grace(self) -> _duration_pb2.Duration:
+        """How long an agent that holds the task has to stop, up to an hour. Not set: 60 seconds."""
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        grace: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grace", b"grace", "reason", b"reason", "request_id", b"request_id", "revision", b"revision", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelTaskRequest: _TypeAlias = CancelTaskRequest  # noqa: Y015
+
+@_typing.final
+class RetryTaskRequest(_message.Message):
+    """Request for RetryTask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The id of the task."""
+    revision: _builtins.int
+    """The expected revision; 0 matches any."""
+    request_id: _builtins.str
+    """Makes the call safe to retry; see CreateTaskRequest."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "revision", b"revision", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryTaskRequest: _TypeAlias = RetryTaskRequest  # noqa: Y015
+
+@_typing.final
+class RequestInputRequest(_message.Message):
+    """Request for RequestInput."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    FENCING_TOKEN_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The id of the task."""
+    fencing_token: _builtins.int
+    """The fencing token of the lease under which the caller holds the task."""
+    request_id: _builtins.str
+    """Makes the call safe to retry; see CreateTaskRequest."""
+    @_builtins.property
+    def input(self) -> Global___Input:
+        """What is asked for."""
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        fencing_token: _builtins.int = ...,
+        input: Global___Input | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fencing_token", b"fencing_token", "input", b"input", "request_id", b"request_id", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestInputRequest: _TypeAlias = RequestInputRequest  # noqa: Y015
+
+@_typing.final
+class AnswerInputRequest(_message.Message):
+    """Request for AnswerInput."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The id of the task."""
+    key: _builtins.str
+    """The `key` of what was asked for."""
+    request_id: _builtins.str
+    """Makes the call safe to retry; see CreateTaskRequest."""
+    @_builtins.property
+    def answer(self) -> _struct_pb2.Struct:
+        """The answer, up to 64 KiB."""
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        key: _builtins.str = ...,
+        answer: _struct_pb2.Struct | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "key", b"key", "request_id", b"request_id", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerInputRequest: _TypeAlias = AnswerInputRequest  # noqa: Y015
+
+@_typing.final
+class ListAttemptsRequest(_message.Message):
+    """Request for ListAttempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The id of the task."""
+    page_size: _builtins.int
+    """The maximum number of attempts on a page. Default: 50. Values above 1,000 are treated as 1,000;
+    negative values are INVALID_FIELD. A page ends at 3 MiB.
+    """
+    page_token: _builtins.str
+    """The `next_page_token` of the previous page. The task must be the same."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAttemptsRequest: _TypeAlias = ListAttemptsRequest  # noqa: Y015
+
+@_typing.final
+class ListAttemptsResponse(_message.Message):
+    """Response of ListAttempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """The token of the next page; empty on the last page."""
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
+        """The attempts, the latest first."""
+
+    def __init__(
+        self,
+        *,
+        attempts: _abc.Iterable[Global___Attempt] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAttemptsResponse: _TypeAlias = ListAttemptsResponse  # noqa: Y015
+
+@_typing.final
+class SplitTaskRequest(_message.Message):
+    """Request for SplitTask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    FENCING_TOKEN_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The id of the task."""
+    fencing_token: _builtins.int
+    """The fencing token of the lease under which the caller holds the task."""
+    request_id: _builtins.str
+    """Makes the call safe to retry; see CreateTaskRequest."""
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewTask]:
+        """1–1,000 tasks that are created as parts of the task, as in BatchCreateTasks. The task then depends
+        on each of them, besides what it depended on, and on at most 1,000 in all.
+        """
+
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        fencing_token: _builtins.int = ...,
+        tasks: _abc.Iterable[Global___NewTask] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fencing_token", b"fencing_token", "request_id", b"request_id", "task_id", b"task_id", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SplitTaskRequest: _TypeAlias = SplitTaskRequest  # noqa: Y015
+
+@_typing.final
+class SplitTaskResponse(_message.Message):
+    """Response of SplitTask."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task(self) -> Global___Task:
+        """The task, which waits."""
+
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]:
+        """The parts, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        task: Global___Task | None = ...,
+        parts: _abc.Iterable[Global___Task] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["task", b"task"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parts", b"parts", "task", b"task"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SplitTaskResponse: _TypeAlias = SplitTaskResponse  # noqa: Y015
+
+@_typing.final
+class GetTaskGraphRequest(_message.Message):
+    """Request for GetTaskGraph."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_ID_FIELD_NUMBER: _builtins.int
+    ROOTS_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    MAX_NODES_FIELD_NUMBER: _builtins.int
+    project_id: _builtins.str
+    """All tasks of a project, the latest first."""
+    direction: Global___GraphDirection.ValueType
+    """From the roots, in which direction to go. GRAPH_DIRECTION_UNSPECIFIED means
+    GRAPH_DIRECTION_BOTH.
+    """
+    depth: _builtins.int
+    """From the roots, how many dependencies far to go, up to 100; 0 means 100."""
+    max_nodes: _builtins.int
+    """How many tasks to return at most, up to 5,000; 0 means 1,000."""
+    @_builtins.property
+    def roots(self) -> Global___GraphRoots:
+        """Some tasks of one project."""
+
+    def __init__(
+        self,
+        *,
+        project_id: _builtins.str = ...,
+        roots: Global___GraphRoots | None = ...,
+        direction: Global___GraphDirection.ValueType = ...,
+        depth: _builtins.int = ...,
+        max_nodes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["origin", b"origin", "project_id", b"project_id", "roots", b"roots"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "direction", b"direction", "max_nodes", b"max_nodes", "origin", b"origin", "project_id", b"project_id", "roots", b"roots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_origin: _TypeAlias = _typing.Literal["project_id", "roots"]  # noqa: Y015
+    _WhichOneofArgType_origin: _TypeAlias = _typing.Literal["origin", b"origin"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_origin) -> _WhichOneofReturnType_origin | None: ...
+
+Global___GetTaskGraphRequest: _TypeAlias = GetTaskGraphRequest  # noqa: Y015
+
+@_typing.final
+class GraphRoots(_message.Message):
+    """Tasks to begin with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def task_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of 1–100 tasks."""
+
+    def __init__(
+        self,
+        *,
+        task_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["task_ids", b"task_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GraphRoots: _TypeAlias = GraphRoots  # noqa: Y015
+
+@_typing.final
+class GetTaskGraphResponse(_message.Message):
+    """Response of GetTaskGraph."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: _builtins.int
+    EDGES_FIELD_NUMBER: _builtins.int
+    CRITICAL_PATH_FIELD_NUMBER: _builtins.int
+    CRITICAL_LENGTH_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    critical_length: _builtins.float
+    """The sum of the estimates on that chain."""
+    truncated: _builtins.bool
+    """Whether there are more tasks than were returned."""
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]:
+        """The tasks, without `description`, `result` and `dependencies`. Roots come first."""
+
+    @_builtins.property
+    def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___GraphEdge]:
+        """The dependencies between them."""
+
+    @_builtins.property
+    def critical_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The ids of the longest chain of tasks that have not ended, each of which depends on the one
+        before, by their `estimate`. Of several, the first by id.
+        """
+
+    def __init__(
+        self,
+        *,
+        nodes: _abc.Iterable[Global___Task] | None = ...,
+        edges: _abc.Iterable[Global___GraphEdge] | None = ...,
+        critical_path: _abc.Iterable[_builtins.str] | None = ...,
+        critical_length: _builtins.float = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["critical_length", b"critical_length", "critical_path", b"critical_path", "edges", b"edges", "nodes", b"nodes", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTaskGraphResponse: _TypeAlias = GetTaskGraphResponse  # noqa: Y015
+
+@_typing.final
+class GraphEdge(_message.Message):
+    """A dependency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASK_ID_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_ID_FIELD_NUMBER: _builtins.int
+    task_id: _builtins.str
+    """The task."""
+    depends_on_id: _builtins.str
+    """The task that it depends on."""
+    def __init__(
+        self,
+        *,
+        task_id: _builtins.str = ...,
+        depends_on_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depends_on_id", b"depends_on_id", "task_id", b"task_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GraphEdge: _TypeAlias = GraphEdge  # noqa: Y015

@@ -108,6 +108,71 @@ class TaskServiceStub:
                 request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.WaitTaskRequest.SerializeToString,
                 response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
                 _registered_method=True)
+        self.BatchCreateTasks = channel.unary_unary(
+                '/tandem.task.v1.TaskService/BatchCreateTasks',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.BatchCreateTasksRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.BatchCreateTasksResponse.FromString,
+                _registered_method=True)
+        self.ClaimTasks = channel.unary_unary(
+                '/tandem.task.v1.TaskService/ClaimTasks',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.ClaimTasksRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.ClaimTasksResponse.FromString,
+                _registered_method=True)
+        self.HeartbeatTasks = channel.unary_unary(
+                '/tandem.task.v1.TaskService/HeartbeatTasks',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.HeartbeatTasksRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.HeartbeatTasksResponse.FromString,
+                _registered_method=True)
+        self.CompleteTask = channel.unary_unary(
+                '/tandem.task.v1.TaskService/CompleteTask',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.CompleteTaskRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+                _registered_method=True)
+        self.FailTask = channel.unary_unary(
+                '/tandem.task.v1.TaskService/FailTask',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.FailTaskRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+                _registered_method=True)
+        self.ReleaseTask = channel.unary_unary(
+                '/tandem.task.v1.TaskService/ReleaseTask',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.ReleaseTaskRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+                _registered_method=True)
+        self.CancelTask = channel.unary_unary(
+                '/tandem.task.v1.TaskService/CancelTask',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.CancelTaskRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+                _registered_method=True)
+        self.RetryTask = channel.unary_unary(
+                '/tandem.task.v1.TaskService/RetryTask',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.RetryTaskRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+                _registered_method=True)
+        self.RequestInput = channel.unary_unary(
+                '/tandem.task.v1.TaskService/RequestInput',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.RequestInputRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+                _registered_method=True)
+        self.AnswerInput = channel.unary_unary(
+                '/tandem.task.v1.TaskService/AnswerInput',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.AnswerInputRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+                _registered_method=True)
+        self.ListAttempts = channel.unary_unary(
+                '/tandem.task.v1.TaskService/ListAttempts',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.ListAttemptsRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.ListAttemptsResponse.FromString,
+                _registered_method=True)
+        self.SplitTask = channel.unary_unary(
+                '/tandem.task.v1.TaskService/SplitTask',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.SplitTaskRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.SplitTaskResponse.FromString,
+                _registered_method=True)
+        self.GetTaskGraph = channel.unary_unary(
+                '/tandem.task.v1.TaskService/GetTaskGraph',
+                request_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.GetTaskGraphRequest.SerializeToString,
+                response_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.GetTaskGraphResponse.FromString,
+                _registered_method=True)
 
 
 class TaskServiceServicer:
@@ -243,7 +308,8 @@ class TaskServiceServicer:
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
         NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION
-        (metadata `from`, `to`, `allowed`).
+        (metadata `from`, `to`, `allowed`), DEPENDENCY_NOT_COMPLETED if it waits for dependencies and
+        would become pending or in_progress, LEASE_REQUIRED, LEASE_LOST.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -310,6 +376,166 @@ class TaskServiceServicer:
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT,
         LIMIT_EXCEEDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCreateTasks(self, request, context):
+        """Creates up to 1,000 tasks, all or none, which may refer to each other. The rules for each are
+        those of CreateTask.
+
+        Errors: those of CreateTask, whose fields are named as in `tasks[3].task.title`;
+        LIMIT_EXCEEDED if the response would be larger than 3 MiB (give tasks smaller descriptions).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimTasks(self, request, context):
+        """Gives an agent tasks to work on, each under a lease. A task is held by at most one lease, and
+        each lease is given to one call. Tasks are claimable that are pending, whose `ready_at` has come,
+        whose `lock_key` no task with a lease has, and that are assigned to the agent, or to none and
+        require only capabilities that the agent has. The most urgent come first, and of these the one
+        that has been ready for longest; of several tasks in one call this is so for each list of
+        capabilities by itself.
+
+        A claimed task is in_progress, assigned to the agent, and its `attempt` is one higher. The agent
+        renews the lease with HeartbeatTasks, and ends it with CompleteTask, FailTask, ReleaseTask,
+        RequestInput or SplitTask. If it does nothing for the duration of the lease, the attempt has
+        failed, within 2 seconds. An agent that is offline goes online.
+
+        An agent claims for itself, and needs the scope CLAIM_TASKS; an admin of the project can claim
+        for an agent. With `wait`, a call waits like WaitTask, with the same limits, until it has at
+        least one task. A call without a `request_id` whose client has gone gives its tasks back.
+
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, ASSIGNEE_INACTIVE, NOT_CLAIMABLE if
+        `task_ids` are given and none of them can be claimed, LIMIT_EXCEEDED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HeartbeatTasks(self, request, context):
+        """Renews leases, each from now on for its duration, and says of each what has become of it. It
+        may also keep progress, which the next attempt is given. An agent that is offline goes online.
+
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteTask(self, request, context):
+        """Completes a task under a lease, which ends. Tasks that wait for it alone become pending in the
+        same transaction. A call that is repeated with the same token returns the task as it is.
+
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, LEASE_LOST.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FailTask(self, request, context):
+        """Says that the attempt under a lease has failed. The lease ends. If it is `retryable` and the task
+        has attempts left, the task is pending again, after a pause that doubles with each attempt (5
+        seconds to an hour, each up to 20 % shorter or longer), or after `retry_after`; if not, it is
+        failed, with the reason ATTEMPTS_EXHAUSTED or NOT_RETRYABLE.
+
+        Errors: as CompleteTask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseTask(self, request, context):
+        """Gives a task back. The lease ends, and the task is pending at once. The attempt does not count,
+        unless the task has been given back 100 times.
+
+        Errors: as CompleteTask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelTask(self, request, context):
+        """Cancels a task. If an agent holds it by a lease, its next heartbeat tells it so, and the task is
+        cancelled when the agent ends the lease, or at the latest when the grace time is over. Without a
+        lease, or without a grace time, it is cancelled at once. Cancelling a cancelled task, or one that
+        is to be, succeeds and changes nothing.
+
+        Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION if it is
+        completed or failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryTask(self, request, context):
+        """Gives a failed or cancelled task new attempts: it is pending and claimable at once, or blocked
+        while it waits for others.
+
+        Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequestInput(self, request, context):
+        """Asks for something that the agent cannot go on without. The lease ends, and the task is blocked,
+        with the reason INPUT or AUTH, until AnswerInput. The attempt does not count.
+
+        Errors: as CompleteTask, and INPUT_KEY_USED, LIMIT_EXCEEDED if the task has 100 inputs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnswerInput(self, request, context):
+        """Answers what was asked for. The task is pending; for 10 minutes only the agent that asked can
+        claim it, then any other that has the capabilities. Answering again with the same answer
+        succeeds and changes nothing.
+
+        Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        SCOPE_MISSING, PROJECT_NOT_ACTIVE, INPUT_NOT_FOUND, INPUT_ANSWERED, INVALID_STATUS_TRANSITION if
+        the task is not blocked for input any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAttempts(self, request, context):
+        """Lists the attempts at a task, the latest first.
+
+        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
+        NOT_ALLOWED_FOR_AGENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SplitTask(self, request, context):
+        """Splits a task that the agent holds: creates tasks below it, lets it wait for them, and ends the
+        lease. When they are completed it is pending; for 10 minutes only the same agent can claim it,
+        then any other. The attempt does not count. Nothing has to be held meanwhile.
+
+        Errors: as CompleteTask and BatchCreateTasks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTaskGraph(self, request, context):
+        """Returns tasks and the dependencies between them: of a project, or what can be reached from some
+        tasks. At most 5,000 tasks are looked at; `truncated` says whether there are more.
+
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
+        NOT_ALLOWED_FOR_AGENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -387,6 +613,71 @@ def add_TaskServiceServicer_to_server(servicer, server):
                     servicer.WaitTask,
                     request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.WaitTaskRequest.FromString,
                     response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.SerializeToString,
+            ),
+            'BatchCreateTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateTasks,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.BatchCreateTasksRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.BatchCreateTasksResponse.SerializeToString,
+            ),
+            'ClaimTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimTasks,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.ClaimTasksRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.ClaimTasksResponse.SerializeToString,
+            ),
+            'HeartbeatTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.HeartbeatTasks,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.HeartbeatTasksRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.HeartbeatTasksResponse.SerializeToString,
+            ),
+            'CompleteTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteTask,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.CompleteTaskRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.SerializeToString,
+            ),
+            'FailTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.FailTask,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.FailTaskRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.SerializeToString,
+            ),
+            'ReleaseTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseTask,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.ReleaseTaskRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.SerializeToString,
+            ),
+            'CancelTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTask,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.CancelTaskRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.SerializeToString,
+            ),
+            'RetryTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryTask,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.RetryTaskRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.SerializeToString,
+            ),
+            'RequestInput': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestInput,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.RequestInputRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.SerializeToString,
+            ),
+            'AnswerInput': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnswerInput,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.AnswerInputRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.Task.SerializeToString,
+            ),
+            'ListAttempts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAttempts,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.ListAttemptsRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.ListAttemptsResponse.SerializeToString,
+            ),
+            'SplitTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.SplitTask,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.SplitTaskRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.SplitTaskResponse.SerializeToString,
+            ),
+            'GetTaskGraph': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTaskGraph,
+                    request_deserializer=tandem_dot_task_dot_v1_dot_task__service__pb2.GetTaskGraphRequest.FromString,
+                    response_serializer=tandem_dot_task_dot_v1_dot_task__service__pb2.GetTaskGraphResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -770,6 +1061,357 @@ class TaskService:
             '/tandem.task.v1.TaskService/WaitTask',
             tandem_dot_task_dot_v1_dot_task__service__pb2.WaitTaskRequest.SerializeToString,
             tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreateTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/BatchCreateTasks',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.BatchCreateTasksRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.BatchCreateTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/ClaimTasks',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.ClaimTasksRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.ClaimTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HeartbeatTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/HeartbeatTasks',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.HeartbeatTasksRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.HeartbeatTasksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/CompleteTask',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.CompleteTaskRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FailTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/FailTask',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.FailTaskRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/ReleaseTask',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.ReleaseTaskRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/CancelTask',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.CancelTaskRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/RetryTask',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.RetryTaskRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestInput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/RequestInput',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.RequestInputRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnswerInput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/AnswerInput',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.AnswerInputRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.Task.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAttempts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/ListAttempts',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.ListAttemptsRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.ListAttemptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SplitTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/SplitTask',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.SplitTaskRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.SplitTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTaskGraph(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tandem.task.v1.TaskService/GetTaskGraph',
+            tandem_dot_task_dot_v1_dot_task__service__pb2.GetTaskGraphRequest.SerializeToString,
+            tandem_dot_task_dot_v1_dot_task__service__pb2.GetTaskGraphResponse.FromString,
             options,
             channel_credentials,
             insecure,

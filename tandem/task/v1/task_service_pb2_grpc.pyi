@@ -136,7 +136,8 @@ class TaskServiceStub:
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
     NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION
-    (metadata `from`, `to`, `allowed`).
+    (metadata `from`, `to`, `allowed`), DEPENDENCY_NOT_COMPLETED if it waits for dependencies and
+    would become pending or in_progress, LEASE_REQUIRED, LEASE_LOST.
     """
     VerifyDependencies: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.VerifyDependenciesRequest, _task_service_pb2.VerifyDependenciesResponse]
     """Checks whether a task could have these dependencies, by the same rules as CreateTask and
@@ -183,6 +184,114 @@ class TaskServiceStub:
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT,
     LIMIT_EXCEEDED.
+    """
+    BatchCreateTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.BatchCreateTasksRequest, _task_service_pb2.BatchCreateTasksResponse]
+    """Creates up to 1,000 tasks, all or none, which may refer to each other. The rules for each are
+    those of CreateTask.
+
+    Errors: those of CreateTask, whose fields are named as in `tasks[3].task.title`;
+    LIMIT_EXCEEDED if the response would be larger than 3 MiB (give tasks smaller descriptions).
+    """
+    ClaimTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ClaimTasksRequest, _task_service_pb2.ClaimTasksResponse]
+    """Gives an agent tasks to work on, each under a lease. A task is held by at most one lease, and
+    each lease is given to one call. Tasks are claimable that are pending, whose `ready_at` has come,
+    whose `lock_key` no task with a lease has, and that are assigned to the agent, or to none and
+    require only capabilities that the agent has. The most urgent come first, and of these the one
+    that has been ready for longest; of several tasks in one call this is so for each list of
+    capabilities by itself.
+
+    A claimed task is in_progress, assigned to the agent, and its `attempt` is one higher. The agent
+    renews the lease with HeartbeatTasks, and ends it with CompleteTask, FailTask, ReleaseTask,
+    RequestInput or SplitTask. If it does nothing for the duration of the lease, the attempt has
+    failed, within 2 seconds. An agent that is offline goes online.
+
+    An agent claims for itself, and needs the scope CLAIM_TASKS; an admin of the project can claim
+    for an agent. With `wait`, a call waits like WaitTask, with the same limits, until it has at
+    least one task. A call without a `request_id` whose client has gone gives its tasks back.
+
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, ASSIGNEE_INACTIVE, NOT_CLAIMABLE if
+    `task_ids` are given and none of them can be claimed, LIMIT_EXCEEDED.
+    """
+    HeartbeatTasks: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.HeartbeatTasksRequest, _task_service_pb2.HeartbeatTasksResponse]
+    """Renews leases, each from now on for its duration, and says of each what has become of it. It
+    may also keep progress, which the next attempt is given. An agent that is offline goes online.
+
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT.
+    """
+    CompleteTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.CompleteTaskRequest, _task_service_pb2.Task]
+    """Completes a task under a lease, which ends. Tasks that wait for it alone become pending in the
+    same transaction. A call that is repeated with the same token returns the task as it is.
+
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, LEASE_LOST.
+    """
+    FailTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.FailTaskRequest, _task_service_pb2.Task]
+    """Says that the attempt under a lease has failed. The lease ends. If it is `retryable` and the task
+    has attempts left, the task is pending again, after a pause that doubles with each attempt (5
+    seconds to an hour, each up to 20 % shorter or longer), or after `retry_after`; if not, it is
+    failed, with the reason ATTEMPTS_EXHAUSTED or NOT_RETRYABLE.
+
+    Errors: as CompleteTask.
+    """
+    ReleaseTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ReleaseTaskRequest, _task_service_pb2.Task]
+    """Gives a task back. The lease ends, and the task is pending at once. The attempt does not count,
+    unless the task has been given back 100 times.
+
+    Errors: as CompleteTask.
+    """
+    CancelTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.CancelTaskRequest, _task_service_pb2.Task]
+    """Cancels a task. If an agent holds it by a lease, its next heartbeat tells it so, and the task is
+    cancelled when the agent ends the lease, or at the latest when the grace time is over. Without a
+    lease, or without a grace time, it is cancelled at once. Cancelling a cancelled task, or one that
+    is to be, succeeds and changes nothing.
+
+    Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION if it is
+    completed or failed.
+    """
+    RetryTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.RetryTaskRequest, _task_service_pb2.Task]
+    """Gives a failed or cancelled task new attempts: it is pending and claimable at once, or blocked
+    while it waits for others.
+
+    Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION.
+    """
+    RequestInput: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.RequestInputRequest, _task_service_pb2.Task]
+    """Asks for something that the agent cannot go on without. The lease ends, and the task is blocked,
+    with the reason INPUT or AUTH, until AnswerInput. The attempt does not count.
+
+    Errors: as CompleteTask, and INPUT_KEY_USED, LIMIT_EXCEEDED if the task has 100 inputs.
+    """
+    AnswerInput: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.AnswerInputRequest, _task_service_pb2.Task]
+    """Answers what was asked for. The task is pending; for 10 minutes only the agent that asked can
+    claim it, then any other that has the capabilities. Answering again with the same answer
+    succeeds and changes nothing.
+
+    Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    SCOPE_MISSING, PROJECT_NOT_ACTIVE, INPUT_NOT_FOUND, INPUT_ANSWERED, INVALID_STATUS_TRANSITION if
+    the task is not blocked for input any more.
+    """
+    ListAttempts: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.ListAttemptsRequest, _task_service_pb2.ListAttemptsResponse]
+    """Lists the attempts at a task, the latest first.
+
+    Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
+    NOT_ALLOWED_FOR_AGENT.
+    """
+    SplitTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.SplitTaskRequest, _task_service_pb2.SplitTaskResponse]
+    """Splits a task that the agent holds: creates tasks below it, lets it wait for them, and ends the
+    lease. When they are completed it is pending; for 10 minutes only the same agent can claim it,
+    then any other. The attempt does not count. Nothing has to be held meanwhile.
+
+    Errors: as CompleteTask and BatchCreateTasks.
+    """
+    GetTaskGraph: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskGraphRequest, _task_service_pb2.GetTaskGraphResponse]
+    """Returns tasks and the dependencies between them: of a project, or what can be reached from some
+    tasks. At most 5,000 tasks are looked at; `truncated` says whether there are more.
+
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
+    NOT_ALLOWED_FOR_AGENT.
     """
 
 @_typing.type_check_only
@@ -288,7 +397,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
     NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION
-    (metadata `from`, `to`, `allowed`).
+    (metadata `from`, `to`, `allowed`), DEPENDENCY_NOT_COMPLETED if it waits for dependencies and
+    would become pending or in_progress, LEASE_REQUIRED, LEASE_LOST.
     """
     VerifyDependencies: _aio.UnaryUnaryMultiCallable[_task_service_pb2.VerifyDependenciesRequest, _task_service_pb2.VerifyDependenciesResponse]  # type: ignore[assignment]
     """Checks whether a task could have these dependencies, by the same rules as CreateTask and
@@ -335,6 +445,114 @@ class TaskServiceAsyncStub(TaskServiceStub):
 
     Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT,
     LIMIT_EXCEEDED.
+    """
+    BatchCreateTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.BatchCreateTasksRequest, _task_service_pb2.BatchCreateTasksResponse]  # type: ignore[assignment]
+    """Creates up to 1,000 tasks, all or none, which may refer to each other. The rules for each are
+    those of CreateTask.
+
+    Errors: those of CreateTask, whose fields are named as in `tasks[3].task.title`;
+    LIMIT_EXCEEDED if the response would be larger than 3 MiB (give tasks smaller descriptions).
+    """
+    ClaimTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ClaimTasksRequest, _task_service_pb2.ClaimTasksResponse]  # type: ignore[assignment]
+    """Gives an agent tasks to work on, each under a lease. A task is held by at most one lease, and
+    each lease is given to one call. Tasks are claimable that are pending, whose `ready_at` has come,
+    whose `lock_key` no task with a lease has, and that are assigned to the agent, or to none and
+    require only capabilities that the agent has. The most urgent come first, and of these the one
+    that has been ready for longest; of several tasks in one call this is so for each list of
+    capabilities by itself.
+
+    A claimed task is in_progress, assigned to the agent, and its `attempt` is one higher. The agent
+    renews the lease with HeartbeatTasks, and ends it with CompleteTask, FailTask, ReleaseTask,
+    RequestInput or SplitTask. If it does nothing for the duration of the lease, the attempt has
+    failed, within 2 seconds. An agent that is offline goes online.
+
+    An agent claims for itself, and needs the scope CLAIM_TASKS; an admin of the project can claim
+    for an agent. With `wait`, a call waits like WaitTask, with the same limits, until it has at
+    least one task. A call without a `request_id` whose client has gone gives its tasks back.
+
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, ASSIGNEE_INACTIVE, NOT_CLAIMABLE if
+    `task_ids` are given and none of them can be claimed, LIMIT_EXCEEDED.
+    """
+    HeartbeatTasks: _aio.UnaryUnaryMultiCallable[_task_service_pb2.HeartbeatTasksRequest, _task_service_pb2.HeartbeatTasksResponse]  # type: ignore[assignment]
+    """Renews leases, each from now on for its duration, and says of each what has become of it. It
+    may also keep progress, which the next attempt is given. An agent that is offline goes online.
+
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT.
+    """
+    CompleteTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.CompleteTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
+    """Completes a task under a lease, which ends. Tasks that wait for it alone become pending in the
+    same transaction. A call that is repeated with the same token returns the task as it is.
+
+    Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+    NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, LEASE_LOST.
+    """
+    FailTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.FailTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
+    """Says that the attempt under a lease has failed. The lease ends. If it is `retryable` and the task
+    has attempts left, the task is pending again, after a pause that doubles with each attempt (5
+    seconds to an hour, each up to 20 % shorter or longer), or after `retry_after`; if not, it is
+    failed, with the reason ATTEMPTS_EXHAUSTED or NOT_RETRYABLE.
+
+    Errors: as CompleteTask.
+    """
+    ReleaseTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ReleaseTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
+    """Gives a task back. The lease ends, and the task is pending at once. The attempt does not count,
+    unless the task has been given back 100 times.
+
+    Errors: as CompleteTask.
+    """
+    CancelTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.CancelTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
+    """Cancels a task. If an agent holds it by a lease, its next heartbeat tells it so, and the task is
+    cancelled when the agent ends the lease, or at the latest when the grace time is over. Without a
+    lease, or without a grace time, it is cancelled at once. Cancelling a cancelled task, or one that
+    is to be, succeeds and changes nothing.
+
+    Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION if it is
+    completed or failed.
+    """
+    RetryTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.RetryTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
+    """Gives a failed or cancelled task new attempts: it is pending and claimable at once, or blocked
+    while it waits for others.
+
+    Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION.
+    """
+    RequestInput: _aio.UnaryUnaryMultiCallable[_task_service_pb2.RequestInputRequest, _task_service_pb2.Task]  # type: ignore[assignment]
+    """Asks for something that the agent cannot go on without. The lease ends, and the task is blocked,
+    with the reason INPUT or AUTH, until AnswerInput. The attempt does not count.
+
+    Errors: as CompleteTask, and INPUT_KEY_USED, LIMIT_EXCEEDED if the task has 100 inputs.
+    """
+    AnswerInput: _aio.UnaryUnaryMultiCallable[_task_service_pb2.AnswerInputRequest, _task_service_pb2.Task]  # type: ignore[assignment]
+    """Answers what was asked for. The task is pending; for 10 minutes only the agent that asked can
+    claim it, then any other that has the capabilities. Answering again with the same answer
+    succeeds and changes nothing.
+
+    Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+    SCOPE_MISSING, PROJECT_NOT_ACTIVE, INPUT_NOT_FOUND, INPUT_ANSWERED, INVALID_STATUS_TRANSITION if
+    the task is not blocked for input any more.
+    """
+    ListAttempts: _aio.UnaryUnaryMultiCallable[_task_service_pb2.ListAttemptsRequest, _task_service_pb2.ListAttemptsResponse]  # type: ignore[assignment]
+    """Lists the attempts at a task, the latest first.
+
+    Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
+    NOT_ALLOWED_FOR_AGENT.
+    """
+    SplitTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.SplitTaskRequest, _task_service_pb2.SplitTaskResponse]  # type: ignore[assignment]
+    """Splits a task that the agent holds: creates tasks below it, lets it wait for them, and ends the
+    lease. When they are completed it is pending; for 10 minutes only the same agent can claim it,
+    then any other. The attempt does not count. Nothing has to be held meanwhile.
+
+    Errors: as CompleteTask and BatchCreateTasks.
+    """
+    GetTaskGraph: _aio.UnaryUnaryMultiCallable[_task_service_pb2.GetTaskGraphRequest, _task_service_pb2.GetTaskGraphResponse]  # type: ignore[assignment]
+    """Returns tasks and the dependencies between them: of a project, or what can be reached from some
+    tasks. At most 5,000 tasks are looked at; `truncated` says whether there are more.
+
+    Errors: INVALID_FIELD, PROJECT_NOT_FOUND, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
+    NOT_ALLOWED_FOR_AGENT.
     """
 
 class TaskServiceServicer:
@@ -482,7 +700,8 @@ class TaskServiceServicer:
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
         NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION
-        (metadata `from`, `to`, `allowed`).
+        (metadata `from`, `to`, `allowed`), DEPENDENCY_NOT_COMPLETED if it waits for dependencies and
+        would become pending or in_progress, LEASE_REQUIRED, LEASE_LOST.
         """
 
     def VerifyDependencies(
@@ -554,6 +773,179 @@ class TaskServiceServicer:
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT,
         LIMIT_EXCEEDED.
+        """
+
+    def BatchCreateTasks(
+        self,
+        request: _task_service_pb2.BatchCreateTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.BatchCreateTasksResponse, _abc.Awaitable[_task_service_pb2.BatchCreateTasksResponse]]:
+        """Creates up to 1,000 tasks, all or none, which may refer to each other. The rules for each are
+        those of CreateTask.
+
+        Errors: those of CreateTask, whose fields are named as in `tasks[3].task.title`;
+        LIMIT_EXCEEDED if the response would be larger than 3 MiB (give tasks smaller descriptions).
+        """
+
+    def ClaimTasks(
+        self,
+        request: _task_service_pb2.ClaimTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.ClaimTasksResponse, _abc.Awaitable[_task_service_pb2.ClaimTasksResponse]]:
+        """Gives an agent tasks to work on, each under a lease. A task is held by at most one lease, and
+        each lease is given to one call. Tasks are claimable that are pending, whose `ready_at` has come,
+        whose `lock_key` no task with a lease has, and that are assigned to the agent, or to none and
+        require only capabilities that the agent has. The most urgent come first, and of these the one
+        that has been ready for longest; of several tasks in one call this is so for each list of
+        capabilities by itself.
+
+        A claimed task is in_progress, assigned to the agent, and its `attempt` is one higher. The agent
+        renews the lease with HeartbeatTasks, and ends it with CompleteTask, FailTask, ReleaseTask,
+        RequestInput or SplitTask. If it does nothing for the duration of the lease, the attempt has
+        failed, within 2 seconds. An agent that is offline goes online.
+
+        An agent claims for itself, and needs the scope CLAIM_TASKS; an admin of the project can claim
+        for an agent. With `wait`, a call waits like WaitTask, with the same limits, until it has at
+        least one task. A call without a `request_id` whose client has gone gives its tasks back.
+
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, ASSIGNEE_INACTIVE, NOT_CLAIMABLE if
+        `task_ids` are given and none of them can be claimed, LIMIT_EXCEEDED.
+        """
+
+    def HeartbeatTasks(
+        self,
+        request: _task_service_pb2.HeartbeatTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.HeartbeatTasksResponse, _abc.Awaitable[_task_service_pb2.HeartbeatTasksResponse]]:
+        """Renews leases, each from now on for its duration, and says of each what has become of it. It
+        may also keep progress, which the next attempt is given. An agent that is offline goes online.
+
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, AGENT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        SCOPE_MISSING, NOT_ALLOWED_FOR_AGENT.
+        """
+
+    def CompleteTask(
+        self,
+        request: _task_service_pb2.CompleteTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
+        """Completes a task under a lease, which ends. Tasks that wait for it alone become pending in the
+        same transaction. A call that is repeated with the same token returns the task as it is.
+
+        Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
+        NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, LEASE_LOST.
+        """
+
+    def FailTask(
+        self,
+        request: _task_service_pb2.FailTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
+        """Says that the attempt under a lease has failed. The lease ends. If it is `retryable` and the task
+        has attempts left, the task is pending again, after a pause that doubles with each attempt (5
+        seconds to an hour, each up to 20 % shorter or longer), or after `retry_after`; if not, it is
+        failed, with the reason ATTEMPTS_EXHAUSTED or NOT_RETRYABLE.
+
+        Errors: as CompleteTask.
+        """
+
+    def ReleaseTask(
+        self,
+        request: _task_service_pb2.ReleaseTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
+        """Gives a task back. The lease ends, and the task is pending at once. The attempt does not count,
+        unless the task has been given back 100 times.
+
+        Errors: as CompleteTask.
+        """
+
+    def CancelTask(
+        self,
+        request: _task_service_pb2.CancelTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
+        """Cancels a task. If an agent holds it by a lease, its next heartbeat tells it so, and the task is
+        cancelled when the agent ends the lease, or at the latest when the grace time is over. Without a
+        lease, or without a grace time, it is cancelled at once. Cancelling a cancelled task, or one that
+        is to be, succeeds and changes nothing.
+
+        Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION if it is
+        completed or failed.
+        """
+
+    def RetryTask(
+        self,
+        request: _task_service_pb2.RetryTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
+        """Gives a failed or cancelled task new attempts: it is pending and claimable at once, or blocked
+        while it waits for others.
+
+        Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION.
+        """
+
+    def RequestInput(
+        self,
+        request: _task_service_pb2.RequestInputRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
+        """Asks for something that the agent cannot go on without. The lease ends, and the task is blocked,
+        with the reason INPUT or AUTH, until AnswerInput. The attempt does not count.
+
+        Errors: as CompleteTask, and INPUT_KEY_USED, LIMIT_EXCEEDED if the task has 100 inputs.
+        """
+
+    def AnswerInput(
+        self,
+        request: _task_service_pb2.AnswerInputRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
+        """Answers what was asked for. The task is pending; for 10 minutes only the agent that asked can
+        claim it, then any other that has the capabilities. Answering again with the same answer
+        succeeds and changes nothing.
+
+        Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
+        SCOPE_MISSING, PROJECT_NOT_ACTIVE, INPUT_NOT_FOUND, INPUT_ANSWERED, INVALID_STATUS_TRANSITION if
+        the task is not blocked for input any more.
+        """
+
+    def ListAttempts(
+        self,
+        request: _task_service_pb2.ListAttemptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.ListAttemptsResponse, _abc.Awaitable[_task_service_pb2.ListAttemptsResponse]]:
+        """Lists the attempts at a task, the latest first.
+
+        Errors: INVALID_FIELD, INVALID_PAGE_TOKEN, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
+        NOT_ALLOWED_FOR_AGENT.
+        """
+
+    def SplitTask(
+        self,
+        request: _task_service_pb2.SplitTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.SplitTaskResponse, _abc.Awaitable[_task_service_pb2.SplitTaskResponse]]:
+        """Splits a task that the agent holds: creates tasks below it, lets it wait for them, and ends the
+        lease. When they are completed it is pending; for 10 minutes only the same agent can claim it,
+        then any other. The attempt does not count. Nothing has to be held meanwhile.
+
+        Errors: as CompleteTask and BatchCreateTasks.
+        """
+
+    def GetTaskGraph(
+        self,
+        request: _task_service_pb2.GetTaskGraphRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_task_service_pb2.GetTaskGraphResponse, _abc.Awaitable[_task_service_pb2.GetTaskGraphResponse]]:
+        """Returns tasks and the dependencies between them: of a project, or what can be reached from some
+        tasks. At most 5,000 tasks are looked at; `truncated` says whether there are more.
+
+        Errors: INVALID_FIELD, PROJECT_NOT_FOUND, TASK_NOT_FOUND, NOT_PROJECT_OWNER, SCOPE_MISSING,
+        NOT_ALLOWED_FOR_AGENT.
         """
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
