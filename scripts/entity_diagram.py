@@ -6,6 +6,7 @@ from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table
 from sqlalchemy.dialects import postgresql
 
 DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+SHORT = {"timestamp with time zone": "timestamptz", "double precision": "float8"}
 
 
 def entity_diagram(metadata: MetaData) -> str:
@@ -44,5 +45,6 @@ def _column(column: Column[object]) -> str:
 
 
 def _type(column: Column[object]) -> str:
-    name: str = column.type.compile(dialect=DIALECT).lower()
-    return name.replace("timestamp with time zone", "timestamptz")
+    name: str = column.type.compile(dialect=DIALECT).lower().partition(" collate ")[0]
+    # Of one word, as the diagram wants it.
+    return SHORT.get(name, name)

@@ -29,7 +29,11 @@ WORDS: Mapping[str, Callable[[Any], str]] = {
     "enum.defined_only": lambda _: "a defined value",
     "enum.not_in": lambda numbers: f"not {', '.join(map(str, numbers))}",
     "int32.gte": lambda least: f"at least {least}",
+    "int32.lte": lambda most: f"at most {most:,}",
     "int64.gte": lambda least: f"at least {least}",
+    "int64.gt": lambda bound: f"above {bound:,}",
+    "double.gt": lambda bound: f"above {bound:g}",
+    "double.lte": lambda most: f"at most {most:,.0f}",
     "repeated.min_items": lambda least: f"at least {_counted(least, 'item')}",
     "repeated.max_items": lambda most: f"at most {_counted(most, 'item')}",
     "repeated.unique": lambda _: "distinct",
@@ -37,6 +41,8 @@ WORDS: Mapping[str, Callable[[Any], str]] = {
     "duration.gte": lambda least: f"at least {least.seconds:,} s",
     "duration.lte": lambda most: f"at most {most.seconds:,} s",
 }
+# "If set", and what REQUIRED says.
+SAID_OTHERWISE = ("ignore", "required")
 
 
 def field_in_words(field: FieldDescriptorProto) -> list[str]:
@@ -59,7 +65,7 @@ def oneof_in_words(oneof: OneofDescriptorProto) -> str:
 
 def _limits(rules: Any) -> Iterator[str]:
     for kind, limits in rules.ListFields():
-        if kind.name != "ignore":
+        if kind.name not in SAID_OTHERWISE:
             for rule, value in limits.ListFields():
                 yield _words(f"{kind.name}.{rule.name}")(value)
 

@@ -36,6 +36,7 @@ from shared.schema import (
     FK_TASKS_ASSIGNED_USER,
     FK_TASKS_CREATED_BY,
     FK_TASKS_CREATED_BY_AGENT,
+    FK_TASKS_PARENT,
     FK_TASKS_PROJECT,
     FK_TASKS_ROOM,
 )
@@ -47,6 +48,7 @@ from task_service.tasks.queries import TASKS
 REFUSALS: Refusals = {
     FK_TASKS_PROJECT: lambda task: not_found(Reason.PROJECT_NOT_FOUND, task["project_id"]),
     FK_TASKS_ROOM: lambda task: not_found(Reason.ROOM_NOT_FOUND, task["room_id"]),
+    FK_TASKS_PARENT: lambda task: not_found(Reason.TASK_NOT_FOUND, task["parent_id"]),
     FK_TASKS_ASSIGNED_AGENT: lambda task: assignee_not_found(task["assigned_agent_id"], "agent"),
     FK_TASKS_ASSIGNED_USER: lambda task: assignee_not_found(task["assigned_user_id"], "user"),
     FK_TASKS_CREATED_BY: lambda _task: caller_inactive(),

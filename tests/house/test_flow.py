@@ -16,8 +16,9 @@ CODE = tuple(f"{ROOT / name}/" for name in ("agent_service", "task_service", "sh
 ACCEPTING = str(ROOT / "shared" / "grpc_server" / "accepting.py")
 # Comprehensions are frames of their own before Python 3.12.
 NO_FUNCTIONS = ("<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>")
-# Of these, four functions in three files write the event and tell those who wait for it.
-MOST_FUNCTIONS, MOST_FILES = 48, 16
+# Of these, four functions in three files write the event and tell those who wait for it, and five
+# read one field each that is not in its row as it is in its message.
+MOST_FUNCTIONS, MOST_FILES = 53, 16
 
 
 async def functions(call: Awaitable[Any]) -> set[tuple[str, int]]:

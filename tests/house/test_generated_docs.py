@@ -191,6 +191,7 @@ def chapter_of(reference: str, name: str) -> str:
 
 def type_of(column: Column[Any]) -> str:
     name: str = column.type.compile(dialect=postgresql.dialect()).lower()  # type: ignore[no-untyped-call]
+    name = name.partition(" collate ")[0].replace("double precision", "float8")
     return name.replace("timestamp with time zone", "timestamptz")
 
 

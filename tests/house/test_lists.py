@@ -16,6 +16,8 @@ from shared.resources.pagination import Pager, Query
 from tests.house.resources import ROOT
 
 PAGING = {"page_size", "page_token", "order_by", "include_total"}
+# Pages of what belongs to one resource, in the one order that makes sense, without filters.
+WITHOUT_ORDER = {"tandem.task.v1.ListAttemptsRequest"}
 # Good for every text and for every id.
 TEXT = str(UUID(int=1))
 PAGER = Pager(b"key")
@@ -55,7 +57,7 @@ every_list = pytest.mark.parametrize("one", LISTS, ids=lambda one: one.name)
 
 def test_every_list_is_found(comments: dict[str, str]) -> None:
     declared = {name.rpartition(".")[0] for name in comments if name.endswith(".page_token")}
-    assert {one.name for one in LISTS} == declared
+    assert {one.name for one in LISTS} == declared - WITHOUT_ORDER
 
 
 @every_list

@@ -450,9 +450,9 @@ class UpdateAgentRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields to update: any of `name`, `nickname`, `agent_type`, `capabilities`, `config`,
-        `is_active`, `max_leases`. A field that is named here but not set in `agent` is cleared or set to its
-        default. If the mask is empty, the fields that are set are updated, and `project_id` must be as
-        it is if it is set; `*` stands for all of them.
+        `is_active`, `max_leases`. A field that is named here but not set in `agent` is cleared or set to
+        its default. If the mask is empty, the fields that are set are updated, and `project_id` must be
+        as it is if it is set; `*` stands for all of them.
         """
 
     def __init__(

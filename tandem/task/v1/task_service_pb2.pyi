@@ -264,7 +264,7 @@ class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attemp
     ATTEMPT_OUTCOME_SPLIT: _AttemptOutcome.ValueType  # 6
     """The agent split the task."""
     ATTEMPT_OUTCOME_OVERRIDDEN: _AttemptOutcome.ValueType  # 7
-    """Somebody else moved or assigned the task, deactivated or deleted the agent, or revoked its key."""
+    """Another caller moved or assigned the task, deactivated or deleted the agent, or revoked its key."""
 
 class AttemptOutcome(_AttemptOutcome, metaclass=_AttemptOutcomeEnumTypeWrapper):
     """How an attempt ended."""
@@ -284,7 +284,7 @@ ATTEMPT_OUTCOME_CANCELLED: AttemptOutcome.ValueType  # 5
 ATTEMPT_OUTCOME_SPLIT: AttemptOutcome.ValueType  # 6
 """The agent split the task."""
 ATTEMPT_OUTCOME_OVERRIDDEN: AttemptOutcome.ValueType  # 7
-"""Somebody else moved or assigned the task, deactivated or deleted the agent, or revoked its key."""
+"""Another caller moved or assigned the task, deactivated or deleted the agent, or revoked its key."""
 Global___AttemptOutcome: _TypeAlias = AttemptOutcome  # noqa: Y015
 
 class _InputKind:
