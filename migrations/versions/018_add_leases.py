@@ -10,23 +10,31 @@ down_revision = "017_add_event_log"
 branch_labels = None
 depends_on = None
 
+# Not `rank` and `lane`, which are generated from columns that stay.
 DROPS = {
     "task_leases": "true",
     "task_attempts": "true",
     "task_inputs": "true",
+    "agent_presence": "true",
     "agents.max_leases": "max_leases <> 100",
     "tasks.required_capabilities": "required_capabilities <> ''",
     "tasks.ready_at": "ready_at > created_at",
     "tasks.max_attempts": "max_attempts <> 3",
     "tasks.attempt": "attempt <> 0",
+    "tasks.releases": "releases <> 0",
     "tasks.fence": "fence <> 0",
+    "tasks.leased": "leased",
     "tasks.lock_key": "lock_key IS NOT NULL",
     "tasks.status_reason": "status_reason IS NOT NULL",
     "tasks.status_message": "status_message IS NOT NULL",
     "tasks.cancel_requested_at": "cancel_requested_at IS NOT NULL",
+    "tasks.cancel_deadline": "cancel_deadline IS NOT NULL",
+    "tasks.preferred_until": "preferred_until IS NOT NULL",
     "tasks.dependency_policy": "dependency_policy <> 'strict'",
     "tasks.on_dependency_failure": "on_dependency_failure <> 'keep_blocked'",
     "tasks.parent_id": "parent_id IS NOT NULL",
+    "tasks.open_dependencies": "open_dependencies <> 0",
+    "tasks.has_dependents": "has_dependents",
     "tasks.estimate": "estimate IS NOT NULL",
 }
 

@@ -37,7 +37,7 @@ HIDDEN = {
     "tasks.preferred_until": "assigned_to, until then",
     "tasks.has_dependents": "a hint for statements",
 }
-# Columns of a repeated field, whose values are joined; messages.py checks the length of all of them.
+# Columns of a repeated field, whose values are joined; messages.py checks their length in all.
 JOINED = {"tasks.required_capabilities"}
 # Fields that a client writes in another way than by COLUMNS, each with the way.
 OTHERWISE = {

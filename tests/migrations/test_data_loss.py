@@ -19,6 +19,8 @@ STORED_ELSEWHERE = {
     "tasks.assigned_agent_id",  # assigned_to
     "tasks.assigned_user_id",
     "task_dependencies",  # tasks.dependencies
+    "tasks.rank",  # priority
+    "tasks.lane",  # assigned_agent_id, assigned_user_id; of others, with required_capabilities
 }
 # An upgrade begins each log anew.
 MADE_ANEW = {"event_heads"}

@@ -47,7 +47,7 @@ def test_before_agents_their_ids_survive_as_placeholders(
     }
     assert ids_of_agents(filled) == agents
     assert filled.values("SELECT count(*) FROM tasks") == [0]
-    assert "tasks: 5 rows will be lost." in caplog.text
+    assert "tasks: 6 rows will be lost." in caplog.text
     assert "agents: 1 row will be lost." in caplog.text
 
 

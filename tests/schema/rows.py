@@ -1,7 +1,9 @@
 """Rows for tests of the database itself, written in SQL."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 from uuid import UUID, uuid4
 
@@ -17,11 +19,16 @@ Connection: TypeAlias = (
 async def add(connection: Connection, table: str, **values: object) -> UUID:
     """Insert one row, with a new id unless one is given."""
     row = {"id": uuid4(), **values}
+    await insert(connection, table, row)
+    assert isinstance(row["id"], UUID)
+    return row["id"]
+
+
+async def insert(connection: Connection, table: str, row: Mapping[str, object]) -> None:
+    """Insert one row, whatever its key."""
     places = ", ".join(f"${place}" for place in range(1, len(row) + 1))
-    statement = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places}) RETURNING id"  # noqa: S608
-    added = await connection.fetchval(statement, *row.values())
-    assert isinstance(added, UUID)
-    return added
+    statement = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})"  # noqa: S608
+    await connection.execute(statement, *row.values())
 
 
 async def add_user(connection: Connection) -> UUID:
@@ -39,6 +46,22 @@ async def add_task(connection: Connection, project: UUID, **values: object) -> U
     return await add(connection, "tasks", project_id=project, **{"title": "t", **values})
 
 
+LATER = datetime.now(UTC) + timedelta(days=1)
+# Every column of a task that claims and dependencies use, and that may not be NULL.
+HELD: Mapping[str, object] = {
+    "status": "in_progress",
+    "required_capabilities": "python,sql",
+    "ready_at": LATER,
+    "max_attempts": 5,
+    "attempt": 2,
+    "releases": 1,
+    "fence": 7,
+    "leased": True,
+    "dependency_policy": "wait",
+    "on_dependency_failure": "cancel",
+    "open_dependencies": 1,
+    "has_dependents": True,
+}
 IDENTITY = "INSERT INTO user_identities (issuer, subject, user_id) VALUES ('issuer', $1, $2)"
 
 
@@ -98,4 +121,19 @@ async def fill(connection: Connection, project: Project) -> None:
         await add_task(connection, project.id, id=task, **listed, **agent)
     for task, depends_on in needed.items():
         await depend(connection, project.id, task, depends_on)
+    await fill_leases(connection, project)
     await append(connection, project.id, 2)
+
+
+async def fill_leases(connection: Connection, project: Project) -> None:
+    """A task that the agent holds, with an attempt, a question, and what no other task has."""
+    agent = {"project_id": project.id, "agent_id": project.agent}
+    await connection.execute("UPDATE agents SET max_leases = 2 WHERE id = $1", project.agent)
+    await insert(connection, "agent_presence", agent)
+    task = await add_task(connection, project.id, **HELD, assigned_agent_id=project.agent)
+    await connection.execute("UPDATE tasks SET parent_id = $1 WHERE id = $2", project.task, task)
+    held = {"project_id": project.id, "task_id": task}
+    lease = {"fence": 7, "pooled": True, "agent_slot": 1, "expires_at": LATER, "seconds": 60}
+    await insert(connection, "task_leases", {**agent, **held, **lease})
+    await insert(connection, "task_attempts", {**agent, **held, "fence": 7, "attempt": 2})
+    await insert(connection, "task_inputs", {**held, "key": "k", "kind": "input", "prompt": "?"})

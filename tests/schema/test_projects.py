@@ -117,10 +117,15 @@ async def test_a_deleted_agent_takes_its_keys_and_its_seats_along(
     connection: Connection, project: Project
 ) -> None:
     await fill(connection, project)
+    # The rules end its leases before: a lease is more than a reference.
+    await connection.execute("DELETE FROM task_leases WHERE agent_id = $1", project.agent)
+    await connection.execute("UPDATE tasks SET leased = false")
     await connection.execute("DELETE FROM agents WHERE id = $1", project.agent)
+    assert await count(connection, "agent_presence", project) == 0
+    assert await count(connection, "task_attempts", project) == 1  # outlives its agent
     assert await count(connection, "agent_api_keys", project) == 0
     assert await count(connection, "chat_participants", project) == 1  # the user
-    assert await count(connection, "tasks", project) == 5
+    assert await count(connection, "tasks", project) == 6
 
 
 async def test_a_participant_is_an_agent_or_a_user(

@@ -91,6 +91,7 @@ def expected_agents() -> list[agents.Agent]:
             status=getattr(agents, f"AGENT_STATUS_{row['status'].upper()}"),
             capabilities=json.loads(row["capabilities"]),
             config=struct(row["config"]),
+            max_leases=100,
         )
         for row in origin.AGENTS
     ]
@@ -174,6 +175,11 @@ def expected_tasks() -> list[tasks.Task]:
             result=struct(row["result"]),
             dependencies=DEPENDENCIES.get(row["title"], []),
             **assignee(row["title"]),
+            # Others get theirs from the time of the migration: see `compare`.
+            ready_at=row["created_at"] if row["status"] == "pending" else None,
+            max_attempts=3,
+            dependency_policy=tasks.DEPENDENCY_POLICY_STRICT,
+            on_dependency_failure=tasks.ON_DEPENDENCY_FAILURE_KEEP_BLOCKED,
         )
         for row in origin.TASKS
     ]
@@ -201,6 +207,9 @@ async def compare(root: Client) -> None:
         seats = await root.rooms.ListParticipants(request)
         assert list(seats.participants) == expected_participants(room["id"])
     found_tasks = await root.tasks.ListTasks(tasks.ListTasksRequest(**ALL))
+    for task in found_tasks.tasks:
+        if task.status != tasks.TASK_STATUS_PENDING:
+            task.ClearField("ready_at")
     assert list(found_tasks.tasks) == expected_tasks()
     await compare_agents(root)
 

@@ -32,12 +32,19 @@ def test_the_way_back_leaves_the_same_database(origin: Database) -> None:
     assert examine(origin.url).state is State.AGENT_COM
 
 
+# Tasks that are not pending are ready since the migration.
+TASKS = """
+SELECT to_jsonb(t) - CASE status WHEN 'pending' THEN '' ELSE 'ready_at' END FROM tasks AS t
+ORDER BY id
+"""
+
+
 def test_it_can_be_adopted_again(origin: Database) -> None:
     run.adopt_from_agent_com(origin.url, accept)
-    tasks = origin.values("SELECT t::text FROM tasks AS t ORDER BY id")
+    tasks = origin.values(TASKS)
     origin.downgrade("agent_com")
     run.adopt_from_agent_com(origin.url, accept)
-    assert origin.values("SELECT t::text FROM tasks AS t ORDER BY id") == tasks
+    assert origin.values(TASKS) == tasks
 
 
 def test_the_way_back_goes_on_from_an_older_revision(origin: Database) -> None:
