@@ -33,7 +33,9 @@ def add_tasks(database: Database, project: Project, *tasks: dict[str, object]) -
 
 def test_a_pending_task_is_ready_since_it_was_created(older: Database, project: Project) -> None:
     statuses = ("pending", "in_progress", "blocked", "completed")
-    old = [{"title": "old", "status": status, "created_at": OLD} for status in statuses]
+    old: list[dict[str, object]] = [
+        {"title": "old", "status": status, "created_at": OLD} for status in statuses
+    ]
     add_tasks(older, project, *old)
     older.upgrade()
     ready = "SELECT status, ready_at FROM tasks WHERE title = 'old'"
@@ -45,10 +47,11 @@ def test_a_pending_task_is_ready_since_it_was_created(older: Database, project: 
 
 
 def test_old_tasks_are_in_the_lists_that_claims_read(older: Database, project: Project) -> None:
+    urgent: list[dict[str, object]] = [{"title": "pooled", "priority": p} for p in PRIORITIES]
     add_tasks(
         older,
         project,
-        *({"title": str(priority), "priority": priority} for priority in PRIORITIES),
+        *urgent,
         {"title": "agent's", "assigned_agent_id": project.agent},
         {"title": "user's", "assigned_user_id": project.owner},
     )
