@@ -25,7 +25,7 @@ CHILDREN = {
     "user": (("participant", "user_id"), ("member", "user_id")),
 }
 # What is cleared with it, in rows of any kind.
-CLEARED = {"agent": "created_by_agent_id", "user": "created_by"}
+CLEARED = {"agent": "created_by_agent_id", "user": "created_by", "task": "parent_id"}
 
 
 def replay(events: Iterable[Mapping[str, Any]], deleted_users: Iterable[str] = ()) -> Rows:

@@ -61,6 +61,12 @@ def test_a_deletion_clears_who_created_what() -> None:
     }
 
 
+def test_a_deletion_clears_what_was_a_part_of_it() -> None:
+    log = [event("task.created", "t"), event("task.created", "s", parent_id="t")]
+    left = replay([*log, event("task.deleted", "t")])
+    assert left == {("task", "s"): {"id": "s", "parent_id": None}}
+
+
 def test_each_difference_is_found() -> None:
     found = {**ROWS, ("task", "t"): {**ROWS["task", "t"], "title": "other"}}
     del found["agent", "a"]
