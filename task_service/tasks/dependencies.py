@@ -20,12 +20,14 @@ class Facts:
     """What is known of the dependencies that a task is to have.
 
     `statuses` are those of the tasks of its project, `elsewhere` are tasks of other projects,
-    `dependents` depend on it, directly or through others; it is one of them itself.
+    `dependents` depend on it, directly or through others; it is one of them itself. A task that
+    `waits` may depend on what is not completed.
     """
 
     statuses: Mapping[UUID, str]
     elsewhere: Collection[UUID] = ()
     dependents: Collection[UUID] = ()
+    waits: bool = False
 
 
 def failures(wanted: Iterable[UUID], facts: Facts) -> list[tuple[UUID, Reason]]:
@@ -55,6 +57,6 @@ def _failure(task: UUID, facts: Facts) -> Reason | None:
         return Reason.DEPENDENCY_NOT_FOUND
     if task in facts.dependents:
         return Reason.DEPENDENCY_CYCLE
-    if facts.statuses[task] != "completed":
+    if facts.statuses[task] != "completed" and not facts.waits:
         return Reason.DEPENDENCY_NOT_COMPLETED
     return None

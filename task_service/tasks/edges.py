@@ -1,12 +1,17 @@
 """The dependencies of a task in the database: locked, checked, written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from shared.auth.caller import Caller
 from shared.database.pool import Connection, Record
-from shared.errors import Reason, Refusal, Violation
+from shared.errors import Reason, Refusal, Violation, invalid_field
 from shared.events.recording import Log
+from shared.resources.project_scoped import Values, require_insertable
+from task_service.dependents import queries as statements
+from task_service.dependents.effects import LOST, initial
+from task_service.dependents.rules import recount, recount_all
 from task_service.tasks import queries
 from task_service.tasks.dependencies import Facts, require_possible
 from task_service.tasks.queries import TASKS
@@ -31,37 +36,98 @@ async def require(
     wanted: Sequence[UUID],
     *,
     locked: bool,
-) -> None:
-    """Raise Refusal(DEPENDENCY_…) if a task of the project cannot depend on these.
+    waits: bool = False,
+) -> Mapping[UUID, str]:
+    """Raise Refusal(DEPENDENCY_…) if a task of the project cannot depend on these; their statuses.
 
     `task_id` is None for a task that nothing can depend on yet. With `locked` they cannot change
     until the end of the transaction.
     """
-    statement = queries.LOCK_DEPENDENCIES if locked else queries.DEPENDENCIES
+    statement = statements.LOCK_DEPENDENCIES if locked else statements.DEPENDENCIES
     rows = await statement.rows(connection, project_id=project_id, ids=wanted)
     statuses = {row["id"]: row["status"] for row in rows}
     elsewhere: set[UUID] = set()
     dependents: set[UUID] = set()
     if missing := [task for task in wanted if task not in statuses]:
-        elsewhere = {row["id"] for row in await queries.EXISTING.rows(connection, ids=missing)}
+        elsewhere = {row["id"] for row in await statements.EXISTING.rows(connection, ids=missing)}
     if task_id is not None:
-        circle = await queries.DEPENDENTS_AMONG.rows(
+        circle = await statements.DEPENDENTS_AMONG.rows(
             connection, project_id=project_id, id=task_id, ids=wanted
         )
         dependents = {row["task_id"] for row in circle}
-    require_possible(wanted, Facts(statuses, elsewhere, dependents))
+    require_possible(wanted, Facts(statuses, elsewhere, dependents, waits))
+    return statuses
 
 
-async def write(connection: Connection, task: Record, *, is_new: bool) -> None:
-    """Make the edges of a task what the list says that was written in this transaction.
+async def lock_awaited(
+    connection: Connection, project_id: UUID, task_id: UUID | None, wanted: Sequence[UUID]
+) -> Mapping[UUID, str]:
+    """The statuses of tasks that another is to wait for, which stay what they are.
 
-    Raises Refusal(DEPENDENCY_…). Nothing can depend on a new task yet.
+    What moves one of them later on knows of that, though it may not see the edge. Raises Refusal as
+    `require`.
+    """
+    await statements.MARK.run(connection, project_id=project_id, ids=wanted)
+    return await require(connection, project_id, task_id, wanted, locked=True, waits=True)
+
+
+async def lock_for_new(connection: Connection, caller: Caller, task: Values) -> Values:
+    """The columns of a new task that follow from what it waits for, which is locked.
+
+    So is what else it refers to, before. Raises Refusal: PROJECT_NOT_FOUND, PROJECT_NOT_ACTIVE,
+    DEPENDENCY_…, and those of `access.require`.
+    """
+    locking = queries.lock_referenced(frozenset(task))
+    project = await locking.row(connection, {**caller.rights, **task})
+    require_insertable(project, caller, TASKS.create, task["project_id"])
+    ids = list(map(UUID, task["dependencies"]))
+    statuses = await lock_awaited(connection, task["project_id"], None, ids)
+    return initial(task["on_dependency_failure"], statuses.values())
+
+
+async def require_depth(connection: Connection, parent_id: UUID) -> None:
+    """Raise Refusal(INVALID_FIELD) if a task is part of too many others to have parts itself."""
+    row = await queries.DEPTH.row(connection, id=parent_id)
+    if row and row["depth"] >= queries.MAXIMUM_DEPTH:
+        limit = f"must be part of at most {queries.MAXIMUM_DEPTH - 1} others, one in the other"
+        raise invalid_field("task.parent_id", limit)
+
+
+async def add_new(connection: Connection, task: Record) -> None:
+    """Write the edges of a task that was created in this transaction.
+
+    Raises Refusal(DEPENDENCY_…). What it waits for is locked already.
     """
     project_id, task_id = task["project_id"], task["id"]
     ids = list(map(UUID, task["dependencies"]))
-    await require(connection, project_id, None if is_new else task_id, ids, locked=True)
+    if not waits(task):
+        await require(connection, project_id, None, ids, locked=True)
+    await statements.ADD_EDGES.run(connection, project_id=project_id, id=task_id, ids=ids)
+
+
+async def write(connection: Connection, log: Log, task: Record, before: Sequence[str]) -> Record:
+    """Make the edges of a task what the list says that was written in this transaction.
+
+    It listed those `before`. Answers the task as it is then. Raises Refusal(DEPENDENCY_…).
+    """
+    project_id, task_id, listed = task["project_id"], task["id"], task["dependencies"]
+    ids = list(map(UUID, listed))
+    if not waits(task):
+        await require(connection, project_id, task_id, ids, locked=True)
+        await drop(connection, task)
+        await statements.ADD_EDGES.run(connection, project_id=project_id, id=task_id, ids=ids)
+        return task
+    statuses = await lock_awaited(connection, project_id, task_id, ids)
     await drop(connection, task)
-    await queries.ADD_EDGES.run(connection, project_id=project_id, id=task_id, ids=ids)
+    await statements.ADD_EDGES.run(connection, project_id=project_id, id=task_id, ids=ids)
+    added = (UUID(each) for each in listed if each not in set(before))
+    is_lost = any(statuses[each] in LOST for each in added)
+    return await recount(connection, log, task, is_lost=is_lost)
+
+
+def waits(task: Mapping[str, Any] | Record) -> bool:
+    """Whether a task waits for its dependencies; if not, they are completed when it gets them."""
+    return bool(task["dependency_policy"] == "wait")
 
 
 async def relist(
@@ -85,7 +151,9 @@ async def relist(
 async def drop(connection: Connection, task: Record) -> None:
     """Remove the edges of a task that its list has no more, as written in this transaction."""
     ids = list(map(UUID, task["dependencies"]))
-    await queries.DROP_EDGES.run(connection, project_id=task["project_id"], id=task["id"], ids=ids)
+    await statements.DROP_EDGES.run(
+        connection, project_id=task["project_id"], id=task["id"], ids=ids
+    )
 
 
 def require_room(listed: Sequence[str]) -> None:
@@ -102,14 +170,17 @@ async def detach(connection: Connection, log: Log, task: Record, *, force: bool)
     """
     upon = {"project_id": task["project_id"], "id": task["id"]}
     if force:
-        log.add(await queries.UNLIST.rows(connection, **upon))
-        await queries.DROP_EDGES_UPON.run(connection, **upon)
-    elif rows := await queries.DEPENDENTS.rows(connection, **upon):
+        rows = await statements.UNLIST.rows(connection, **upon)
+        log.add(rows)
+        await statements.DROP_EDGES_UPON.run(connection, **upon)
+        ids = [row["told_resource_id"] for row in rows]
+        await recount_all(connection, log, task["project_id"], ids)
+    elif rows := await statements.DEPENDENTS.rows(connection, **upon):
         reason = Reason.TASK_HAS_DEPENDENTS
-        ids = [str(row["task_id"]) for row in rows]
+        named = [str(row["task_id"]) for row in rows]
         raise Refusal(
             reason,
             "Other tasks depend on it; delete them first, or use force.",
-            metadata={"task_ids": ",".join(ids), "total": str(rows[0]["total"])},
-            preconditions=[Violation(task_id, "depends on it", reason.name) for task_id in ids],
+            metadata={"task_ids": ",".join(named), "total": str(rows[0]["total"])},
+            preconditions=[Violation(task_id, "depends on it", reason.name) for task_id in named],
         )

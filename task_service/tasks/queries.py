@@ -19,7 +19,6 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    delete,
     extract,
     func,
     literal,
@@ -29,20 +28,19 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import insert
 
-from shared.auth.access import RIGHTS
+from shared.auth.access import RIGHTS, allowed
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
-from shared.errors import IDS_NAMED, Reason
-from shared.events.recording import Change, changing_rows
+from shared.errors import Reason
+from shared.events.recording import Change
 from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
-from shared.resources.locking import key_share
+from shared.resources.locking import after, key_share, referenced
 from shared.resources.membership import locked
 from shared.resources.ordering import Part, Parts, by, last
 from shared.resources.pagination import DEFAULT_PAGE_SIZE
-from shared.resources.project_scoped import ProjectScopedTable, new_values
+from shared.resources.project_scoped import PROJECTS, ProjectScopedTable, new_values
 from shared.schema import (
     PRIORITIES_IN_ORDER,
     TASK_STATUSES,
@@ -57,6 +55,8 @@ from shared.schema import (
 from task_service.tasks.lifecycle import ENDED
 
 FOREVER = 9 * 10**18
+# How many tasks a task can be a part of, one in the other.
+MAXIMUM_DEPTH = 10
 # Statuses to which a move is an event of a type of its own.
 OF_THEIR_OWN = ("completed", "failed", "cancelled", "blocked")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -78,8 +78,8 @@ TASKS = ProjectScopedTable(
 GET_MANY = BatchGet(TASKS)
 
 _id = bindparam("id", type_=Uuid)
-_ids = any_(bindparam("ids", type_=ARRAY(Uuid)))
 _project_id = bindparam("project_id", type_=Uuid)
+_parent = tasks.alias("parent")
 _edges = task_dependencies.c
 
 
@@ -150,6 +150,43 @@ def create_for_user(names: frozenset[str]) -> Change:
     )
 
 
+@lru_cache(maxsize=64)
+def lock_referenced(names: frozenset[str]) -> Statement:
+    """What decides whether a task can be created, and what one with these columns refers to."""
+    values = {name: bindparam(name, type_=tasks.c[name].type) for name in sorted(names)}
+    project = (
+        select(
+            projects.c.id.label("found_project_id"),
+            projects.c.status.label("found_project_status"),
+            PROJECTS.decisive[0],
+        )
+        .where(projects.c.id == _project_id)
+        .cte("project")
+    )
+    permitted = allowed(TASKS.create, project.c.found_project_id, project.c.found_role)
+    of_project = select(project.c.found_project_id).where(permitted).scalar_subquery()
+    return Statement(
+        "A project in which a task is to be created, and what decides whether the caller may. If "
+        "so, what the task will refer to is locked.",
+        select(*project.c, after(referenced(tasks, values, of_project)).label("locked")),
+    )
+
+
+_parents = (
+    select(_parent.c.parent_id.label("id"), literal(1, Integer).label("depth"))
+    .where(_parent.c.id == _id)
+    .cte("parents", recursive=True)
+)
+_parents = _parents.union_all(
+    select(_parent.c.parent_id, _parents.c.depth + 1)
+    .select_from(_parents.join(_parent, _parent.c.id == _parents.c.id))
+    .where(_parents.c.depth <= MAXIMUM_DEPTH)
+)
+DEPTH = Statement(
+    "How many tasks a task is a part of, one in the other; one more than it may be at most.",
+    select(func.count().label("depth")).select_from(_parents).where(_parents.c.id.is_not(None)),
+)
+
 UNASSIGN = TASKS.changing(
     "Takes the assignee off a task.",
     {"assigned_agent_id": null(), "assigned_user_id": null()},
@@ -163,78 +200,6 @@ LOCK_GRAPH = Statement(
     .where(tasks.c.id == _id, TASKS.permits(Permission.MANAGE_TASKS))
     .with_for_update(of=projects, key_share=True),
 )
-
-_dependencies = (
-    select(tasks.c.id, tasks.c.status)
-    .where(tasks.c.id == _ids, tasks.c.project_id == _project_id)
-    .order_by(tasks.c.id)
-)
-DEPENDENCIES = Statement("Those of the tasks that are of the project.", _dependencies)
-
-LOCK_DEPENDENCIES = Statement(
-    "The same, locked: their statuses stay what they are until the end of the transaction.",
-    _dependencies.with_for_update(read=True),
-)
-
-EXISTING = Statement(
-    "Those of the tasks that exist at all.", select(tasks.c.id).where(tasks.c.id == _ids)
-)
-
-_dependents = select(_id.label("task_id")).cte("dependents", recursive=True)
-_dependents = _dependents.union(
-    select(_edges.task_id).where(
-        _edges.project_id == _project_id, _edges.depends_on_id == _dependents.c.task_id
-    )
-)
-DEPENDENTS_AMONG = Statement(
-    "Those of the tasks that depend on the task `id`, directly or through others, or are it.",
-    select(_dependents.c.task_id).where(_dependents.c.task_id == _ids),
-)
-
-DROP_EDGES = Statement(
-    "Removes the edges of a task to all but these.",
-    delete(task_dependencies).where(
-        _edges.project_id == _project_id, _edges.task_id == _id, ~(_edges.depends_on_id == _ids)
-    ),
-)
-
-ADD_EDGES = Statement(
-    "Adds the edges of a task to these that it has not yet.",
-    insert(task_dependencies)
-    .from_select(
-        ["project_id", "task_id", "depends_on_id"],
-        select(_project_id, _id, func.unnest(bindparam("ids", type_=ARRAY(Uuid)))),
-    )
-    .on_conflict_do_nothing(),
-)
-
-_upon = and_(_edges.project_id == _project_id, _edges.depends_on_id == _id)
-DEPENDENTS = Statement(
-    "The first of the tasks that depend directly on a task, each with how many there are.",
-    select(_edges.task_id, func.count().over().label("total"))
-    .where(_upon)
-    .order_by(_edges.task_id)
-    .limit(IDS_NAMED),
-)
-
-UNLIST = Statement(
-    "Takes a task out of the lists of those that depend on it.",
-    changing_rows(
-        tasks,
-        "task.updated",
-        select(tasks)
-        .where(
-            tasks.c.project_id == _project_id, tasks.c.id.in_(select(_edges.task_id).where(_upon))
-        )
-        .order_by(tasks.c.id)
-        .with_for_update(key_share=True),
-        {"dependencies": tasks.c.dependencies.op("-")(cast(_id, Text))},
-    ),
-)
-DROP_EDGES_UPON = Statement(
-    "Removes the edges of others to a task.", delete(task_dependencies).where(_upon)
-)
-
 
 # In microseconds since 1970, exactly: extract answers a numeric. The first and the last time that
 # the wire can say are kept as infinities.
@@ -273,7 +238,6 @@ _project_of_room = (
     .scalar_subquery()
 )
 
-_parent = tasks.alias("parent")
 _project_of_parent = (
     select(_parent.c.project_id)
     .where(_parent.c.id == bindparam("parent_id", type_=Uuid))

@@ -41,6 +41,7 @@ from shared.schema import (
     FK_TASKS_ROOM,
 )
 from task_service.assignees import Assignee, Assignees
+from task_service.dependents.rules import recount
 from task_service.tasks import edges, queries
 from task_service.tasks.lifecycle import MOVES, sources
 from task_service.tasks.queries import TASKS
@@ -76,15 +77,19 @@ class TaskRules:
         self._assignees = assignees
 
     async def create(self, call: IdempotentCall[M], project_id: str, task: Parsed[Values]) -> M:
-        """Create a task, pending."""
+        """Create a task, pending unless it waits for others."""
 
         async def work(connection: Connection, log: Recorder) -> Record:
             values = await PROJECTS.content(connection, call.caller, project_id, task, CREATE)
             values = {"id": uuid7(), **call.caller.as_creator, **values}
             condition = FOR_USER if values.get("assigned_user_id") else None
+            if edges.waits(values) and values["dependencies"]:
+                values |= await edges.lock_for_new(connection, call.caller, values)
             row = await TASKS.insert(connection, log, call.caller, values, REFUSALS, condition)
             if row["dependencies"]:
-                await edges.write(connection, row, is_new=True)
+                await edges.add_new(connection, row)
+            if row["parent_id"]:
+                await edges.require_depth(connection, row["parent_id"])
             return row
 
         if task.refusal is not None:
@@ -95,7 +100,8 @@ class TaskRules:
             if stored is not None:
                 return stored
             await self._assignees.require(UUID(project_id), Assignee.of(values))
-        run = call.transaction if values["dependencies"] else call.single
+        refers = values["dependencies"] or values.get("parent_id")
+        run = call.transaction if refers else call.single
         return await run(self._database, work)
 
     async def get(self, caller: Caller, task_id: UUID) -> Record:
@@ -133,9 +139,9 @@ class TaskRules:
         async def with_dependencies(connection: Connection, log: Log) -> Record:
             before = await edges.lock(connection, call.caller, UUID(task_id))
             row = await work(connection, log)
-            if row["dependencies"] != before["dependencies"]:
-                await edges.write(connection, row, is_new=False)
-            return row
+            if row["dependencies"] == before["dependencies"]:
+                return row
+            return await edges.write(connection, log, row, before["dependencies"])
 
         if changes.refusal is None and "dependencies" in changes.value:
             return await call.transaction(self._database, with_dependencies)
@@ -238,11 +244,12 @@ class TaskRules:
 
         async def unit_of_work(connection: Connection) -> None:
             if task := await TASKS.require(connection, caller, task_id, CHECK):
-                project = task["project_id"]
+                project, waits = task["project_id"], edges.waits(task)
             else:
                 await PROJECTS.require(connection, caller, project_id, CHECK)
-                project = as_uuid(project_id)
-            await edges.require(connection, project, as_uuid(task_id), wanted.value, locked=False)
+                project, waits = as_uuid(project_id), False
+            known = as_uuid(task_id)
+            await edges.require(connection, project, known, wanted.value, locked=False, waits=waits)
 
         await self._database.read(unit_of_work)
 
@@ -258,10 +265,10 @@ class TaskRules:
             listed = before["dependencies"]
             wanted = listed if added in listed else [*listed, added]
             row = await edges.relist(connection, log, call.caller, before["id"], revision, wanted)
-            if added not in listed:
-                edges.require_room(wanted)
-                await edges.write(connection, row, is_new=False)
-            return row
+            if added in listed:
+                return row
+            edges.require_room(wanted)
+            return await edges.write(connection, log, row, listed)
 
         return await call.transaction(self._database, work)
 
@@ -277,7 +284,7 @@ class TaskRules:
             left = [task for task in before["dependencies"] if task != removed]
             row = await edges.relist(connection, log, call.caller, before["id"], revision, left)
             await edges.drop(connection, row)
-            return row
+            return await recount(connection, log, row) if edges.waits(row) else row
 
         return await call.transaction(self._database, work)
 

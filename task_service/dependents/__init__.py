@@ -1,0 +1,1 @@
+"""What becomes of tasks if those that they depend on move."""
