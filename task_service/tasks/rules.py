@@ -83,7 +83,7 @@ class TaskRules:
             values = await PROJECTS.content(connection, call.caller, project_id, task, CREATE)
             values = {"id": uuid7(), **call.caller.as_creator, **values}
             condition = FOR_USER if values.get("assigned_user_id") else None
-            if edges.waits(values) and values["dependencies"]:
+            if values["dependencies"] and edges.waits(values):
                 values |= await edges.lock_for_new(connection, call.caller, values)
             row = await TASKS.insert(connection, log, call.caller, values, REFUSALS, condition)
             if row["dependencies"]:

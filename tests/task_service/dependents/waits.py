@@ -68,6 +68,7 @@ async def moving(connection: Connection, log: Log, task: Task, status: str) -> R
     lock = "SELECT * FROM tasks WHERE id = $1 FOR NO KEY UPDATE"
     before = await connection.fetchrow(lock, UUID(task.id))
     row = await connection.fetchrow(MOVED, UUID(task.id), status)
-    assert before and row
+    assert before
+    assert row
     await propagate(connection, log, row, before["status"])
     return row
