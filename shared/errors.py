@@ -263,3 +263,18 @@ def invalid_transition(enum: str, found: str, wanted: str, allowed: Iterable[str
 def enum_name(enum: str, value: str) -> str:
     """The name in the protos of a value that the database keeps in lower case."""
     return f"{enum}_{value.upper()}"
+
+
+def lease_lost(task_id: UUID, outcome: str | None) -> Refusal:
+    """A write under a lease that does not hold the task; `outcome` is that of its attempt."""
+    metadata = {"task_id": str(task_id)}
+    if outcome:
+        metadata["outcome"] = enum_name("ATTEMPT_OUTCOME", outcome)
+    message = "The task is not held by this lease: it has ended, or never was."
+    return Refusal(Reason.LEASE_LOST, message, metadata)
+
+
+def lease_required(task_id: UUID) -> Refusal:
+    """A change of a task that the calling agent holds by a lease, without the fencing token."""
+    message = "You hold the task by a lease: give its fencing_token."
+    return Refusal(Reason.LEASE_REQUIRED, message, {"task_id": str(task_id)})

@@ -16,13 +16,15 @@ from tandem.event.v1.event_service_pb2_grpc import add_EventServiceServicer_to_s
 from tandem.task.v1.task_service_pb2_grpc import add_TaskServiceServicer_to_server
 from task_service.access import ACCESS
 from task_service.assignees import Assignees
+from task_service.claims.rules import ClaimRules
 from task_service.events.pulse import Pulse
 from task_service.events.rules import EventRules
 from task_service.events.servicer import EventServicer
 from task_service.events.waiting import Waiters
 from task_service.events.watching import Watching
+from task_service.leases.rules import LeaseRules
+from task_service.servicer import TaskServicer
 from task_service.tasks.rules import TaskRules
-from task_service.tasks.servicer import TaskServicer
 from task_service.tasks.waiting import WaitRules
 
 
@@ -35,7 +37,13 @@ def build(database: Database, settings: Settings) -> Server:
         database, verifier, provision=settings.jwt_provision == "first-call"
     )
     waits = WaitRules(database, authenticator, Waiters(database, pulse, authenticator))
-    tasks = TaskServicer(TaskRules(database, assignees), waits, Pager(page_key(settings)))
+    tasks = TaskServicer(
+        TaskRules(database, assignees),
+        waits,
+        ClaimRules(database),
+        LeaseRules(database),
+        Pager(page_key(settings)),
+    )
     watching = Watching(database, pulse, verifier)
     events = EventServicer(EventRules(database), watching)
     services = [

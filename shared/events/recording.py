@@ -138,7 +138,7 @@ def as_told(told_rows: FromClause) -> list[ColumnElement[Any]]:
 
 
 class Change:
-    """A statement that changes one row, in two forms.
+    """A statement that changes one row, or some, in two forms.
 
     `alone` is its own transaction, and writes the event itself; `within` one of several, it tells a
     Log. Both answer the same columns besides.
@@ -152,15 +152,19 @@ class Change:
         told_rows: CTE,
         *,
         begins: bool = False,
+        each: ColumnElement[bool] | None = None,
     ) -> None:
-        """`begins`: what is created is a project, whose log begins."""
+        """`begins`: what is created is a project, whose log begins.
+
+        `each` says which of several rows is told of by which of `told_rows`.
+        """
         answered = select(*answer).select_from(rows)
         head = _begun(told_rows, 1) if begins else _raised(_counted(told_rows).subquery("numbers"))
         self.alone = Statement(
             purpose, answered.add_cte(_logged(told_rows, head.cte("head")).cte("logged"))
         )
         within = answered.add_columns(*as_told(told_rows))
-        within = within.select_from(rows.outerjoin(told_rows, true()))
+        within = within.select_from(rows.outerjoin(told_rows, true() if each is None else each))
         if begins:
             within = within.add_cte(_begun(told_rows, 0).cte("head"))
         self.within = Statement(f"{purpose} It tells a Log of it.", within)
@@ -179,6 +183,16 @@ class Recorder(ABC):
     ) -> Record | None:
         """The first row that the change answers."""
 
+    @abstractmethod
+    async def run_all(
+        self,
+        connection: Connection,
+        change: Change,
+        offered: Mapping[str, Any],
+        parameters: dict[str, Any],
+    ) -> list[Record]:
+        """Every row that the change answers."""
+
 
 class Alone(Recorder):
     """A change that is its own transaction."""
@@ -191,6 +205,15 @@ class Alone(Recorder):
         parameters: dict[str, Any],
     ) -> Record | None:
         return await change.alone.row(connection, offered, **parameters)
+
+    async def run_all(
+        self,
+        connection: Connection,
+        change: Change,
+        offered: Mapping[str, Any],
+        parameters: dict[str, Any],
+    ) -> list[Record]:
+        return await change.alone.rows(connection, offered, **parameters)
 
 
 ALONE = Alone()
@@ -214,6 +237,17 @@ class Log(Recorder):
         if row is not None:
             self.add([row])
         return row
+
+    async def run_all(
+        self,
+        connection: Connection,
+        change: Change,
+        offered: Mapping[str, Any],
+        parameters: dict[str, Any],
+    ) -> list[Record]:
+        rows = await change.within.rows(connection, offered, **parameters)
+        self.add(rows)
+        return rows
 
     def add(self, rows: Iterable[Record]) -> None:
         """Take up the events that the rows of a statement tell of."""

@@ -33,14 +33,13 @@ TO_REASON: "dict[str | None, pb.TaskStatusReason.ValueType]" = {
         for reason in TASK_STATUS_REASONS
     },
 }
-# None is that of an event from before there were any.
 TO_POLICY: "dict[str | None, pb.DependencyPolicy.ValueType]" = {
-    None: pb.DEPENDENCY_POLICY_STRICT,
+    None: pb.DEPENDENCY_POLICY_UNSPECIFIED,
     "strict": pb.DEPENDENCY_POLICY_STRICT,
     "wait": pb.DEPENDENCY_POLICY_WAIT,
 }
 TO_ON_FAILURE: "dict[str | None, pb.OnDependencyFailure.ValueType]" = {
-    None: pb.ON_DEPENDENCY_FAILURE_KEEP_BLOCKED,
+    None: pb.ON_DEPENDENCY_FAILURE_UNSPECIFIED,
     "keep_blocked": pb.ON_DEPENDENCY_FAILURE_KEEP_BLOCKED,
     "cancel": pb.ON_DEPENDENCY_FAILURE_CANCEL,
     "fail": pb.ON_DEPENDENCY_FAILURE_FAIL,

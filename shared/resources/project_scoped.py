@@ -99,6 +99,7 @@ class ProjectScopedTable:
     `read`, `write` and `create` are what a caller must be permitted to read, to change or delete,
     and to create rows; a method that takes a permission can ask for another one. `own` says whether
     a row is the caller's own. Rows have the columns of the table, and what is `shown` besides.
+    `seen` are columns of a row that say why a statement did not act on it, as `found_<column>`.
     """
 
     def __init__(
@@ -110,12 +111,14 @@ class ProjectScopedTable:
         create: Permission | None = None,
         own: ColumnElement[bool] | None = None,
         shown: Sequence[ColumnElement[Any]] = (),
+        seen: Sequence[ColumnElement[Any]] = (),
     ) -> None:
         self.missing = missing
         self.kind = missing.name.removesuffix("_NOT_FOUND").replace("_", " ").lower()
         self.table = table
         self.read, self.write, self.create = read, write, create or write
         self.shown = (*table.c, *shown)
+        self._seen = [each.label(f"found_{each.name}") for each in seen]
         self._is_root = table is projects
         self._own = cast(null(), Boolean) if own is None else own
         self._role = role_in(projects.c.id, projects.c.owner_id)
@@ -339,11 +342,13 @@ class ProjectScopedTable:
         *conditions: ColumnElement[bool],
         event: Event,
         first: CTE | None = None,
+        then: Callable[[CTE], CTE] | None = None,
         permission: Permission | None = None,
     ) -> Change:
         """Changes the row `id` if the `revision` matches (0: any), and so on.
 
-        It answers as `decide` needs it. What `first` locks is locked before the row.
+        It answers as `decide` needs it. What `first` locks is locked before the row, and what
+        `then` changes, given the changed row, is changed before its event is written.
         """
         table, old = self.table, Old.of(self.table, values)
         target = self._target(first, permission or self.write, old)
@@ -369,6 +374,7 @@ class ProjectScopedTable:
         told_rows = (
             select(*told(table, happened, updated, old.within(target)))
             .select_from(updated.join(target, target.c.found_revision != updated.c.revision))
+            .where(after(then(updated) if then else None))
             .cte("told")
         )
         return Change(purpose, *_found_and_left(target, updated), told_rows)
@@ -461,6 +467,7 @@ class ProjectScopedTable:
             self.table.c.id.label("found_id"),
             *_found_of_project(),
             self.table.c.revision.label("found_revision"),
+            *self._seen,
         ]
         if "status" in self.table.c:
             found.append(self.table.c.status.label("found_status"))

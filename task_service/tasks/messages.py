@@ -91,6 +91,8 @@ def new_status(request: pb.UpdateTaskStatusRequest) -> dict[str, Any]:
     values: dict[str, Any] = {"status": FROM_STATUS[request.status]}
     if request.HasField("result"):
         values["result"] = struct(request, "result", "result", RESULT_BYTES)
+    if request.HasField("fencing_token"):
+        values["fence"] = request.fencing_token
     return values
 
 

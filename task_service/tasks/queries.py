@@ -1,8 +1,9 @@
 """Every statement on tasks and the edges between them."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ARRAY,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     case,
     cast,
     extract,
+    false,
     func,
     literal,
     not_,
@@ -57,6 +59,16 @@ from task_service.tasks.lifecycle import ENDED
 FOREVER = 9 * 10**18
 # How many tasks a task can be a part of, one in the other.
 MAXIMUM_DEPTH = 10
+# Statuses that a task cannot have while it waits for dependencies.
+GOING = ("pending", "in_progress")
+# What no lease and no earlier status leaves in a task that is moved.
+_MOVED: Mapping[str, ColumnElement[Any]] = {
+    "leased": false(),
+    "status_message": null(),
+    "cancel_requested_at": null(),
+    "cancel_deadline": null(),
+    "preferred_until": null(),
+}
 # Statuses to which a move is an event of a type of its own.
 OF_THEIR_OWN = ("completed", "failed", "cancelled", "blocked")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,6 +85,13 @@ TASKS = ProjectScopedTable(
     Permission.MANAGE_TASKS,
     Permission.CREATE_TASKS,
     own=_own,
+    seen=(
+        tasks.c.leased,
+        tasks.c.fence,
+        tasks.c.assigned_agent_id,
+        tasks.c.has_dependents,
+        tasks.c.open_dependencies,
+    ),
 )
 
 GET_MANY = BatchGet(TASKS)
@@ -92,27 +111,42 @@ def _of_move(before: FromClause, after: FromClause) -> ColumnElement[str]:
     )
 
 
-def _move(purpose: str, *names: str) -> Change:
+class Move(NamedTuple):
+    """A move that is a statement alone, and the same within a transaction that looks after others.
+
+    The first declines if an agent holds the task by a lease, or other tasks may wait for it.
+    """
+
+    alone: Change
+    whole: Change
+
+
+def _move(purpose: str, *names: str) -> Move:
     values = new_values(tasks, names)
     status = values["status"]
     started = func.coalesce(tasks.c.started_at, func.now())
-    return TASKS.changing(
-        purpose,
-        {
-            **values,
-            "started_at": case(
-                (status == "in_progress", started),
-                (status == "pending", null()),
-                else_=tasks.c.started_at,
-            ),
-            # A transaction that had to wait for the one before may have begun before it.
-            "completed_at": case(
-                (status == "completed", func.greatest(func.now(), tasks.c.started_at))
-            ),
-        },
+    changed = {
+        **values,
+        "started_at": case(
+            (status == "in_progress", started),
+            (status == "pending", null()),
+            else_=tasks.c.started_at,
+        ),
+        # A transaction that had to wait for the one before may have begun before it.
+        "completed_at": case(
+            (status == "completed", func.greatest(func.now(), tasks.c.started_at))
+        ),
+        **_MOVED,
+        "status_reason": case((status == "blocked", "external")),
+    }
+    may = (
         tasks.c.status == any_(bindparam("sources", type_=ARRAY(String))),
-        event=_of_move,
-        permission=Permission.MOVE_TASKS,
+        or_(tasks.c.open_dependencies == 0, status.not_in(GOING)),
+    )
+    how: dict[str, Any] = {"event": _of_move, "permission": Permission.MOVE_TASKS}
+    return Move(
+        TASKS.changing(purpose, changed, *may, ~tasks.c.leased, ~tasks.c.has_dependents, **how),
+        TASKS.changing(f"{purpose} Others may be concerned.", changed, *may, **how),
     )
 
 

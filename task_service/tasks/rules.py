@@ -5,7 +5,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from shared.auth.caller import Caller
+from shared.auth.caller import Agent, Caller
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
@@ -15,9 +15,12 @@ from shared.errors import (
     assignee_not_found,
     caller_inactive,
     invalid_transition,
+    lease_lost,
+    lease_required,
     not_found,
 )
-from shared.events.recording import Log, Recorder
+from shared.events.recording import Change, Log, Recorder
+from shared.resources import leases
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.membership import unless_of_project
 from shared.resources.pagination import Listing, Query
@@ -41,10 +44,11 @@ from shared.schema import (
     FK_TASKS_ROOM,
 )
 from task_service.assignees import Assignee, Assignees
-from task_service.dependents.rules import recount
+from task_service.dependents.rules import propagate, recount
 from task_service.tasks import edges, queries
-from task_service.tasks.lifecycle import MOVES, sources
-from task_service.tasks.queries import TASKS
+from task_service.tasks.lifecycle import ENDED, MOVES, sources
+from task_service.tasks.queries import GOING, TASKS
+from task_service.tasks.whole import Whole, alone_or_whole
 
 REFUSALS: Refusals = {
     FK_TASKS_PROJECT: lambda task: not_found(Reason.PROJECT_NOT_FOUND, task["project_id"]),
@@ -64,6 +68,32 @@ async def _not_assignable(connection: Connection, task: Values) -> Refusal:
     return await unless_of_project(connection, task["project_id"], user_id, missing)
 
 
+def _not_moved(found: Record, wanted: str) -> Exception:
+    """Why a move was declined: it is refused, or needs a transaction."""
+    status = found["found_status"]
+    if wanted not in MOVES[status]:
+        return invalid_transition("TASK_STATUS", status, wanted, MOVES[status])
+    if wanted in GOING and found["found_open_dependencies"]:
+        message = "The task waits for dependencies that are not completed."
+        return Refusal(Reason.DEPENDENCY_NOT_COMPLETED, message)
+    return Whole()
+
+
+async def _end_lease(connection: Connection, caller: Caller, task: Record, values: Values) -> None:
+    """End the lease of a task that is locked. Raises Refusal: LEASE_REQUIRED, LEASE_LOST."""
+    fence = values.get("fence")
+    is_holder = isinstance(caller, Agent) and task["assigned_agent_id"] == caller.id
+    if fence is None and is_holder:
+        raise lease_required(task["id"])
+    if fence not in (None, task["fence"]):
+        raise lease_lost(task["id"], None)
+    outcome = OUTCOMES.get(values["status"], "released") if is_holder else "overridden"
+    ids = {"project_id": task["project_id"], "task_id": task["id"]}
+    await leases.END.run(connection, **ids, outcome=outcome)
+
+
+# How the attempt ends of an agent that moves its task to one of these.
+OUTCOMES = {status: status for status in ENDED}
 FOR_USER = InsertIf(queries.create_for_user, _not_assignable)
 CREATE, MANAGE = Permission.CREATE_TASKS, Permission.MANAGE_TASKS
 MOVE, CHECK = Permission.MOVE_TASKS, Permission.CHECK_TASKS
@@ -211,31 +241,60 @@ class TaskRules:
         return await call.single(self._database, work)
 
     async def move(
-        self, call: IdempotentCall[M], task_id: str, revision: int, move: Parsed[Values]
+        self,
+        call: IdempotentCall[M],
+        task_id: str,
+        revision: int,
+        move: Parsed[Values],
     ) -> M:
-        """Move a task to another status, with or without a result."""
+        """Move a task to another status, with or without a result.
 
-        async def work(connection: Connection, log: Recorder) -> Record:
+        A lease under which it is held ends: the agent that holds it gives its `fence`.
+        """
+
+        async def alone(connection: Connection, log: Recorder) -> Record:
             values = await TASKS.content(connection, call.caller, task_id, move, MOVE)
-            change = queries.MOVE_WITH_RESULT if "result" in values else queries.MOVE
-            wanted = values["status"]
-            outcome = await TASKS.decide(
-                connection,
-                log,
-                call.caller,
-                change,
-                UUID(task_id),
-                MOVE,
-                revision=revision,
-                sources=sources(wanted),
-                **as_new(values),
-            )
-            if outcome.row is None:
-                found = outcome.found["found_status"]
-                raise invalid_transition("TASK_STATUS", found, wanted, MOVES[found])
-            return outcome.row
+            how = queries.MOVE_WITH_RESULT if "result" in values else queries.MOVE
+            return await self._move(connection, log, call, task_id, revision, values, how.alone)
 
-        return await call.single(self._database, work)
+        async def whole(connection: Connection, log: Log) -> Record:
+            values = await TASKS.content(connection, call.caller, task_id, move, MOVE)
+            before = await TASKS.lock(connection, call.caller, UUID(task_id), MOVE)
+            if before["leased"]:
+                await _end_lease(connection, call.caller, before, values)
+            how = queries.MOVE_WITH_RESULT if "result" in values else queries.MOVE
+            row = await self._move(connection, log, call, task_id, revision, values, how.whole)
+            if row["has_dependents"]:
+                await propagate(connection, log, row, before["status"])
+            return row
+
+        return await alone_or_whole(call, self._database, alone, whole)
+
+    async def _move(
+        self,
+        connection: Connection,
+        log: Recorder,
+        call: IdempotentCall[M],
+        task_id: str,
+        revision: int,
+        values: Values,
+        change: Change,
+    ) -> Record:
+        wanted = values["status"]
+        outcome = await TASKS.decide(
+            connection,
+            log,
+            call.caller,
+            change,
+            UUID(task_id),
+            MOVE,
+            revision=revision,
+            sources=sources(wanted),
+            **as_new({name: value for name, value in values.items() if name != "fence"}),
+        )
+        if outcome.row is None:
+            raise _not_moved(outcome.found, wanted)
+        return outcome.row
 
     async def verify(
         self, caller: Caller, task_id: str, project_id: str, wanted: Parsed[Sequence[UUID]]

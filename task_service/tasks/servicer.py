@@ -1,4 +1,4 @@
-"""TaskService: messages in, messages out."""
+"""The methods of TaskService that manage tasks: messages in, messages out."""
 
 from google.protobuf.empty_pb2 import Empty
 
@@ -17,40 +17,39 @@ from task_service.tasks.rules import TaskRules
 from task_service.tasks.waiting import WaitRules
 
 
-class TaskServicer(TaskServiceServicer):
+class TaskMethods(TaskServiceServicer):
     """Translates and delegates; the methods are described in the proto."""
 
-    def __init__(self, rules: TaskRules, waits: WaitRules, pager: Pager) -> None:
-        self._rules = rules
-        self._waits = waits
-        self._pager = pager
+    tasks: TaskRules
+    waits: WaitRules
+    pager: Pager
 
     async def CreateTask(self, request: pb.CreateTaskRequest, context: Context) -> pb.Task:
-        return await self._rules.create(
+        return await self.tasks.create(
             idempotent_call(request, tasks.task, pb.Task),
             request.task.project_id,
             parse(messages.new_task, request),
         )
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.Task:
-        task = await self._rules.get(caller(), read_id(request, "task_id"))
+        task = await self.tasks.get(caller(), read_id(request, "task_id"))
         return await build(task, tasks.task)
 
     async def BatchGetTasks(
         self, request: pb.BatchGetTasksRequest, context: Context
     ) -> pb.BatchGetTasksResponse:
         task_ids = read_ids(request, "task_ids")
-        return await messages.batch(await self._rules.get_many(caller(), task_ids))
+        return await messages.batch(await self.tasks.get_many(caller(), task_ids))
 
     async def ListTasks(
         self, request: pb.ListTasksRequest, context: Context
     ) -> pb.ListTasksResponse:
-        query = parse(messages.query, request, self._pager)
-        listing = await self._rules.list(caller(), request.project_id, query)
-        return await messages.listing(listing, self._pager)
+        query = parse(messages.query, request, self.pager)
+        listing = await self.tasks.list(caller(), request.project_id, query)
+        return await messages.listing(listing, self.pager)
 
     async def UpdateTask(self, request: pb.UpdateTaskRequest, context: Context) -> pb.Task:
-        return await self._rules.update(
+        return await self.tasks.update(
             idempotent_call(request, tasks.task, pb.Task),
             request.task.id,
             request.task.revision,
@@ -58,7 +57,7 @@ class TaskServicer(TaskServiceServicer):
         )
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, context: Context) -> Empty:
-        return await self._rules.delete(
+        return await self.tasks.delete(
             idempotent_call(request, to_empty, Empty),
             request.task_id,
             parse(read_revision, request),
@@ -66,7 +65,7 @@ class TaskServicer(TaskServiceServicer):
         )
 
     async def AssignTask(self, request: pb.AssignTaskRequest, context: Context) -> pb.Task:
-        return await self._rules.assign(
+        return await self.tasks.assign(
             idempotent_call(request, tasks.task, pb.Task),
             request.task_id,
             request.revision,
@@ -74,7 +73,7 @@ class TaskServicer(TaskServiceServicer):
         )
 
     async def UnassignTask(self, request: pb.UnassignTaskRequest, context: Context) -> pb.Task:
-        return await self._rules.unassign(
+        return await self.tasks.unassign(
             idempotent_call(request, tasks.task, pb.Task),
             request.task_id,
             parse(read_revision, request),
@@ -83,7 +82,7 @@ class TaskServicer(TaskServiceServicer):
     async def UpdateTaskStatus(
         self, request: pb.UpdateTaskStatusRequest, context: Context
     ) -> pb.Task:
-        return await self._rules.move(
+        return await self.tasks.move(
             idempotent_call(request, tasks.task, pb.Task),
             request.task_id,
             request.revision,
@@ -93,13 +92,13 @@ class TaskServicer(TaskServiceServicer):
     async def VerifyDependencies(
         self, request: pb.VerifyDependenciesRequest, context: Context
     ) -> pb.VerifyDependenciesResponse:
-        await self._rules.verify(
+        await self.tasks.verify(
             caller(), request.task_id, request.project_id, parse(messages.dependencies, request)
         )
         return pb.VerifyDependenciesResponse()
 
     async def AddDependency(self, request: pb.AddDependencyRequest, context: Context) -> pb.Task:
-        return await self._rules.add_dependency(
+        return await self.tasks.add_dependency(
             idempotent_call(request, tasks.task, pb.Task),
             request.task_id,
             request.revision,
@@ -109,7 +108,7 @@ class TaskServicer(TaskServiceServicer):
     async def RemoveDependency(
         self, request: pb.RemoveDependencyRequest, context: Context
     ) -> pb.Task:
-        return await self._rules.remove_dependency(
+        return await self.tasks.remove_dependency(
             idempotent_call(request, tasks.task, pb.Task),
             request.task_id,
             request.revision,
@@ -120,9 +119,9 @@ class TaskServicer(TaskServiceServicer):
         self, request: pb.CountTasksRequest, context: Context
     ) -> pb.CountTasksResponse:
         filters = parse(messages.counted, request)
-        return messages.counts(await self._rules.count(caller(), request.project_id, filters))
+        return messages.counts(await self.tasks.count(caller(), request.project_id, filters))
 
     @parks
     async def WaitTask(self, request: pb.WaitTaskRequest, context: Context) -> pb.Task:
-        task = await self._waits.wait(request.task_id, parse(messages.wait, request))
+        task = await self.waits.wait(request.task_id, parse(messages.wait, request))
         return await build(task, tasks.task)

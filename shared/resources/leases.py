@@ -1,0 +1,167 @@
+"""How a lease ends: its row goes, and the attempt under it is over.
+
+A lease ends with the row of its task locked, and that row says so in the same transaction: `leased`
+is false. What a statement finds in `task_leases` may be older than the row of the task for which it
+has waited; so one that has not seen the lease begin only ends it in a statement after the lock.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Select,
+    String,
+    Update,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    false,
+    func,
+    literal,
+    literal_column,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
+
+from shared.database.statement import Statement
+from shared.events.recording import Old, as_told, told
+from shared.resources.locking import after
+from shared.schema import task_attempts, task_leases, tasks
+
+_lease, _attempt = task_leases.c, task_attempts.c
+_of_task = and_(
+    _lease.project_id == bindparam("project_id", type_=Uuid),
+    _lease.task_id == bindparam("task_id", type_=Uuid),
+)
+
+
+def ended(rows: CTE, outcome: str | ColumnElement[str], **columns: ColumnElement[Any]) -> CTE:
+    """Deletes the leases of rows of `tasks`, and ends the attempts under them, which it answers.
+
+    The attempts get these columns, too.
+    """
+    lease = (
+        delete(task_leases)
+        .where(
+            _lease.project_id == rows.c.project_id,
+            _lease.task_id == rows.c.id,
+            _lease.fence == rows.c.fence,
+        )
+        .returning(_lease.project_id, _lease.task_id, _lease.fence, _lease.pooled)
+        .cte("ended_leases")
+    )
+    return _attempts_of(lease, outcome, **columns)
+
+
+def _attempts_of(lease: CTE, outcome: str | ColumnElement[str], **columns: Any) -> CTE:
+    word = cast(literal(outcome), String) if isinstance(outcome, str) else outcome
+    changed = (
+        update(task_attempts)
+        .where(
+            _attempt.project_id == lease.c.project_id,
+            _attempt.task_id == lease.c.task_id,
+            _attempt.fence == lease.c.fence,
+        )
+        # A transaction that had to wait for the one before may have begun before it.
+        .values(outcome=word, ended_at=func.greatest(func.now(), _attempt.started_at), **columns)
+    )
+    return changed.returning(literal_column("1")).cte("ended_attempts")
+
+
+def _end() -> Statement:
+    lease = delete(task_leases).where(_of_task).returning(*task_leases.c).cte("lease")
+    attempts = _attempts_of(lease, bindparam("outcome", type_=String))
+    found = select(lease.c.agent_id, lease.c.pooled)
+    return Statement(
+        "Ends the lease of a task that is locked since a statement before; the caller changes the "
+        "task. Answers its agent, and whether the task was assigned to none before.",
+        found.add_cte(attempts),
+    )
+
+
+END = _end()
+
+
+def pending_again(pooled: ColumnElement[bool]) -> dict[str, ColumnElement[Any]]:
+    """The columns of a task that can be claimed again by those who could before.
+
+    If it is to be cancelled, that is done at the next look at what is due.
+    """
+    is_cancelled = tasks.c.cancel_requested_at.is_not(None)
+    return {
+        "status": literal("pending", String),
+        "leased": false(),
+        "started_at": null(),
+        "assigned_agent_id": case((pooled, null()), else_=tasks.c.assigned_agent_id),
+        "status_reason": null(),
+        "status_message": case((is_cancelled, tasks.c.status_message)),
+        "cancel_deadline": case((is_cancelled, func.now())),
+    }
+
+
+# Of an attempt that does not count.
+UNCOUNTED = func.greatest(tasks.c.attempt - 1, 0)
+# What changes in a task whose lease is taken from its agent.
+RELEASED = (*pending_again(true()), "attempt")
+
+
+def _release() -> Statement:
+    """Locks the tasks first: a lease that has ended meanwhile is not found, nor is another one."""
+    key = bindparam("api_key_id", type_=Uuid)
+    old = Old.of(tasks, RELEASED)
+    locked = (
+        select(tasks.c.id, tasks.c.project_id, tasks.c.fence, _lease.pooled, *old.columns)
+        .select_from(
+            task_leases.join(
+                tasks,
+                and_(tasks.c.project_id == _lease.project_id, tasks.c.id == _lease.task_id),
+            )
+        )
+        .where(
+            _lease.project_id == bindparam("project_id", type_=Uuid),
+            _lease.agent_id == bindparam("agent_id", type_=Uuid),
+            or_(key.is_(None), _lease.api_key_id == key),
+            tasks.c.leased,
+            tasks.c.fence == _lease.fence,
+        )
+        .order_by(tasks.c.id)
+        .with_for_update(of=tasks, key_share=True)
+        .cte("locked")
+    )
+    attempts = ended(locked, "overridden")
+    return Statement(
+        "Ends the leases of an agent that is locked, all or those under an API key: their tasks "
+        "are pending again, and the attempts do not count. It tells a Log of each.",
+        releasing(locked, attempts, old),
+    )
+
+
+def releasing(locked: CTE, attempts: CTE, old: Old) -> Select[Any]:
+    """Makes the locked tasks pending, as if they had not been claimed, and tells of it."""
+    changed: Update = (
+        update(tasks)
+        .where(
+            tasks.c.project_id == locked.c.project_id,
+            tasks.c.id == locked.c.id,
+            after(attempts),
+        )
+        .values(
+            **pending_again(locked.c.pooled),
+            attempt=UNCOUNTED,
+            revision=tasks.c.revision + 1,
+            updated_at=func.now(),
+        )
+    )
+    released = changed.returning(*tasks.c, *old.within(locked).columns).cte("released")
+    found = select(*told(tasks, "task.released", released, old.within(released)))
+    return select(*as_told(found.subquery("told")))
+
+
+RELEASE = _release()

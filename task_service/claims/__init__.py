@@ -1,0 +1,1 @@
+"""Agents take tasks: which ones, and how they wait for some."""

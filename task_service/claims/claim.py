@@ -1,0 +1,44 @@
+"""What an agent asks for, and what it gets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from shared.database.pool import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What an agent asks for. `only` narrows what it can do; `task_ids` name the tasks, if any."""
+
+    project_id: UUID
+    agent_id: UUID
+    number: int
+    seconds: int
+    only: Sequence[str] | None = None
+    task_ids: Sequence[UUID] = ()
+    wait: float = 0.0
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """As the statement takes them."""
+        names = {"task_ids": self.task_ids} if self.task_ids else {}
+        return {
+            "project_id": self.project_id,
+            "agent_id": self.agent_id,
+            "number": self.number,
+            "seconds": self.seconds,
+            "only": self.only,
+            **names,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Tasks that are claimed for `seconds`, and what the agent should know of each, by its id."""
+
+    rows: Sequence[Record]
+    seconds: int
+    previous: Mapping[UUID, list[Record]] = field(default_factory=dict)
+    inputs: Mapping[UUID, list[Record]] = field(default_factory=dict)

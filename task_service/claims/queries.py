@@ -1,0 +1,324 @@
+"""The statements by which agents take tasks."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Insert,
+    Integer,
+    Select,
+    SmallInteger,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    extract,
+    func,
+    null,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from shared.auth.access import ACTIVE
+from shared.auth.permissions import Permission
+from shared.database.statement import Statement
+from shared.errors import Reason
+from shared.events.recording import Change, Old, told
+from shared.resources.locking import after
+from shared.resources.project_scoped import ProjectScopedTable
+from shared.schema import agents, projects, task_attempts, task_inputs, task_leases, tasks
+
+# Attempts that are handed to the next one.
+PREVIOUS = 5
+RANKS = 4
+
+# The agents that may work: what is asked of them is asked of whoever claims for them.
+HOLDERS = ProjectScopedTable(
+    agents, Reason.AGENT_NOT_FOUND, Permission.CLAIM_TASKS, Permission.CLAIM_TASKS
+)
+
+_task = tasks.c
+_project_id = bindparam("project_id", type_=Uuid)
+_agent_id = bindparam("agent_id", type_=Uuid)
+_number = bindparam("number", type_=Integer)
+_seconds = bindparam("seconds", type_=Integer)
+_only = bindparam("only", type_=ARRAY(Text))
+_here = _task.project_id == _project_id
+_pending = and_(_here, _task.status == "pending")
+# What a claim changes in a task.
+_CHANGED = (
+    "status",
+    "assigned_agent_id",
+    "started_at",
+    "attempt",
+    "leased",
+    "status_reason",
+    "status_message",
+)
+
+
+def _agent() -> CTE:
+    """The agent, locked against deactivation and deletion, if the caller may claim for it."""
+    of_type = func.to_jsonb(cast(func.concat("type:", agents.c.agent_type), Text))
+    words = func.jsonb_array_elements_text(agents.c.capabilities.concat(of_type))
+    word = words.table_valued("value").c.value
+    able = select(word).where(or_(_only.is_(None), word == any_(_only)))
+    is_ready = and_(agents.c.is_active, projects.c.status == ACTIVE)
+    return (
+        select(
+            agents.c.id.label("found_id"),
+            agents.c.is_active.label("found_is_active"),
+            agents.c.status.label("found_status"),
+            projects.c.status.label("found_project_status"),
+            is_ready.label("is_ready"),
+            func.array(able.scalar_subquery(), type_=ARRAY(Text)).label("able"),
+            agents.c.max_leases,
+        )
+        .select_from(HOLDERS.with_project)
+        .where(
+            agents.c.project_id == _project_id,
+            agents.c.id == _agent_id,
+            HOLDERS.permits(Permission.CLAIM_TASKS),
+        )
+        .with_for_update(read=True, of=agents)
+        .cte("agent")
+    )
+
+
+def _own(agent_id: ColumnElement[Any]) -> ColumnElement[str]:
+    """The lane of tasks that are assigned to the agent."""
+    return func.concat("@", cast(agent_id, Text), type_=Text)
+
+
+def _is_able(lane: ColumnElement[str], able: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether an agent with these capabilities can do what is in a lane that agents share."""
+    required = func.string_to_array(func.substr(lane, 2), ",", type_=ARRAY(Text))
+    return and_(lane >= "=", lane < ">", or_(lane == "=", required.bool_op("<@")(able)))
+
+
+def _lanes(agent: CTE) -> CTE:
+    """The lanes with pending tasks that the agent can claim: one look at the index for each."""
+
+    def following(*conditions: ColumnElement[bool]) -> ColumnElement[str]:
+        lane = select(_task.lane).where(_pending, _task.lane < ">", *conditions)
+        return lane.order_by(_task.lane).limit(1).scalar_subquery()
+
+    shared = select(following(_task.lane >= "=").label("lane")).cte("lanes", recursive=True)
+    shared = shared.union_all(
+        select(following(_task.lane > shared.c.lane)).where(shared.c.lane.is_not(None))
+    )
+    can = select(shared.c.lane).select_from(shared.join(agent, true()))
+    can = can.where(agent.c.is_ready, _is_able(shared.c.lane, agent.c.able))
+    own = select(_own(agent.c.found_id)).where(agent.c.is_ready)
+    return can.union_all(own).cte("mine")
+
+
+def _is_free() -> ColumnElement[bool]:
+    """Whether no task with a lease has the same lock key."""
+    taken = select(task_leases.c.task_id).where(
+        task_leases.c.project_id == _project_id, task_leases.c.lock_key == _task.lock_key
+    )
+    return or_(_task.lock_key.is_(None), ~taken.exists())
+
+
+def _candidates(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Tasks that match, the most urgent first; what another call has locked is left to it."""
+    old = Old.of(tasks, _CHANGED)
+    return (
+        select(
+            _task.id,
+            (_task.fence + 1).label("fence"),
+            _task.lock_key,
+            or_(_task.lane < ">", _task.preferred_until.is_not(None)).label("pooled"),
+            *old.columns,
+        )
+        .where(*conditions, _is_free())
+        .with_for_update(of=tasks, key_share=True, skip_locked=True)
+    )
+
+
+def _waiting(agent: CTE) -> Select[Any]:
+    """Those that wait in the lanes of the agent: of each urgency the one that is ready longest."""
+    mine = _lanes(agent)
+    urgency = func.generate_series(1, RANKS).table_valued("rank").render_derived("urgency")
+    rank = cast(urgency.c.rank, SmallInteger)
+
+    def ready(lane: ColumnElement[Any], rank: ColumnElement[Any]) -> ColumnElement[bool]:
+        in_lane = and_(_pending, _task.lane == lane, _task.rank == rank)
+        return and_(in_lane, _task.ready_at <= func.now())
+
+    order = (_task.ready_at, _task.id)
+    first = select(_task.ready_at).where(ready(mine.c.lane, rank)).order_by(*order).limit(1)
+    head = first.lateral("head")
+    heads = (
+        select(mine.c.lane, rank.label("rank"))
+        .select_from(mine.join(urgency, true()).join(head, true()))
+        .order_by(rank, head.c.ready_at)
+        .cte("heads")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    some = _candidates(ready(heads.c.lane, heads.c.rank)).order_by(*order).limit(_number)
+    found = some.lateral("candidate")
+    return select(*found.c).select_from(heads.join(found, true()))
+
+
+def _named(agent: CTE) -> Select[Any]:
+    """Those of `task_ids`; also one that the agent works on without a lease."""
+    one_of = _task.id == any_(bindparam("task_ids", type_=ARRAY(Uuid)))
+    found_id, able = (select(agent.c[n]).scalar_subquery() for n in ("found_id", "able"))
+    can = or_(_task.lane == _own(found_id), _is_able(_task.lane, able))
+    is_mine = and_(_task.assigned_agent_id == found_id, ~_task.leased)
+    is_ready = select(agent.c.is_ready).scalar_subquery()
+    return _candidates(
+        _here,
+        one_of,
+        is_ready,
+        or_(
+            and_(_task.status == "pending", _task.ready_at <= func.now(), can),
+            and_(_task.status == "in_progress", is_mine),
+        ),
+    ).order_by(_task.rank, _task.ready_at, _task.id)
+
+
+def _claim(purpose: str, choose: Callable[[CTE], Select[Any]]) -> Change:
+    agent = _agent()
+    free = _free_slots(agent)
+    number = func.least(_number, select(func.count()).select_from(free).scalar_subquery())
+    chosen = choose(agent).limit(number).cte("chosen").prefix_with("MATERIALIZED")
+    # All insert in the order of lock keys: two calls cannot wait for each other by way of two keys.
+    place = func.row_number().over(order_by=(chosen.c.lock_key, chosen.c.id))
+    picked = select(*chosen.c, place.label("place")).cte("picked")
+    leased = _leasing(picked, free).returning(task_leases.c.task_id, task_leases.c.fence)
+    claimed = _claimed(leased.cte("leased"))
+    attempts = _attempts(claimed).cte("attempts")
+    old = Old.of(tasks, _CHANGED).within(picked)
+    told_rows = (
+        select(*told(tasks, "task.claimed", claimed, old))
+        .select_from(claimed.join(picked, picked.c.id == claimed.c.id))
+        .where(after(attempts))
+        .cte("told")
+    )
+    found = [each for each in agent.c if each.name.startswith("found_")]
+    found.append(select(func.count()).select_from(picked).scalar_subquery().label("found_number"))
+    rows = agent.outerjoin(claimed, true())
+    return Change(
+        purpose,
+        [*found, *claimed.c],
+        rows,
+        told_rows,
+        each=told_rows.c.told_resource_id == claimed.c.id,
+    )
+
+
+def _free_slots(agent: CTE) -> CTE:
+    """Slots of the agent without a lease, as many as are asked for, with their places."""
+    slot = func.generate_series(1, select(agent.c.max_leases).scalar_subquery())
+    slots = select(slot.label("slot")).subquery("slots")
+    of_slot = select(task_leases.c.task_id).where(
+        task_leases.c.project_id == _project_id,
+        task_leases.c.agent_id == _agent_id,
+        task_leases.c.agent_slot == slots.c.slot,
+    )
+    # Each transaction takes others first: calls of one agent at the same time seldom meet.
+    moment = cast(extract("microseconds", func.now()), BigInteger)
+    order = func.hashint8(slots.c.slot + moment)
+    found = select(slots.c.slot).where(~of_slot.exists()).order_by(order).limit(_number)
+    some = found.subquery("some")
+    place = func.row_number().over(order_by=some.c.slot)
+    return select(some.c.slot, place.label("place")).cte("free").prefix_with("MATERIALIZED")
+
+
+def _leasing(picked: CTE, free: CTE) -> Insert:
+    """One lease for each; a task whose lock key or slot was taken meanwhile gets none."""
+    values: dict[str, ColumnElement[Any]] = {
+        "project_id": _project_id,
+        "task_id": picked.c.id,
+        "agent_id": _agent_id,
+        "fence": picked.c.fence,
+        "pooled": picked.c.pooled,
+        "agent_slot": free.c.slot,
+        "lock_key": picked.c.lock_key,
+        "api_key_id": bindparam("actor_api_key_id", type_=Uuid),
+        "expires_at": func.now() + func.make_interval(0, 0, 0, 0, 0, 0, _seconds),
+        "seconds": _seconds,
+    }
+    rows = select(*values.values()).select_from(picked.join(free, free.c.place == picked.c.place))
+    return (
+        insert(task_leases)
+        .from_select(list(values), rows.order_by(picked.c.place))
+        .on_conflict_do_nothing()
+    )
+
+
+def _claimed(leased: CTE) -> CTE:
+    changed = (
+        update(tasks)
+        .where(_here, _task.id == leased.c.task_id)
+        .values(
+            status="in_progress",
+            assigned_agent_id=_agent_id,
+            leased=True,
+            fence=leased.c.fence,
+            attempt=_task.attempt + 1,
+            started_at=func.coalesce(_task.started_at, func.now()),
+            preferred_until=null(),
+            status_reason=null(),
+            status_message=null(),
+            updated_at=func.now(),
+            revision=_task.revision + 1,
+        )
+    )
+    return changed.returning(*tasks.c).cte("claimed")
+
+
+def _attempts(claimed: CTE) -> Insert:
+    names = ("project_id", "fence", "attempt")
+    rows = select(claimed.c.id, _agent_id, *(claimed.c[name] for name in names))
+    return (
+        insert(task_attempts)
+        .from_select(["task_id", "agent_id", *names], rows)
+        .returning(task_attempts.c.fence)
+    )
+
+
+CLAIM = _claim(
+    "Gives an agent tasks that wait for it, each under a lease: the most urgent, and of "
+    "these the one that is ready longest.",
+    _waiting,
+)
+CLAIM_NAMED = _claim("The same, of the tasks `task_ids`.", _named)
+
+_of_tasks = any_(bindparam("task_ids", type_=ARRAY(Uuid)))
+_place = func.row_number().over(
+    partition_by=task_attempts.c.task_id, order_by=task_attempts.c.fence.desc()
+)
+_numbered = (
+    select(*task_attempts.c, _place.label("place"))
+    .where(
+        task_attempts.c.project_id == _project_id,
+        task_attempts.c.task_id == _of_tasks,
+        task_attempts.c.ended_at.is_not(None),
+    )
+    .subquery("numbered")
+)
+PREVIOUS_ATTEMPTS = Statement(
+    "The latest attempts at each of some tasks that have ended, the latest first.",
+    select(_numbered)
+    .where(_numbered.c.place <= PREVIOUS)
+    .order_by(_numbered.c.task_id, _numbered.c.place),
+)
+INPUTS = Statement(
+    "What was asked for of each of some tasks, in the order of the questions.",
+    select(task_inputs)
+    .where(task_inputs.c.project_id == _project_id, task_inputs.c.task_id == _of_tasks)
+    .order_by(task_inputs.c.task_id, task_inputs.c.requested_at, task_inputs.c.key),
+)

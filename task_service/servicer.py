@@ -1,0 +1,25 @@
+"""TaskService: the methods of each of its parts."""
+
+from shared.resources.pagination import Pager
+from task_service.claims.rules import ClaimRules
+from task_service.claims.servicer import ClaimMethods
+from task_service.leases.rules import LeaseRules
+from task_service.leases.servicer import LeaseMethods
+from task_service.tasks.rules import TaskRules
+from task_service.tasks.servicer import TaskMethods
+from task_service.tasks.waiting import WaitRules
+
+
+class TaskServicer(TaskMethods, ClaimMethods, LeaseMethods):
+    """All of them."""
+
+    def __init__(
+        self,
+        tasks: TaskRules,
+        waits: WaitRules,
+        claims: ClaimRules,
+        leases: LeaseRules,
+        pager: Pager,
+    ) -> None:
+        self.tasks, self.waits, self.pager = tasks, waits, pager
+        self.claims, self.leases = claims, leases
