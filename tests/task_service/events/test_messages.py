@@ -188,7 +188,7 @@ def test_a_time_that_the_wire_cannot_say_is_shown_as_none() -> None:
 @pytest.mark.parametrize(
     "columns",
     [
-        {"type": "task.claimed"},
+        {"type": "task.renumbered"},
         {"type": "message.created", "resource_type": "message"},
         {"after": {**TASK, "status": "waiting"}},
         {"before": {"status": "waiting"}},
