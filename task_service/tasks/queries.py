@@ -121,6 +121,12 @@ class Move(NamedTuple):
     whole: Change
 
 
+def _given_back(status: ColumnElement[str]) -> dict[str, ColumnElement[Any]]:
+    """A task that its agent took from those for all, and that is pending again, is for all."""
+    is_for_all = and_(bindparam("pooled", type_=Boolean), status == "pending")
+    return {"assigned_agent_id": case((is_for_all, null()), else_=tasks.c.assigned_agent_id)}
+
+
 def _move(purpose: str, *names: str) -> Move:
     values = new_values(tasks, names)
     status = values["status"]
@@ -146,7 +152,9 @@ def _move(purpose: str, *names: str) -> Move:
     how: dict[str, Any] = {"event": _of_move, "permission": Permission.MOVE_TASKS}
     return Move(
         TASKS.changing(purpose, changed, *may, ~tasks.c.leased, ~tasks.c.has_dependents, **how),
-        TASKS.changing(f"{purpose} Others may be concerned.", changed, *may, **how),
+        TASKS.changing(
+            f"{purpose} Others may be concerned.", {**changed, **_given_back(status)}, *may, **how
+        ),
     )
 
 

@@ -79,8 +79,11 @@ def _not_moved(found: Record, wanted: str) -> Exception:
     return Whole()
 
 
-async def _end_lease(connection: Connection, caller: Caller, task: Record, values: Values) -> None:
-    """End the lease of a task that is locked. Raises Refusal: LEASE_REQUIRED, LEASE_LOST."""
+async def _end_lease(connection: Connection, caller: Caller, task: Record, values: Values) -> bool:
+    """End the lease of a task that is locked; whether the task was for all before.
+
+    Raises Refusal: LEASE_REQUIRED, LEASE_LOST.
+    """
     fence = values.get("fence")
     is_holder = isinstance(caller, Agent) and task["assigned_agent_id"] == caller.id
     if fence is None and is_holder:
@@ -89,7 +92,8 @@ async def _end_lease(connection: Connection, caller: Caller, task: Record, value
         raise lease_lost(task["id"], None)
     outcome = OUTCOMES.get(values["status"], "released") if is_holder else "overridden"
     ids = {"project_id": task["project_id"], "task_id": task["id"]}
-    await leases.END.run(connection, **ids, outcome=outcome)
+    lease = await leases.END.row(connection, **ids, outcome=outcome)
+    return bool(lease and lease["pooled"])
 
 
 # How the attempt ends of an agent that moves its task to one of these.
@@ -260,10 +264,11 @@ class TaskRules:
         async def whole(connection: Connection, log: Log) -> Record:
             values = await TASKS.content(connection, call.caller, task_id, move, MOVE)
             before = await TASKS.lock(connection, call.caller, UUID(task_id), MOVE)
-            if before["leased"]:
-                await _end_lease(connection, call.caller, before, values)
+            pooled = before["leased"] and await _end_lease(connection, call.caller, before, values)
             how = queries.MOVE_WITH_RESULT if "result" in values else queries.MOVE
-            row = await self._move(connection, log, call, task_id, revision, values, how.whole)
+            row = await self._move(
+                connection, log, call, task_id, revision, values, how.whole, pooled=pooled
+            )
             if row["has_dependents"]:
                 await propagate(connection, log, row, before["status"])
             return row
@@ -279,6 +284,7 @@ class TaskRules:
         revision: int,
         values: Values,
         change: Change,
+        **others: bool,
     ) -> Record:
         wanted = values["status"]
         outcome = await TASKS.decide(
@@ -290,6 +296,7 @@ class TaskRules:
             MOVE,
             revision=revision,
             sources=sources(wanted),
+            **others,
             **as_new({name: value for name, value in values.items() if name != "fence"}),
         )
         if outcome.row is None:

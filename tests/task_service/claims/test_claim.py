@@ -16,7 +16,7 @@ from tandem.task.v1.task_service_pb2 import (
     CompleteTaskRequest,
 )
 from tests.refusals import refused
-from tests.task_service.claims.conftest import Team
+from tests.task_service.team import Team
 from tests.world import World
 
 

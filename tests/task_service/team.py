@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
 from tandem.agent.v1.agent_service_pb2 import Agent
 from tandem.agent.v1.project_service_pb2 import Project
 from tandem.task.v1.task_service_pb2 import ClaimedTask, ClaimTasksRequest
@@ -37,9 +35,8 @@ class Team:
         agent = await self.owner.agent(self.project, **fields)
         return Worker(agent, await self.owner.as_agent(agent))
 
-
-@pytest.fixture
-async def team(world: World) -> Team:
-    """A project without tasks or agents."""
-    owner = await world.user()
-    return Team(owner, await owner.project())
+    @classmethod
+    async def formed(cls, world: World) -> "Team":
+        """One without tasks or agents."""
+        owner = await world.user()
+        return cls(owner, await owner.project())
