@@ -418,7 +418,7 @@ class ProjectScopedTable:
         it.
         """
         table = self.table
-        values = {name: bindparam(name, type_=table.c[name].type) for name in sorted(names)}
+        values = {name: _created_value(table.c[name]) for name in sorted(names)}
         if self._is_root:
             root = insert(table).values(**values).returning(*self.shown).cte("created")
             return _creation(purpose, table, None, root)
@@ -518,10 +518,18 @@ def new_values(table: FromClause, names: Iterable[str]) -> dict[str, ColumnEleme
 
 def _new_value(column: ColumnElement[Any]) -> ColumnElement[Any]:
     value: ColumnElement[Any] = bindparam(f"new_{column.name}", type_=column.type)
+    return func.coalesce(value, func.now()) if _is_required_time(column) else value
+
+
+def _created_value(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The parameter with the name of the column; of a required time that is past or NULL, now."""
+    value: ColumnElement[Any] = bindparam(column.name, type_=column.type)
+    return func.greatest(value, func.now()) if _is_required_time(column) else value
+
+
+def _is_required_time(column: ColumnElement[Any]) -> bool:
     is_required = isinstance(column, Column) and not column.nullable
-    if is_required and isinstance(column.type, DateTime):
-        return func.coalesce(value, func.now())
-    return value
+    return is_required and isinstance(column.type, DateTime)
 
 
 def as_new(values: Values) -> Values:

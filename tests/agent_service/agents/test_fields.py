@@ -46,6 +46,8 @@ ALLOWED: list[dict[str, Any]] = [
     {"config": {"big": 1e300, "over 64 bits": 2.0**64, "small": 5e-324, "lowest": -1.7e308}},
     {"config": {"2**53": 2.0**53, "nested": [{"also": 1e19}]}},
     {"is_active": False},
+    {"max_leases": 1},
+    {"max_leases": 1000},
 ]
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"name": "n" * 256}, "agent.name"),
@@ -55,6 +57,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"nickname": "\0"}, "agent.nickname"),
     ({"agent_type": "t" * 101}, "agent.agent_type"),
     ({"agent_type": "\0"}, "agent.agent_type"),
+    ({"max_leases": -1}, "agent.max_leases"),
+    ({"max_leases": 1001}, "agent.max_leases"),
     ({"capabilities": [f"{i}" for i in range(101)]}, "agent.capabilities"),
     ({"capabilities": ["a", "b", "a"]}, "agent.capabilities"),
     ({"capabilities": ["a", ""]}, "agent.capabilities[1]"),
