@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     String,
+    Text,
     Update,
     Uuid,
     and_,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    not_,
     null,
     or_,
     select,
@@ -88,19 +90,37 @@ def _end() -> Statement:
 
 END = _end()
 
+# The pause before the second attempt, the longest one, and after how many it stays so.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, DOUBLINGS = 5.0, 3_600.0, 10
+
+
+def backoff() -> ColumnElement[Any]:
+    """How long a task pauses after an attempt that has failed: it doubles with each attempt.
+
+    The pause is up to 20 % shorter or longer, so that tasks that fail together part. By how much is
+    a matter of the task and its lease only.
+    """
+    doubled = func.power(2.0, func.least(tasks.c.attempt - 1, DOUBLINGS))
+    seconds = func.least(FIRST_PAUSE_SECONDS * doubled, LONGEST_PAUSE_SECONDS)
+    hashed = func.hashtextextended(cast(tasks.c.id, Text), tasks.c.fence)
+    thousandths = 800 + func.abs(hashed % 401)
+    return func.make_interval(0, 0, 0, 0, 0, 0, seconds * thousandths / 1000.0)
+
 
 def pending_again(pooled: ColumnElement[bool]) -> dict[str, ColumnElement[Any]]:
     """The columns of a task that can be claimed again by those who could before.
 
-    If it is to be cancelled, that is done at the next look at what is due.
+    A dependency may have been reopened meanwhile: then it waits for that. If it is to be cancelled,
+    that is done at the next look at what is due.
     """
     is_cancelled = tasks.c.cancel_requested_at.is_not(None)
+    waits = and_(tasks.c.open_dependencies > 0, not_(is_cancelled))
     return {
-        "status": literal("pending", String),
+        "status": case((waits, "blocked"), else_="pending"),
         "leased": false(),
         "started_at": null(),
         "assigned_agent_id": case((pooled, null()), else_=tasks.c.assigned_agent_id),
-        "status_reason": null(),
+        "status_reason": case((waits, "dependencies")),
         "status_message": case((is_cancelled, tasks.c.status_message)),
         "cancel_deadline": case((is_cancelled, func.now())),
     }
