@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
@@ -95,7 +95,7 @@ class IdempotentCall(Generic[M]):
     caller: Caller
     method: str
     request: MutationRequest
-    to_response: Callable[[Any], M]
+    to_response: Callable[[Any], M | Awaitable[M]]
     response_type: type[M]
     encryptor: Encryptor | None = None
 
@@ -156,12 +156,14 @@ class IdempotentCall(Generic[M]):
         return response
 
     async def _respond(self, found: Any) -> M:
-        """The response to what was found, which most often is a row."""
+        """The response to what was found, which most often is a row. What makes it of many waits
+        between them."""
         if isinstance(found, Record) and any(
             type(value) is bytes and len(value) > SMALL_BYTES for value in found.values()
         ):
-            return await build(found, self.to_response)
-        return self.to_response(found)
+            return await build(found, cast(Callable[[Any], M], self.to_response))
+        response = self.to_response(found)
+        return await response if isinstance(response, Awaitable) else response
 
     async def _replay(
         self, connection: Connection, key: dict[str, Any], payload_hash: bytes
@@ -209,7 +211,7 @@ class IdempotentCall(Generic[M]):
 
 def idempotent_call(
     request: MutationRequest,
-    to_response: Callable[[Any], M],
+    to_response: Callable[[Any], M | Awaitable[M]],
     response_type: type[M],
     encryptor: Encryptor | None = None,
 ) -> IdempotentCall[M]:

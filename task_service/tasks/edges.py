@@ -89,8 +89,12 @@ async def require_depth(connection: Connection, parent_id: UUID) -> None:
     """Raise Refusal(INVALID_FIELD) if a task is part of too many others to have parts itself."""
     row = await queries.DEPTH.row(connection, id=parent_id)
     if row and row["depth"] >= queries.MAXIMUM_DEPTH:
-        limit = f"must be part of at most {queries.MAXIMUM_DEPTH - 1} others, one in the other"
-        raise invalid_field("task.parent_id", limit)
+        raise too_deep("task.parent_id")
+
+
+def too_deep(path: str) -> Refusal:
+    """The refusal of a task that is part of too many others."""
+    return invalid_field(path, f"makes it part of more than {queries.MAXIMUM_DEPTH} others")
 
 
 async def add_new(connection: Connection, task: Record) -> None:

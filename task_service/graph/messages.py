@@ -1,0 +1,129 @@
+"""Many tasks at once between the wire and the rules."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from shared.errors import Reason, Refusal, Violation, invalid_field
+from shared.messages.tasks import task
+from shared.resources.building import Row, build_all
+from shared.resources.pagination import PAGE_BYTES
+from shared.resources.validation import validate
+from tandem.task.v1 import task_service_pb2 as pb
+from task_service.graph.batch import Batch, New, resolve
+from task_service.graph.rules import Graph, Origin
+from task_service.tasks import messages
+
+MAXIMUM_TASKS = 1000
+# What a response has of a task besides what was sent, and of each of its dependencies.
+TASK_BYTES, ID_BYTES = 500, 38
+DEFAULT_DEPTH, DEFAULT_NODES = 100, 1000
+DIRECTIONS: "dict[pb.GraphDirection.ValueType, Sequence[str]]" = {
+    pb.GRAPH_DIRECTION_UNSPECIFIED: ("dependencies", "dependents"),
+    pb.GRAPH_DIRECTION_BOTH: ("dependencies", "dependents"),
+    pb.GRAPH_DIRECTION_DEPENDENCIES: ("dependencies",),
+    pb.GRAPH_DIRECTION_DEPENDENTS: ("dependents",),
+}
+
+
+def batch(request: pb.BatchCreateTasksRequest) -> Batch:
+    """The tasks that are to be created. Raises Refusal: INVALID_FIELD, DEPENDENCY_CYCLE, …"""
+    outline = pb.BatchCreateTasksRequest(
+        project_id=request.project_id, request_id=request.request_id, tasks=_outlines(request.tasks)
+    )
+    validate(outline)
+    return new_tasks(request.tasks, request.project_id)
+
+
+def new_tasks(given: Iterable[pb.NewTask], project_id: str) -> Batch:
+    """Tasks that are to be created in a project, whose outlines are valid.
+
+    Raises Refusal: INVALID_FIELD, DEPENDENCY_CYCLE, LIMIT_EXCEEDED.
+    """
+    found, size = [], 0
+    for number, each in enumerate(given):
+        found.append(_new(number, each, project_id))
+        listed = len(each.depends_on_refs) + len(each.task.dependencies)
+        size += each.task.ByteSize() + TASK_BYTES + ID_BYTES * listed
+    if size > PAGE_BYTES:
+        raise _too_large()
+    return resolve(found)
+
+
+async def created(rows: Iterable[Row]) -> pb.BatchCreateTasksResponse:
+    """Tasks that were created."""
+    response = pb.BatchCreateTasksResponse()
+    async for each, _ in build_all(rows, task):
+        response.tasks.append(each)
+    return response
+
+
+def origin(request: pb.GetTaskGraphRequest) -> Origin:
+    """What a graph is asked for. Raises Refusal(INVALID_FIELD)."""
+    validate(request)
+    return Origin(
+        request.project_id,
+        list(dict.fromkeys(map(UUID, request.roots.task_ids))),
+        DIRECTIONS[request.direction],
+        request.depth or DEFAULT_DEPTH,
+        request.max_nodes or DEFAULT_NODES,
+    )
+
+
+async def graph(found: Graph) -> pb.GetTaskGraphResponse:
+    """A graph, cut to what clients take."""
+    response = pb.GetTaskGraphResponse(
+        critical_path=map(str, found.path),
+        critical_length=found.length,
+        truncated=found.is_truncated,
+    )
+    left = PAGE_BYTES - response.ByteSize() - 2 * ID_BYTES * len(found.edges)
+    async for each, size in build_all(found.nodes, task):
+        left -= size
+        if left < 0:
+            response.truncated = True
+            break
+        response.nodes.append(each)
+    shown = {node.id for node in response.nodes}
+    for edge in found.edges:
+        task_id, depends_on_id = str(edge["task_id"]), str(edge["depends_on_id"])
+        if task_id in shown and depends_on_id in shown:
+            response.edges.add(task_id=task_id, depends_on_id=depends_on_id)
+    return response
+
+
+def _outlines(given: Sequence[pb.NewTask]) -> Iterable[pb.NewTask]:
+    """Without the tasks themselves, each of which is looked at by itself."""
+    for each in given[: MAXIMUM_TASKS + 1]:
+        yield pb.NewTask(
+            ref=each.ref, depends_on_refs=each.depends_on_refs, parent_ref=each.parent_ref
+        )
+
+
+def _new(number: int, given: pb.NewTask, project_id: str) -> New:
+    path = f"tasks[{number}]"
+    if given.task.project_id and given.task.project_id.lower() != project_id.lower():
+        raise invalid_field(f"{path}.task.project_id", "must be that of the batch")
+    request = pb.CreateTaskRequest(task=given.task)
+    request.task.project_id = project_id
+    try:
+        values = messages.new_task(request)
+    except Refusal as refusal:
+        raise _within(path, refusal) from None
+    del values["project_id"]
+    return New(values, given.ref, list(given.depends_on_refs), given.parent_ref)
+
+
+def _within(path: str, refusal: Refusal) -> Refusal:
+    """The refusal of a task, as one of a batch."""
+    fields = [replace(each, subject=f"{path}.{each.subject}") for each in refusal.fields]
+    return replace(refusal, message=_sentence(fields) or refusal.message, fields=fields)
+
+
+def _sentence(fields: Sequence[Violation]) -> str:
+    return "; ".join(f"{each.subject} {each.description}" for each in fields) + "." * bool(fields)
+
+
+def _too_large() -> Refusal:
+    message = f"The tasks would be larger than {PAGE_BYTES // 1024} KiB together; give fewer."
+    return Refusal(Reason.LIMIT_EXCEEDED, message, {"limit_bytes": str(PAGE_BYTES)})

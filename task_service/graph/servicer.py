@@ -1,0 +1,30 @@
+"""The methods of TaskService on many tasks at once: messages in, messages out."""
+
+from shared.auth.caller import caller
+from shared.grpc_server.interceptor import Context
+from shared.resources.idempotency import idempotent_call
+from shared.resources.validation import parse
+from tandem.task.v1 import task_service_pb2 as pb
+from task_service.graph import messages
+from task_service.graph.rules import GraphRules
+
+
+class GraphMethods:
+    """Translates and delegates; the methods are described in the proto."""
+
+    _graph: GraphRules
+
+    async def BatchCreateTasks(
+        self, request: pb.BatchCreateTasksRequest, context: Context
+    ) -> pb.BatchCreateTasksResponse:
+        return await self._graph.create_batch(
+            idempotent_call(request, messages.created, pb.BatchCreateTasksResponse),
+            request.project_id,
+            parse(messages.batch, request),
+        )
+
+    async def GetTaskGraph(
+        self, request: pb.GetTaskGraphRequest, context: Context
+    ) -> pb.GetTaskGraphResponse:
+        found = await self._graph.graph(caller(), parse(messages.origin, request))
+        return await messages.graph(found)
