@@ -22,6 +22,7 @@ from task_service.events.rules import EventRules
 from task_service.events.servicer import EventServicer
 from task_service.events.waiting import Waiters
 from task_service.events.watching import Watching
+from task_service.graph.rules import GraphRules
 from task_service.leases.rules import LeaseRules
 from task_service.servicer import TaskServicer
 from task_service.tasks.rules import TaskRules
@@ -42,6 +43,7 @@ def build(database: Database, settings: Settings) -> Server:
         waits,
         ClaimRules(database),
         LeaseRules(database),
+        GraphRules(database, assignees),
         Pager(page_key(settings)),
     )
     watching = Watching(database, pulse, verifier)

@@ -3,6 +3,8 @@
 from shared.resources.pagination import Pager
 from task_service.claims.rules import ClaimRules
 from task_service.claims.servicer import ClaimMethods
+from task_service.graph.rules import GraphRules
+from task_service.graph.servicer import GraphMethods
 from task_service.leases.rules import LeaseRules
 from task_service.leases.servicer import LeaseMethods
 from task_service.tasks.rules import TaskRules
@@ -10,7 +12,7 @@ from task_service.tasks.servicer import TaskMethods
 from task_service.tasks.waiting import WaitRules
 
 
-class TaskServicer(TaskMethods, ClaimMethods, LeaseMethods):
+class TaskServicer(TaskMethods, ClaimMethods, LeaseMethods, GraphMethods):
     """All of them."""
 
     def __init__(
@@ -19,7 +21,8 @@ class TaskServicer(TaskMethods, ClaimMethods, LeaseMethods):
         waits: WaitRules,
         claims: ClaimRules,
         leases: LeaseRules,
+        graph: GraphRules,
         pager: Pager,
     ) -> None:
         self.tasks, self.waits, self.pager = tasks, waits, pager
-        self.claims, self.leases = claims, leases
+        self.claims, self.leases, self.graph = claims, leases, graph

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 from google.protobuf.empty_pb2 import Empty
@@ -95,7 +95,7 @@ class IdempotentCall(Generic[M]):
     caller: Caller
     method: str
     request: MutationRequest
-    to_response: Callable[[Any], M | Awaitable[M]]
+    to_response: Callable[[Any], Any]
     response_type: type[M]
     encryptor: Encryptor | None = None
 
@@ -161,9 +161,10 @@ class IdempotentCall(Generic[M]):
         if isinstance(found, Record) and any(
             type(value) is bytes and len(value) > SMALL_BYTES for value in found.values()
         ):
-            return await build(found, cast(Callable[[Any], M], self.to_response))
-        response = self.to_response(found)
-        return await response if isinstance(response, Awaitable) else response
+            return await build(found, self.to_response)
+        made = self.to_response(found)
+        response: M = await made if isinstance(made, Awaitable) else made
+        return response
 
     async def _replay(
         self, connection: Connection, key: dict[str, Any], payload_hash: bytes
@@ -211,7 +212,7 @@ class IdempotentCall(Generic[M]):
 
 def idempotent_call(
     request: MutationRequest,
-    to_response: Callable[[Any], M | Awaitable[M]],
+    to_response: Callable[[Any], Any],
     response_type: type[M],
     encryptor: Encryptor | None = None,
 ) -> IdempotentCall[M]:

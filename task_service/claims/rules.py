@@ -61,7 +61,8 @@ class ClaimRules:
         try:
             return await call.single(self._database, work)
         except Nothing:
-            return call.to_response(Claimed((), 0))
+            nothing: M = call.to_response(Claimed((), 0))
+            return nothing
 
 
 async def content(

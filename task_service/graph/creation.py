@@ -45,10 +45,11 @@ async def create_all(
         {**DEFAULTS, **caller.as_creator, **task.values, **state, "has_dependents": n in awaited}
         for n, (task, state) in enumerate(found)
     ]
+    text = orjson.dumps(
+        rows, default=str
+    ).decode()  # an id can be of a kind that orjson does not know
     with translate_violations(REFUSALS, {}):
-        created = await queries.CREATE.rows(
-            connection, project_id=project_id, rows=orjson.dumps(rows).decode()
-        )
+        created = await queries.CREATE.rows(connection, project_id=project_id, rows=text)
     log.add(created)
     await _add_edges(connection, project_id, created)
     return created

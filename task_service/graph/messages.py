@@ -11,7 +11,7 @@ from shared.resources.pagination import PAGE_BYTES
 from shared.resources.validation import validate
 from tandem.task.v1 import task_service_pb2 as pb
 from task_service.graph.batch import Batch, New, resolve
-from task_service.graph.rules import Graph, Origin
+from task_service.graph.shape import Graph, Origin
 from task_service.tasks import messages
 
 MAXIMUM_TASKS = 1000

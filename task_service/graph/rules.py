@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 from uuid import UUID
 
 from shared.auth.caller import Caller
@@ -19,6 +18,7 @@ from task_service.graph import queries
 from task_service.graph.batch import Batch, New
 from task_service.graph.creation import create_all
 from task_service.graph.path import Node, critical_path
+from task_service.graph.shape import Graph, Origin
 from task_service.tasks.queries import TASKS, lock_referenced
 
 CREATE, CHECK = Permission.CREATE_TASKS, Permission.CHECK_TASKS
@@ -26,26 +26,6 @@ CREATE, CHECK = Permission.CREATE_TASKS, Permission.CHECK_TASKS
 AT_ONCE = 20
 MAXIMUM_EDGES = 20_000
 DIRECTIONS = {"dependencies": queries.DEPENDENCIES, "dependents": queries.DEPENDENTS}
-
-
-class Origin(NamedTuple):
-    """What a graph is asked for: that of a project, or what `directions` lead to from `roots`."""
-
-    project_id: str
-    roots: Sequence[UUID]
-    directions: Sequence[str]
-    depth: int
-    maximum: int
-
-
-class Graph(NamedTuple):
-    """Tasks without what is large, the edges between them, and their critical path."""
-
-    nodes: Sequence[Record]
-    edges: Sequence[Record]
-    path: Sequence[UUID]
-    length: float
-    is_truncated: bool
 
 
 class GraphRules:

@@ -5,19 +5,20 @@ from shared.grpc_server.interceptor import Context
 from shared.resources.idempotency import idempotent_call
 from shared.resources.validation import parse
 from tandem.task.v1 import task_service_pb2 as pb
+from tandem.task.v1.task_service_pb2_grpc import TaskServiceServicer
 from task_service.graph import messages
 from task_service.graph.rules import GraphRules
 
 
-class GraphMethods:
+class GraphMethods(TaskServiceServicer):
     """Translates and delegates; the methods are described in the proto."""
 
-    _graph: GraphRules
+    graph: GraphRules
 
     async def BatchCreateTasks(
         self, request: pb.BatchCreateTasksRequest, context: Context
     ) -> pb.BatchCreateTasksResponse:
-        return await self._graph.create_batch(
+        return await self.graph.create_batch(
             idempotent_call(request, messages.created, pb.BatchCreateTasksResponse),
             request.project_id,
             parse(messages.batch, request),
@@ -26,5 +27,5 @@ class GraphMethods:
     async def GetTaskGraph(
         self, request: pb.GetTaskGraphRequest, context: Context
     ) -> pb.GetTaskGraphResponse:
-        found = await self._graph.graph(caller(), parse(messages.origin, request))
+        found = await self.graph.graph(caller(), parse(messages.origin, request))
         return await messages.graph(found)
