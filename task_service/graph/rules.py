@@ -61,10 +61,17 @@ class GraphRules:
             some = assignees[start : start + AT_ONCE]
             await asyncio.gather(*(self._assignees.require(project_id, each) for each in some))
 
-    async def graph(self, caller: Caller, origin: Parsed[Origin]) -> Graph:
-        """Tasks and the dependencies between them."""
+    async def graph(
+        self, caller: Caller, project_id: str, roots: Sequence[str], origin: Parsed[Origin]
+    ) -> Graph:
+        """Tasks and the dependencies between them: of a project, or from roots."""
 
         async def unit_of_work(connection: Connection) -> Graph:
+            if origin.refusal is not None:
+                if project_id:
+                    await PROJECTS.require(connection, caller, project_id, CHECK)
+                for root in roots[:1]:
+                    await TASKS.require(connection, caller, root, CHECK)
             asked = origin.value
             if asked.roots:
                 nodes = await _reached(connection, caller, asked)

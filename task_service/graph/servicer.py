@@ -27,5 +27,7 @@ class GraphMethods(TaskServiceServicer):
     async def GetTaskGraph(
         self, request: pb.GetTaskGraphRequest, context: Context
     ) -> pb.GetTaskGraphResponse:
-        found = await self.graph.graph(caller(), parse(messages.origin, request))
+        origin = parse(messages.origin, request)
+        roots = request.roots.task_ids
+        found = await self.graph.graph(caller(), request.project_id, roots, origin)
         return await messages.graph(found)

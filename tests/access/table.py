@@ -444,6 +444,18 @@ TASKS = {
         t.CountTasksRequest(room_id="x"),
         frozenset({Who.ASSIGNED}),
     ),
+    "BatchCreateTasks": Row(
+        CREATE_TASK,
+        lambda its: t.BatchCreateTasksRequest(
+            project_id=its.project.id, tasks=[{"task": {"title": "New"}}]
+        ),
+        t.BatchCreateTasksRequest(tasks=[{"ref": "x" * 101}]),
+    ),
+    "GetTaskGraph": Row(
+        CHECK_TASKS,
+        lambda its: t.GetTaskGraphRequest(project_id=its.project.id),
+        t.GetTaskGraphRequest(depth=101),
+    ),
 }
 EVENTS = {
     "ListEvents": Row(

@@ -76,14 +76,13 @@ async def test_every_field_is_kept(world: World) -> None:
         "room_id": room.id,
         "assigned_to": agent.id,
         "assigned_to_type": ASSIGNEE_TYPE_AGENT,
-        "due_date": "2030-01-02T03:04:05.678901Z",
+        "due_date": {"seconds": 1893456000, "nanos": 678901000},
         "result": result,
         "required_capabilities": ["b", "a"],
         "max_attempts": 7,
         "lock_key": "key",
         "estimate": 0.1,
     }
-    fields["due_date"] = Task().due_date.__class__(seconds=1893456000, nanos=678901000)
     (one,) = await create(alice, project, new("", title="One", **fields))
     other = await alice.task(project, title="One", **fields)
     for name in ("id", "created_at", "updated_at", "ready_at"):
@@ -111,7 +110,7 @@ async def test_a_batch_is_created_as_a_whole_or_not_at_all(world: World) -> None
     project, other = await alice.project(), await alice.project()
     pending, elsewhere = await alice.task(project), await alice.task(other)
     missing, room = str(uuid4()), await alice.room(other)
-    for reason, wrong in [
+    cases: list[tuple[Reason, dict[str, Any]]] = [
         (Reason.DEPENDENCY_NOT_FOUND, {"dependencies": [missing]}),
         (Reason.DEPENDENCY_OUTSIDE_PROJECT, {"dependencies": [elsewhere.id]}),
         (Reason.DEPENDENCY_NOT_COMPLETED, {"dependencies": [pending.id]}),
@@ -125,7 +124,8 @@ async def test_a_batch_is_created_as_a_whole_or_not_at_all(world: World) -> None
             Reason.ASSIGNEE_NOT_FOUND,
             {"assigned_to": str(bob.id), "assigned_to_type": ASSIGNEE_TYPE_USER},
         ),
-    ]:
+    ]
+    for reason, wrong in cases:
         await not_created(world, alice, project, reason, new("a"), new("b", **wrong))
     await not_created(world, bob, project, Reason.NOT_PROJECT_OWNER, new("a"))
     await not_created(world, alice, project, Reason.DEPENDENCY_CYCLE, new("a", "b"), new("b", "a"))
@@ -175,8 +175,11 @@ async def test_what_is_outside_is_waited_for_too(world: World) -> None:
     first, lost = await alice.task(project), await alice.task(project)
     done = await completed(alice, project)
     await moved(world, lost, "failed")
-    upon = {"dependencies": [first.id, done.id], "dependency_policy": DEPENDENCY_POLICY_WAIT}
-    gives_up = {**upon, "dependencies": [lost.id]}
+    upon: dict[str, Any] = {
+        "dependencies": [first.id, done.id],
+        "dependency_policy": DEPENDENCY_POLICY_WAIT,
+    }
+    gives_up: dict[str, Any] = {**upon, "dependencies": [lost.id]}
     gives_up["on_dependency_failure"] = ON_DEPENDENCY_FAILURE_CANCEL
     strict = new("s", dependencies=[done.id])
     a, b, c, _ = await create(
@@ -211,7 +214,7 @@ async def test_assignees_are_asked_for_once_each(world: World) -> None:
     alice = await world.user()
     project = await alice.project()
     agent = await alice.agent(project)
-    to = {"assigned_to": agent.id, "assigned_to_type": ASSIGNEE_TYPE_AGENT}
-    mine = {"assigned_to": str(alice.id), "assigned_to_type": ASSIGNEE_TYPE_USER}
+    to: dict[str, Any] = {"assigned_to": agent.id, "assigned_to_type": ASSIGNEE_TYPE_AGENT}
+    mine: dict[str, Any] = {"assigned_to": str(alice.id), "assigned_to_type": ASSIGNEE_TYPE_USER}
     created = await create(alice, project, *[new(**to)] * 20, new(**mine))
     assert [task.assigned_to for task in created] == [agent.id] * 20 + [str(alice.id)]
