@@ -44,7 +44,24 @@ VALUES (gen_random_uuid(), $1, 'Done', 'completed') RETURNING id
 """
 REMOVE = "DELETE FROM project_members WHERE project_id = $1 AND user_id = $2"
 # Only members can be assigned and seated by the services, and these are none any more.
-ASSIGN = "UPDATE tasks SET assigned_agent_id = NULL, assigned_user_id = $1 WHERE id = $2"
+ASSIGN = """
+UPDATE tasks SET assigned_agent_id = NULL, assigned_user_id = $1, leased = false WHERE id = $2
+"""
+# As ClaimTasks does, which is a method of its own.
+HOLD = """
+WITH held AS (
+    UPDATE tasks SET status = 'in_progress', leased = true, fence = 1, attempt = 1,
+        started_at = now()
+    WHERE id = $1 RETURNING *
+), attempt AS (
+    INSERT INTO task_attempts (project_id, task_id, fence, attempt, agent_id)
+    SELECT project_id, id, fence, attempt, assigned_agent_id FROM held
+)
+INSERT INTO task_leases
+    (project_id, task_id, agent_id, fence, pooled, agent_slot, expires_at, seconds)
+SELECT project_id, id, assigned_agent_id, fence, false, 1, now() + interval '1 hour', 3600
+FROM held
+"""
 SEAT = """
 INSERT INTO chat_participants (id, project_id, room_id, user_id)
 VALUES (gen_random_uuid(), $1, $2, $3)
@@ -81,6 +98,8 @@ class Stage:
         task = await self.owner.task(
             project, room_id=room.id, assigned_to=agent.id, assigned_to_type=1
         )
+        if self.row.is_held:
+            await self.world.execute(HOLD, task.id)
         user, member = await self.world.user(), await self.world.user()
         await self.world.member(project.id, member, "editor")
         done_id = str(await self.world.value(COMPLETED, project.id))

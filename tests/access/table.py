@@ -61,6 +61,7 @@ class Answer(Enum):
     INSUFFICIENT_ROLE = Reason.INSUFFICIENT_ROLE.name
     NOT_ALLOWED_FOR_AGENT = Reason.NOT_ALLOWED_FOR_AGENT.name
     SCOPE_MISSING = Reason.SCOPE_MISSING.name
+    LEASE_LOST = Reason.LEASE_LOST.name
     CALLER_INACTIVE = Reason.CALLER_INACTIVE.name
     TOKEN_MISSING = Reason.TOKEN_MISSING.name
     API_KEY_INVALID = Reason.API_KEY_INVALID.name
@@ -149,6 +150,10 @@ LIST_ROOMS = members(Who.VIEWER, READS, ROOMS_OF)
 CREATE_TASK = members(Who.EDITOR, CREATES, TASKS_OF)
 MANAGE_TASK = members(Who.EDITOR, TASKS_OF)
 MOVE_TASK = members(Who.EDITOR, TASKS_OF, Who.AGENT_SELF, Who.ASSIGNED, own=True)
+CLAIMS = members(Who.ADMIN, Who.AGENT_NEIGHBOUR, Who.AGENT_SELF, own=True)
+# An agent claims for itself alone, and to it a task that another holds is one that it has lost.
+CLAIM_TASK = {**CLAIMS, Who.AGENT_NEIGHBOUR: Answer.NOT_ALLOWED_FOR_AGENT}
+HOLD_TASK = {**CLAIMS, Who.AGENT_NEIGHBOUR: Answer.LEASE_LOST}
 MANAGE_ROOM = members(Who.EDITOR, ROOMS_OF)
 SET_STATUS = members(Who.EDITOR, Who.AGENT_SELF, own=True)
 ADMINISTER = members(Who.ADMIN)
@@ -183,6 +188,8 @@ class Row:
     spoiled_by: Message | None = None
     # What only a valid request shows to be the caller's own.
     found_by_request: frozenset[Who] = frozenset()
+    # Whether the agent is to hold the task, by its first lease.
+    is_held: bool = False
 
     def answer(self, who: Who) -> Answer:
         """The result for this kind of caller."""
@@ -455,6 +462,17 @@ TASKS = {
         CHECK_TASKS,
         lambda its: t.GetTaskGraphRequest(project_id=its.project.id),
         t.GetTaskGraphRequest(depth=101),
+    ),
+    "ClaimTasks": Row(
+        CLAIM_TASK,
+        lambda its: t.ClaimTasksRequest(project_id=its.project.id, agent_id=its.agent.id),
+        t.ClaimTasksRequest(max_tasks=-1),
+    ),
+    "CompleteTask": Row(
+        HOLD_TASK,
+        lambda its: t.CompleteTaskRequest(task_id=its.task.id, fencing_token=1),
+        t.CompleteTaskRequest(fencing_token=-1),
+        is_held=True,
     ),
 }
 EVENTS = {

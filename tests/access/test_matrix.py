@@ -39,7 +39,10 @@ async def test_access_comes_before_content(world: World, name: str) -> None:
     invalid = Reason.INVALID_UPDATE_MASK if masked else Reason.INVALID_FIELD
     answers = {who: stage.row.answer(who) for who in Who}
     answers |= dict.fromkeys(stage.row.found_by_request, Answer.NOT_PROJECT_OWNER)
-    expected = {w: invalid if answer is Answer.OK else answer for w, answer in answers.items()}
+    expected = {
+        who: invalid if answer in (Answer.OK, Answer.LEASE_LOST) else answer
+        for who, answer in answers.items()
+    }
     await expect(stage, expected, spoiled=True)
 
 

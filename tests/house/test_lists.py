@@ -42,11 +42,10 @@ def lists() -> Iterator[List]:
     """Every Lister of a queries.py: LIST_THINGS is parsed by query_of_things in messages.py."""
     for path in sorted(ROOT.glob("*_service/*/queries.py")):
         package = f"{path.parent.parent.name}.{path.parent.name}"
-        messages = importlib.import_module(f"{package}.messages")
         for name, value in vars(importlib.import_module(f"{package}.queries")).items():
             if isinstance(value, Lister):
                 parser = name.lower().replace("list_", "query_of_").replace("list", "query")
-                parse = getattr(messages, parser)
+                parse = getattr(importlib.import_module(f"{package}.messages"), parser)
                 request: Any = get_type_hints(parse)["request"]
                 yield List(request.DESCRIPTOR.full_name, parse, request, value)
 
