@@ -16,7 +16,7 @@ from shared.resources.membership import unless_of_project
 from task_service.graph import queries
 from task_service.graph.batch import Batch, New, depth, states
 from task_service.tasks import edges
-from task_service.tasks.queries import DEPTH, MAXIMUM_DEPTH
+from task_service.tasks import queries as of_tasks
 from task_service.tasks.rules import REFUSALS
 
 DEFAULTS = {"status": "pending", "open_dependencies": 0}
@@ -72,12 +72,12 @@ async def _keep_references(connection: Connection, project_id: UUID, tasks: Sequ
 async def _require_depths(connection: Connection, batch: Batch) -> None:
     outside: dict[UUID, int] = {}
     for parent_id in _distinct(batch.tasks, "parent_id"):
-        row = await DEPTH.row(connection, id=parent_id)
+        row = await of_tasks.DEPTH.row(connection, id=parent_id)
         outside[parent_id] = 1 + (row["depth"] if row else 0)
     for place in range(len(batch.tasks)) if outside else ():
         root = batch.root(place)
         above = outside.get(batch.tasks[root].values.get("parent_id"), 0)  # type: ignore[arg-type]
-        if above + depth(batch, place) > MAXIMUM_DEPTH:
+        if above + depth(batch, place) > of_tasks.MAXIMUM_DEPTH:
             raise edges.too_deep(f"tasks[{place}].task.parent_id")
 
 

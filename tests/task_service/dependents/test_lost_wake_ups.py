@@ -49,7 +49,10 @@ async def stopped(world: World, number: int, call: Awaitable[Any]) -> "asyncio.F
 async def three(world: World) -> tuple[Any, Project, Task, Task]:
     alice = await world.user()
     project = await alice.project()
-    return alice, project, await alice.task(project), await alice.task(project)
+    one, two = await alice.task(project), await alice.task(project)
+    await moved(alice, one, "in_progress")
+    await moved(alice, two, "in_progress")
+    return alice, project, one, two
 
 
 async def test_who_completes_a_task_sees_one_that_was_created_upon_it_meanwhile(
@@ -58,7 +61,7 @@ async def test_who_completes_a_task_sees_one_that_was_created_upon_it_meanwhile(
     alice, project, first, _ = await three(world)
     async with log_held(world, project):
         created = await stopped(world, 1, waiting(alice, project, first))
-        completes = await stopped(world, 2, moved(world, first, "completed"))
+        completes = await stopped(world, 2, moved(alice, first, "completed"))
     await completes
     assert await state(alice, await created) == PENDING
 
@@ -70,7 +73,7 @@ async def test_who_completes_a_task_sees_one_that_began_to_wait_for_it_meanwhile
     task = await waiting(alice, project)
     async with log_held(world, project):
         added = await stopped(world, 1, add(alice, task, first))
-        completes = await stopped(world, 2, moved(world, first, "completed"))
+        completes = await stopped(world, 2, moved(alice, first, "completed"))
     await added
     await completes
     assert await state(alice, task) == PENDING
@@ -78,9 +81,8 @@ async def test_who_completes_a_task_sees_one_that_began_to_wait_for_it_meanwhile
 
 async def test_a_task_that_is_created_waits_for_the_end_of_a_move(world: World) -> None:
     alice, project, first, _ = await three(world)
-    await waiting(alice, project, first)  # so that the move writes to the log
     async with log_held(world, project):
-        completes = await stopped(world, 1, moved(world, first, "completed"))
+        completes = await stopped(world, 1, moved(alice, first, "completed"))
         created = await stopped(world, 2, waiting(alice, project, first))
     await completes
     assert await state(alice, await created) == PENDING
@@ -90,8 +92,8 @@ async def test_two_that_are_completed_at_once_both_count(world: World) -> None:
     alice, project, one, two = await three(world)
     task = await waiting(alice, project, one, two)
     async with log_held(world, project):
-        completes = await stopped(world, 1, moved(world, one, "completed"))
-        too = await stopped(world, 2, moved(world, two, "completed"))
+        completes = await stopped(world, 1, moved(alice, one, "completed"))
+        too = await stopped(world, 2, moved(alice, two, "completed"))
     await asyncio.gather(completes, too)
     assert await state(alice, task) == PENDING
 
@@ -99,12 +101,11 @@ async def test_two_that_are_completed_at_once_both_count(world: World) -> None:
 async def test_two_that_are_retried_at_once_are_both_seen(world: World) -> None:
     alice, project, one, two = await three(world)
     task = await waiting(alice, project, one, two)
-    await waiting(alice, project, one)  # so that its move writes to the log
-    await moved(world, one, "failed")
-    await moved(world, two, "failed")
+    await moved(alice, one, "failed")
+    await moved(alice, two, "failed")
     async with log_held(world, project):
-        retried = await stopped(world, 1, moved(world, one, "pending"))
-        too = await stopped(world, 2, moved(world, two, "pending"))
+        retried = await stopped(world, 1, moved(alice, one, "pending"))
+        too = await stopped(world, 2, moved(alice, two, "pending"))
     await asyncio.gather(retried, too)
     assert await state(alice, task) == ("BLOCKED", "DEPENDENCIES", 2)
 
@@ -114,6 +115,6 @@ async def test_a_dependency_that_is_removed_meanwhile_does_not_count(world: Worl
     task = await waiting(alice, project, one, two)
     async with log_held(world, project):
         removed = await stopped(world, 1, remove(alice, task, one))
-        completes = await stopped(world, 2, moved(world, one, "completed"))
+        completes = await stopped(world, 2, moved(alice, one, "completed"))
     await asyncio.gather(removed, completes)
     assert await state(alice, task) == ("BLOCKED", "DEPENDENCIES", 1)

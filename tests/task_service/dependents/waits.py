@@ -3,8 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from shared.database.pool import Connection, Record
-from shared.events.recording import Log, recorded
+from shared.messages.tasks import TO_STATUS
 from tandem.agent.v1.project_service_pb2 import Project
 from tandem.task.v1.task_service_pb2 import (
     DEPENDENCY_POLICY_WAIT,
@@ -13,14 +12,10 @@ from tandem.task.v1.task_service_pb2 import (
     TaskStatus,
     TaskStatusReason,
 )
-from task_service.dependents.rules import propagate
+from task_service.tasks.lifecycle import MOVES
+from tests.task_service.steps import move
 from tests.world import Client, World
 
-MOVED = (
-    "UPDATE tasks SET status = $2::varchar, status_reason = NULL, revision = revision + 1,"
-    " updated_at = now(), completed_at = CASE WHEN $2::varchar = 'completed' THEN now() END"
-    " WHERE id = $1 RETURNING *"
-)
 EVENTS = "SELECT array_agg(type ORDER BY sequence) FROM events WHERE resource_id = $1"
 
 
@@ -54,21 +49,18 @@ async def events_of(world: World, task: Task) -> list[str]:
     return found
 
 
-async def moved(world: World, task: Task, status: str) -> None:
-    """Move a task, whatever its status, and let those know that wait for it."""
-
-    async def work(connection: Connection, log: Log) -> None:
-        await moving(connection, log, task, status)
-
-    await world.database.transaction(recorded(work))
+async def moved(client: Client, task: Task, status: str) -> None:
+    """Move a task to a status, through others if need be."""
+    for step in _way((await now(client, task)).status, status):
+        await move(client, task, TO_STATUS[step])
 
 
-async def moving(connection: Connection, log: Log, task: Task, status: str) -> Record:
-    """The same within a transaction."""
-    lock = "SELECT * FROM tasks WHERE id = $1 FOR NO KEY UPDATE"
-    before = await connection.fetchrow(lock, UUID(task.id))
-    row = await connection.fetchrow(MOVED, UUID(task.id), status)
-    assert before
-    assert row
-    await propagate(connection, log, row, before["status"])
-    return row
+def _way(found: "TaskStatus.ValueType", wanted: str) -> list[str]:
+    """The shortest way from one status to another, without the first."""
+    (before,) = (word for word, status in TO_STATUS.items() if status == found)
+    ways = [[before]]
+    for way in ways:  # which grows
+        if way[-1] == wanted:
+            return way[1:]
+        ways += [[*way, step] for step in MOVES[way[-1]] if step not in way]
+    raise AssertionError("there is no way")

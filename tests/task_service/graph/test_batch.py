@@ -59,8 +59,8 @@ async def test_tasks_refer_to_each_other(world: World) -> None:
     assert (b.parent_id, list(b.dependencies)) == (last.id, [a.id])
     assert await state(alice, last) == ("BLOCKED", "DEPENDENCIES", 2)
     assert [await now(alice, task) for task in created] == created
-    await moved(world, a, "completed")
-    await moved(world, b, "completed")
+    await moved(alice, a, "completed")
+    await moved(alice, b, "completed")
     assert await state(alice, last) == ("PENDING", "", 0)
 
 
@@ -174,7 +174,7 @@ async def test_what_is_outside_is_waited_for_too(world: World) -> None:
     project = await alice.project()
     first, lost = await alice.task(project), await alice.task(project)
     done = await completed(alice, project)
-    await moved(world, lost, "failed")
+    await moved(alice, lost, "failed")
     upon: dict[str, Any] = {
         "dependencies": [first.id, done.id],
         "dependency_policy": DEPENDENCY_POLICY_WAIT,
@@ -188,7 +188,7 @@ async def test_what_is_outside_is_waited_for_too(world: World) -> None:
     assert await state(alice, a) == ("BLOCKED", "DEPENDENCIES", 1)
     assert await state(alice, b) == ("CANCELLED", "DEPENDENCY_FAILED", 1)
     assert await state(alice, c) == ("BLOCKED", "DEPENDENCY_FAILED", 1)
-    await moved(world, first, "completed")
+    await moved(alice, first, "completed")
     assert await state(alice, a) == ("PENDING", "", 0)
     assert (await waiting(alice, project, a)).open_dependencies == 1
 

@@ -53,7 +53,7 @@ async def test_a_graph_of_a_project_has_its_tasks_and_what_leads_between_them(
     assert edges == {(b.id, a.id), (c.id, a.id), (d.id, b.id), (d.id, c.id)}
     assert list(found.critical_path) == [a.id, b.id, d.id]
     assert (found.critical_length, found.truncated) == (4.0, False)
-    await moved(world, a, "completed")
+    await moved(alice, a, "completed")
     found = await graph(alice, project_id=project.id)
     assert (list(found.critical_path), found.critical_length) == ([b.id, d.id], 3.0)
 
