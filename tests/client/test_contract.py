@@ -28,6 +28,7 @@ READS = (
     "WhoAmI",
     "ExchangeApiKey",
     "Wait",
+    "Heartbeat",
     "Watch",
 )
 

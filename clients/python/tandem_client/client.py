@@ -1,6 +1,7 @@
 """The asynchronous client."""
 
 import asyncio
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from tandem_client.runtime import ASYNCIO
 from tandem_client.tokens import Credentials, GivenTokens, Tokens, tokens_for
 from tandem_client.waiting import wait_task
 from tandem_client.watch import Watcher
+from tandem_client.worker import Worker, WorkerOptions
 
 
 class Tandem:
@@ -65,6 +67,34 @@ class Tandem:
             return await self.tasks.WaitTask(request, timeout=seconds)
 
         return await wait_task(self._calls, wait, task_id, seconds, revision)
+
+    def worker(
+        self,
+        *,
+        project_id: str = "",
+        agent_id: str = "",
+        capabilities: Sequence[str] = (),
+        concurrency: int = 1,
+        lease: float = 60.0,
+        grace: float = 20.0,
+        signals: Sequence[signal.Signals] = (signal.SIGTERM,),
+    ) -> Worker:
+        """Works for an agent: `async with tandem.worker() as worker: await worker.run(handler)`.
+
+        It claims tasks, gives each to the handler, renews their leases, and says how they ended;
+        see Worker.run for what the handler gets and gives. If a lease is lost, or someone wants the
+        task cancelled, the handler is cancelled.
+
+        project_id, agent_id: whom to work for. Default: the agent whose API key this client has.
+        capabilities: claim only tasks that require no others. Default: all that the agent has.
+        concurrency: how many tasks to work on at once. No more than `max_leases` of the agent.
+        lease: seconds after which the task of a worker that died is given to another one, 5 to
+            43,200. A third of that is the time between heartbeats.
+        grace: seconds that handlers have to end by themselves when the worker drains.
+        signals: by which it drains. Set only in the main thread.
+        """
+        options = WorkerOptions(tuple(capabilities), concurrency, lease, grace, signals)
+        return Worker(self._calls, self.auth, self.tasks, (project_id, agent_id), options)
 
     async def close(self) -> None:
         """Close the connections. Calls under way are cancelled."""

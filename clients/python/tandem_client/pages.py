@@ -63,6 +63,13 @@ class Pages(Generic[Item]):
     ) -> None: ...
     @overload
     def __init__(
+        self: "Pages[tasks.Attempt]",
+        method: Method[tasks.ListAttemptsRequest, tasks.ListAttemptsResponse],
+        request: tasks.ListAttemptsRequest,
+        limit: int | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
         self: "Pages[rooms.Room]",
         method: Method[rooms.ListRoomsRequest, rooms.ListRoomsResponse],
         request: rooms.ListRoomsRequest,
