@@ -61,11 +61,17 @@ class Desk:
         return call
 
     async def beat(self, *states: pb.LeaseState) -> Call:
-        """Answer the next heartbeat; without states, everything is held."""
+        """Answer the next heartbeat, by default that all is held; wait until that is known."""
         call = await self.service.take(BEAT)
+        before = self.known()
         call.answer(pb.HeartbeatTasksResponse(leases=states or held(call)))
+        await until(lambda: self.known() != before)
         await settle()
         return call
+
+    def known(self) -> list[Any]:
+        """What the worker knows of its leases."""
+        return [(work.lease.good_until, work.stop) for work in self.begun]
 
     async def end(self, name: str, result: Any) -> Call:
         """Let the handler end, and take the call that says so."""
@@ -309,7 +315,11 @@ async def test_a_handler_that_ends_the_lease_itself_is_done(
         call = await desk.end(name, end)
         assert (call.request.task_id, call.request.fencing_token) == ("one", 7)
         await desk.clock.wait(20.0)
-        await desk.beat(lost(pb.ATTEMPT_OUTCOME_SPLIT))
+        beat = await desk.service.take(BEAT)
+        beat.answer(pb.HeartbeatTasksResponse(leases=[lost(pb.ATTEMPT_OUTCOME_SPLIT)]))
+        work = desk.begun[0]
+        await until(lambda: work.lease not in work._leases._held)
+        await settle()
         call.answer(answer)
         await desk.service.take(CLAIM)
         assert desk.stops == []
