@@ -18,6 +18,8 @@ MINIMUM_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as 
 MAXIMUM_POOL_SIZE = 100
 MAXIMUM_SHUTDOWN_DELAY = 300
 MAXIMUM_EVENT_RETENTION_DAYS = 3650
+# Clients of agents write a sign of life every 5 seconds at most.
+AGENT_TIMEOUTS = 10, 86_400
 
 
 class SettingsError(Exception):
@@ -127,6 +129,7 @@ class Settings:
     pool_size: Annotated[int, _integer(1, MAXIMUM_POOL_SIZE)] = 10
     shutdown_delay: Annotated[int, _integer(0, MAXIMUM_SHUTDOWN_DELAY)] = 5  # seconds
     event_retention_days: Annotated[int, _integer(1, MAXIMUM_EVENT_RETENTION_DAYS)] = 90
+    agent_timeout: Annotated[int, _integer(*AGENT_TIMEOUTS)] = 90  # seconds
 
     @property
     def users_come_from_elsewhere(self) -> bool:

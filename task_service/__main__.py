@@ -8,7 +8,7 @@ from shared.auth.issuers import issuers
 from shared.auth.key_sources import page_key
 from shared.auth.verifier import Verifier
 from shared.database.transaction import Database
-from shared.events.retention import sweep_forever
+from shared.events import retention
 from shared.grpc_server.server import Server, Service
 from shared.resources.pagination import Pager
 from shared.settings import Settings
@@ -25,6 +25,7 @@ from task_service.events.watching import Watching
 from task_service.graph.rules import GraphRules
 from task_service.leases.rules import LeaseRules
 from task_service.servicer import TaskServicer
+from task_service.sweep import rules as sweep
 from task_service.tasks.rules import TaskRules
 from task_service.tasks.waiting import WaitRules
 
@@ -57,4 +58,5 @@ def build(database: Database, settings: Settings) -> Server:
 
 
 if __name__ == "__main__":
-    sys.exit(process.main("tasks", build, lambda settings: settings.task_address, sweep_forever))
+    beside = retention.sweep_forever, sweep.sweep_forever
+    sys.exit(process.main("tasks", build, lambda settings: settings.task_address, *beside))

@@ -1,0 +1,1 @@
+"""What happens to tasks and agents because time passes."""
