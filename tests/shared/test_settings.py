@@ -91,6 +91,9 @@ WRONG = [
     ("EVENT_RETENTION_DAYS", "hunter2", "integer"),
     ("EVENT_RETENTION_DAYS", "0", "1"),
     ("EVENT_RETENTION_DAYS", "3651", "3650"),
+    ("AGENT_TIMEOUT", "hunter2", "integer"),
+    ("AGENT_TIMEOUT", "9", "10"),
+    ("AGENT_TIMEOUT", "86401", "86400"),
 ]
 
 
