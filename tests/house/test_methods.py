@@ -62,7 +62,7 @@ def test_every_method_has_its_rule_and_no_rule_is_left_over() -> None:
 @pytest.mark.parametrize("name", DECLARED)
 def test_no_text_with_nul_reaches_the_database(name: str) -> None:
     """PostgreSQL cannot store U+0000, so a field without a rule against it ends in INTERNAL."""
-    for path, field in fields_of(DECLARED[name].input_type):
+    for path, field in every_field_of(DECLARED[name].input_type):
         rules = field.GetOptions().Extensions[RULES]
         text = rules.repeated.items.string if field.is_repeated else rules.string
         is_text = field.cpp_type == FieldDescriptor.CPPTYPE_STRING
@@ -70,6 +70,14 @@ def test_no_text_with_nul_reaches_the_database(name: str) -> None:
             assert text.uuid or text.pattern or "\0" in text.not_contains, (
                 f'{field.full_name} in the proto needs the rule `not_contains: "\\000"`.'
             )
+
+
+def every_field_of(kind: Any) -> Iterator[tuple[str, Any]]:
+    """Also of the messages in lists."""
+    for path, field in fields_of(kind):
+        yield path, field
+        if field.is_repeated and field.message_type:
+            yield from ((f"{path}.{inner}", of) for inner, of in every_field_of(field.message_type))
 
 
 def is_output(field: FieldDescriptor) -> bool:

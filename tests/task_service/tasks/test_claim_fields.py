@@ -2,11 +2,15 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from uuid_utils.compat import uuid7
 
+from shared.auth.access import Reach
 from shared.errors import Reason
+from shared.resources.pagination import Order
+from tandem.event.v1.event_service_pb2 import ListEventsRequest
 from tandem.task.v1.task_service_pb2 import (
     DEPENDENCY_POLICY_STRICT,
     DEPENDENCY_POLICY_WAIT,
@@ -18,6 +22,8 @@ from tandem.task.v1.task_service_pb2 import (
     CountTasksRequest,
     GetTaskRequest,
 )
+from task_service.tasks.queries import LIST
+from tests.plans import plan_of
 from tests.refusals import refused
 from tests.task_service.steps import update
 from tests.task_service.tasks.test_count import counted
@@ -198,3 +204,40 @@ async def test_a_time_that_is_past_at_creation_is_now(world: World) -> None:
     past = datetime.now(UTC) - timedelta(days=1)
     task = await alice.task(project, ready_at=past)
     assert task.ready_at == task.created_at
+
+
+async def test_events_say_all_of_it(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    whole = await alice.task(project)
+    task = await alice.task(project, **EVERYTHING, parent_id=whole.id)
+    changed = await update(alice, ["lock_key"], id=task.id, lock_key="other")
+    found = await alice.events.ListEvents(ListEventsRequest(project_id=project.id))
+    created, updated = [event for event in found.events if event.resource_id == task.id]
+    assert created.after.task == task
+    assert updated.after.task == changed
+    assert list(updated.changed_fields) == ["lock_key"]
+    assert dict(updated.before) == {"lock_key": "k" * 200}
+
+
+MANY = """
+INSERT INTO tasks (id, project_id, title, parent_id, created_at)
+SELECT gen_random_uuid(), $1, 'Task', $2, now() - n * interval '1 second'
+FROM generate_series(1, 10000) AS n
+"""
+
+
+async def test_the_parts_of_a_task_are_read_by_their_index(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    wholes = [await alice.task(project) for _ in range(20)]
+    await world.execute(MANY, UUID(project.id), UUID(wholes[0].id))
+    await world.execute("ANALYZE tasks")
+    newest = Order("created_at", descending=True)
+    statement = LIST.page_statement(
+        frozenset({"parent_id"}), newest, continued=False, within=Reach.PROJECTS
+    )
+    caller = {"superuser": False, "caller_id": alice.id, "read_tasks_in": None}
+    asked = {"parent_id": UUID(wholes[1].id), "row_limit": 51}
+    shown = await plan_of(world.database, statement, **caller, **asked)
+    assert "idx_tasks_parent_id on tasks" in shown, shown
