@@ -5,6 +5,8 @@ from task_service.claims.rules import ClaimRules
 from task_service.claims.servicer import ClaimMethods
 from task_service.graph.rules import GraphRules
 from task_service.graph.servicer import GraphMethods
+from task_service.heartbeats.rules import HeartbeatRules
+from task_service.heartbeats.servicer import HeartbeatMethods
 from task_service.leases.rules import LeaseRules
 from task_service.leases.servicer import LeaseMethods
 from task_service.tasks.rules import TaskRules
@@ -12,7 +14,7 @@ from task_service.tasks.servicer import TaskMethods
 from task_service.tasks.waiting import WaitRules
 
 
-class TaskServicer(TaskMethods, ClaimMethods, LeaseMethods, GraphMethods):
+class TaskServicer(TaskMethods, ClaimMethods, LeaseMethods, HeartbeatMethods, GraphMethods):
     """All of them."""
 
     def __init__(
@@ -22,7 +24,9 @@ class TaskServicer(TaskMethods, ClaimMethods, LeaseMethods, GraphMethods):
         claims: ClaimRules,
         leases: LeaseRules,
         graph: GraphRules,
+        heartbeats: HeartbeatRules,
         pager: Pager,
     ) -> None:
         self.tasks, self.waits, self.pager = tasks, waits, pager
         self.claims, self.leases, self.graph = claims, leases, graph
+        self.heartbeats = heartbeats

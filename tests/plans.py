@@ -97,6 +97,10 @@ async def explained(connection: Any, sql: str, arguments: Iterable[Any]) -> Node
 def _literal(value: Any) -> str:
     if value is None:
         return "NULL"
+    if isinstance(value, dict):
+        return f"{_literal(json.dumps(value))}::jsonb"
+    if type(value) is int:
+        return str(value)
     if isinstance(value, list):
         kind = "::uuid[]" if any(isinstance(each, UUID) for each in value) else ""
         return f"ARRAY[{', '.join(map(_literal, value))}]{kind}" if value else "'{}'"

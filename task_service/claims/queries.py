@@ -31,20 +31,14 @@ from sqlalchemy.dialects.postgresql import insert
 from shared.auth.access import ACTIVE
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
-from shared.errors import Reason
 from shared.events.recording import Change, Old, told
 from shared.resources.locking import after
-from shared.resources.project_scoped import ProjectScopedTable
 from shared.schema import agents, projects, task_attempts, task_inputs, task_leases, tasks
+from task_service.holders import HOLDERS
 
 # Attempts that are handed to the next one.
 PREVIOUS = 5
 RANKS = 4
-
-# The agents that may work: what is asked of them is asked of whoever claims for them.
-HOLDERS = ProjectScopedTable(
-    agents, Reason.AGENT_NOT_FOUND, Permission.CLAIM_TASKS, Permission.CLAIM_TASKS
-)
 
 _task = tasks.c
 _project_id = bindparam("project_id", type_=Uuid)

@@ -1,30 +1,25 @@
 """How agents take tasks: one method, one use case, one transaction."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.auth.access import require_active
-from shared.auth.caller import Agent, Caller, offered
-from shared.auth.permissions import Permission
+from shared.auth.caller import Caller, offered
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
 from shared.errors import (
     Reason,
     Refusal,
-    not_allowed_for_agent,
-    not_found,
     of_assignee,
 )
 from shared.events.recording import Recorder
 from shared.resources.idempotency import IdempotentCall, M
-from shared.resources.project_scoped import PROJECTS
-from shared.resources.validation import Parsed, as_uuid
+from shared.resources.validation import Parsed
 from task_service.claims import queries
 from task_service.claims.claim import Claim, Claimed
-from task_service.claims.queries import HOLDERS
+from task_service.holders import content, refuse
 
-CLAIM = Permission.CLAIM_TASKS
 # Of calls that take the same slot or lock key at the same time, one gets it. The others look again.
 ATTEMPTS = 5
 
@@ -65,22 +60,6 @@ class ClaimRules:
             return nothing
 
 
-async def content(
-    connection: Connection,
-    caller: Caller,
-    project_id: str,
-    agent_id: str,
-    parsed: Parsed[Claim],
-) -> Claim:
-    """What is asked for. If that is refused, a refusal of access comes first."""
-    if isinstance(caller, Agent) and as_uuid(agent_id) not in (None, caller.id):
-        raise not_allowed_for_agent()
-    if parsed.refusal is not None:
-        await PROJECTS.require(connection, caller, project_id, CLAIM)
-        await HOLDERS.require(connection, caller, agent_id, CLAIM)
-    return parsed.value
-
-
 async def _claim(
     connection: Connection, log: Recorder, caller: Caller, claim: Claim
 ) -> list[Record]:
@@ -98,7 +77,7 @@ async def _attempt(connection: Connection, log: Recorder, caller: Caller, claim:
     change = queries.CLAIM_NAMED if claim.task_ids else queries.CLAIM
     rows = await log.run_all(connection, change, offered(caller), dict(claim.parameters))
     if not rows:
-        await _refuse(connection, caller, claim)
+        await refuse(connection, caller, claim.project_id, claim.agent_id)
     found = rows[0]
     require_active(claim.project_id, found["found_project_status"])
     if not found["found_is_active"]:
@@ -106,13 +85,6 @@ async def _attempt(connection: Connection, log: Recorder, caller: Caller, claim:
         raise Refusal(Reason.ASSIGNEE_INACTIVE, "The agent is not active.", metadata)
     claimed = [row for row in rows if row["id"] is not None]
     return Attempt(claimed, found["found_number"] > len(claimed))
-
-
-async def _refuse(connection: Connection, caller: Caller, claim: Claim) -> NoReturn:
-    """Say why the statement did not find the agent."""
-    await PROJECTS.get(connection, caller, claim.project_id, CLAIM)
-    await HOLDERS.get(connection, caller, claim.agent_id, CLAIM)
-    raise not_found(Reason.AGENT_NOT_FOUND, claim.agent_id)
 
 
 async def _with_history(connection: Connection, claim: Claim, rows: list[Record]) -> Claimed:

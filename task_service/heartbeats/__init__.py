@@ -1,0 +1,1 @@
+"""Signs that agents work on the tasks that they hold."""
