@@ -1,5 +1,8 @@
 """The command line, run in this process with an environment of its own."""
 
+import asyncio
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +12,7 @@ from click.testing import CliRunner, Result
 from cli.main import app
 from tests.local.embedded_postgres.folders import reachable_folder, remove
 
+PROGRAM = Path(sys.executable).with_name("tandem")
 SECRET = "a secret of tests, which is long enough for HS256"
 
 
@@ -34,6 +38,34 @@ class Tandem:
         assert result.stdout == ""
         assert "Traceback" not in result.stderr
         return result.stderr
+
+
+class Program(Tandem):
+    """`tandem` as a process of its own, beside services that print in this one."""
+
+    async def run(self, *arguments: str, **environment: str) -> tuple[int | None, str, str]:
+        """Its exit code, and what it has printed as a result and besides."""
+        process = await asyncio.create_subprocess_exec(
+            *(PROGRAM, *arguments),
+            env={**os.environ, **self.environment, **environment},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        stdout, stderr = await process.communicate()
+        return process.returncode, stdout.decode(), stderr.decode()
+
+    async def prints(self, *arguments: str, **environment: str) -> str:
+        """What a command that succeeds prints."""
+        code, stdout, stderr = await self.run(*arguments, **environment)
+        assert code == 0, stderr
+        return stdout
+
+    async def says_why_not(self, *arguments: str, **environment: str) -> str:
+        """The sentence of a command that cannot do what was asked."""
+        code, stdout, stderr = await self.run(*arguments, **environment)
+        assert (code, stdout) == (1, "")
+        assert "Traceback" not in stderr
+        return stderr
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tests.cli.conftest import Tandem
 
 def test_help_names_the_commands(tandem: Tandem) -> None:
     said = tandem.says("--help")
-    for command in ("up", "token", "users", "events", "db", "health"):
+    for command in ("up", "token", "users", "events", "tasks", "agents", "db", "health"):
         assert f" {command} " in said
 
 

@@ -1,0 +1,92 @@
+"""`tandem agents top`."""
+
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from cli.top import age, picture
+from tandem.task.v1 import task_service_pb2 as pb
+from tests.cli.conftest import SECRET, Program
+from tests.plans import cost_of
+from tests.world import World
+
+MANY_TASKS = """
+INSERT INTO tasks (id, project_id, title, status, required_capabilities, priority)
+SELECT gen_random_uuid(), $1, 'Task', CASE WHEN n % 3 = 0 THEN 'completed' ELSE 'pending' END,
+    'skill' || n % $3, (ARRAY['low', 'medium', 'high', 'critical'])[n % 4 + 1]
+FROM generate_series(1, $2) n
+"""
+MANY_AGENTS = """
+INSERT INTO agents (id, project_id, name, status)
+SELECT gen_random_uuid(), $1, 'agent' || n, (ARRAY['online', 'offline'])[n % 2 + 1] FROM generate_series(1, $2) n
+"""
+
+
+def tandem(world: World) -> Program:
+    return Program(
+        {"TANDEM_DATABASE_URL": world.url, "TANDEM_JWT_SECRET": SECRET, "COLUMNS": "160"}
+    )
+
+
+async def test_it_shows_agents_leases_and_what_waits(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project(slug="apollo", name="Apollo")
+    scout = await alice.agent(project, name="Scout", capabilities=["search"], max_leases=5)
+    await alice.agent(project, name="Idle")
+    await alice.task(project, title="Land", priority=pb.TASK_PRIORITY_CRITICAL)
+    caller = await alice.as_agent(scout)
+    request = pb.ClaimTasksRequest(project_id=project.id, agent_id=scout.id)
+    await caller.tasks.ClaimTasks(request)
+    for title in ("One", "Two"):
+        await alice.task(project, title=title, required_capabilities=["search", "read"])
+    mine = {"assigned_to": scout.id, "assigned_to_type": pb.ASSIGNEE_TYPE_AGENT}
+    await alice.task(project, priority=pb.TASK_PRIORITY_HIGH, **mine)
+    said = await tandem(world).prints("agents", "top", "apollo", "--once")
+    rows = [" ".join(line.split()) for line in said.splitlines()]
+    assert rows[0].startswith("Apollo (apollo) ")
+    assert any(row.startswith("Scout online ") and " 1 of 5 " in row for row in rows)
+    assert "1 offline" in rows
+    assert any(row.startswith("Land Scout 1 of 3 ") for row in rows)
+    assert any(row.startswith("read, search 2 ") and row.endswith(" medium") for row in rows)
+    assert any(row.startswith("agent Scout 1 ") and row.endswith(" high") for row in rows)
+
+
+async def test_it_says_that_there_is_nothing(world: World) -> None:
+    project = await (await world.user()).project()
+    said = await tandem(world).prints("agents", "top", project.id, "--once")
+    for part in ("Agents: none", "Leases: none", "Waiting: none", "0 offline"):
+        assert f" {part}\n" in said
+
+
+async def test_a_project_that_is_not_there_is_a_sentence(world: World) -> None:
+    sentence = await tandem(world).says_why_not("agents", "top", "nothing", "--once")
+    assert sentence == "There is no project nothing.\n"
+
+
+async def test_what_it_reads_does_not_grow_with_the_project(world: World) -> None:
+    costs = []
+    for tasks, agents, lanes in ((8_000, 1_000, 30), (24_000, 3_000, 200)):
+        project = await (await world.user()).project()
+        await world.execute(MANY_TASKS, UUID(project.id), tasks, lanes)
+        await world.execute(MANY_AGENTS, UUID(project.id), agents)
+        await world.execute("ANALYZE tasks; ANALYZE agents")
+        slug = project.slug
+        costs.append(await cost_of(world.owner, lambda c, slug=slug: picture(c, slug)))
+    small, large = costs
+    assert large.sequential <= {"projects"}
+    assert large.rows <= small.rows * 1.3
+
+
+@pytest.mark.parametrize(
+    ("length", "shown"),
+    [
+        (None, "-"),
+        (timedelta(), "0s"),
+        (timedelta(seconds=61), "1m 1s"),
+        (timedelta(days=2, hours=3, minutes=4), "2d 3h"),
+        (timedelta(hours=5), "5h"),
+    ],
+)
+def test_ages_have_two_units(length: timedelta | None, shown: str) -> None:
+    assert age(length) == shown
