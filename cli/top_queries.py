@@ -20,8 +20,10 @@ FROM (
     ) one
     LIMIT $2
 ) agent
-LEFT JOIN agent_presence presence
-    ON presence.project_id = agent.project_id AND presence.agent_id = agent.id
+LEFT JOIN LATERAL (
+    SELECT last_seen_at FROM agent_presence
+    WHERE project_id = agent.project_id AND agent_id = agent.id LIMIT 1
+) presence ON true
 CROSS JOIN LATERAL (
     SELECT count(*) AS leases, max(now() - attempt.started_at) AS oldest
     FROM task_leases lease
@@ -36,7 +38,7 @@ ORDER BY held.leases DESC, agent.name, agent.id
 # How many agents are offline, counted up to a limit: project, limit.
 OFFLINE = """
 SELECT count(*) AS agents FROM (
-    SELECT FROM agents WHERE project_id = $1 AND status = 'offline' LIMIT $2
+    SELECT FROM agents WHERE project_id = $1 AND status = 'offline' ORDER BY created_at LIMIT $2
 ) counted
 """
 
@@ -69,22 +71,25 @@ WITH RECURSIVE lanes (lane, number) AS (
     ), lanes.number + 1
     FROM lanes WHERE lanes.lane IS NOT NULL AND lanes.number <= $2
 )
-SELECT lanes.lane, agents.name AS agent, waiting.tasks, oldest.age, urgent.rank
+SELECT lanes.lane, waiting.tasks, oldest.age, urgent.rank, (
+    SELECT name FROM agents
+    WHERE project_id = $1
+        AND id = CASE WHEN lanes.lane ~ '^@[0-9a-f]' THEN substr(lanes.lane, 2)::uuid END
+) AS agent
 FROM lanes
-LEFT JOIN agents
-    ON agents.project_id = $1 AND lanes.lane LIKE '@%' AND '@' || agents.id::text = lanes.lane
 CROSS JOIN LATERAL (
     SELECT count(*) AS tasks FROM (
         SELECT FROM tasks
-        WHERE project_id = $1 AND status = 'pending' AND tasks.lane = lanes.lane LIMIT $3
+        WHERE project_id = $1 AND status = 'pending' AND tasks.lane = lanes.lane
+        ORDER BY rank LIMIT $3
     ) counted
 ) waiting
 CROSS JOIN LATERAL (
-    SELECT max(now() - first.ready_at) AS age FROM generate_series(1, 4) priority
+    SELECT max(now() - first.ready_at) AS age FROM generate_series(1, 4) urgency
     CROSS JOIN LATERAL (
         SELECT ready_at FROM tasks
         WHERE project_id = $1 AND status = 'pending' AND tasks.lane = lanes.lane
-            AND tasks.rank = priority
+            AND tasks.rank = urgency
         ORDER BY ready_at LIMIT 1
     ) first
 ) oldest

@@ -46,7 +46,8 @@ class Program(Tandem):
     async def run(self, *arguments: str, **environment: str) -> tuple[int | None, str, str]:
         """Its exit code, and what it has printed as a result and besides."""
         process = await asyncio.create_subprocess_exec(
-            *(PROGRAM, *arguments),
+            PROGRAM,
+            *arguments,
             env={**os.environ, **self.environment, **environment},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -18,7 +18,7 @@ def graph(*edges: str, critical: str = "", **statuses: str) -> pb.GetTaskGraphRe
         )
         for name in names
     ]
-    pairs = [pb.GraphEdge(depends_on_id=one, task_id=other) for one, other in edges]
+    pairs = [pb.GraphEdge(depends_on_id=edge[0], task_id=edge[1]) for edge in edges]
     return pb.GetTaskGraphResponse(
         nodes=nodes, edges=pairs, critical_path=critical, critical_length=len(critical)
     )
