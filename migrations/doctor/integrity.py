@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from sqlalchemy import Connection, ForeignKeyConstraint, text
 
 from migrations.doctor.logs import check_logs
+from migrations.doctor.waiting import check_waiting
 from migrations.inspect.catalog import HERE, Catalog, read
 from migrations.inspect.findings import Finding, Kind, count, listed
 from shared.schema import metadata
@@ -29,7 +30,7 @@ WHERE num_nulls({columns}) = 0 AND NOT EXISTS (SELECT FROM {target} AS parent WH
 
 
 def check_integrity(connection: Connection) -> list[Finding]:
-    """What is missing, not valid or dangling in the newest schema, and in the logs of events."""
+    """What is missing, not valid or dangling in the newest schema, in the logs, and among tasks."""
     catalog = read(connection, metadata.tables)
     indexes = {str(name): bool(valid) for name, valid in connection.execute(text(_INDEXES))}
     missing = list(_missing(catalog, indexes))
@@ -37,7 +38,7 @@ def check_integrity(connection: Connection) -> list[Finding]:
     if not missing:
         dangling = " UNION ALL ".join(map(_dangling_rows, _foreign_keys()))
         findings.append(count(connection, DANGLING, dangling))
-        findings += check_logs(connection)
+        findings += [*check_logs(connection), *check_waiting(connection)]
     return findings
 
 
