@@ -16,12 +16,16 @@ REFS_NAMED = 100
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """A task that is to be created: its columns, and others of the batch by their names."""
+    """A task that is to be created: its columns, and others of the batch by their names.
+
+    `project_id` is the project if it is said.
+    """
 
     values: Mapping[str, Any]
     ref: str = ""
     depends_on_refs: Sequence[str] = ()
     parent_ref: str = ""
+    project_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

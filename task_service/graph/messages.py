@@ -5,13 +5,14 @@ from dataclasses import replace
 from uuid import UUID
 
 from shared.errors import Reason, Refusal, Violation, invalid_field
+from shared.events.vocabulary import NIL
 from shared.messages.tasks import task
-from shared.resources.building import Row, build_all
+from shared.resources.building import Row, build, build_all
 from shared.resources.pagination import PAGE_BYTES
 from shared.resources.validation import validate
 from tandem.task.v1 import task_service_pb2 as pb
 from task_service.graph.batch import Batch, New, resolve
-from task_service.graph.shape import Graph, Origin
+from task_service.graph.shape import Graph, Origin, Parts, Split
 from task_service.tasks import messages
 
 MAXIMUM_TASKS = 1000
@@ -35,8 +36,24 @@ def batch(request: pb.BatchCreateTasksRequest) -> Batch:
     return new_tasks(request.tasks, request.project_id)
 
 
-def new_tasks(given: Iterable[pb.NewTask], project_id: str) -> Batch:
-    """Tasks that are to be created in a project, whose outlines are valid.
+def split(request: pb.SplitTaskRequest) -> Split:
+    """The lease, and the parts that are to be created. Raises Refusal as `batch`."""
+    validate(
+        pb.SplitTaskRequest(
+            task_id=request.task_id,
+            fencing_token=request.fencing_token,
+            request_id=request.request_id,
+            tasks=_outlines(request.tasks),
+        )
+    )
+    parts = new_tasks(request.tasks)
+    task_id = UUID(request.task_id)
+    tasks = [_part(number, each, task_id) for number, each in enumerate(parts.tasks)]
+    return Split(request.fencing_token, replace(parts, tasks=tasks))
+
+
+def new_tasks(given: Iterable[pb.NewTask], project_id: str = "") -> Batch:
+    """Tasks that are to be created in a project, if it is known; their outlines are valid.
 
     Raises Refusal: INVALID_FIELD, DEPENDENCY_CYCLE, LIMIT_EXCEEDED.
     """
@@ -48,6 +65,14 @@ def new_tasks(given: Iterable[pb.NewTask], project_id: str) -> Batch:
     if size > PAGE_BYTES:
         raise _too_large()
     return resolve(found)
+
+
+async def parts(found: Parts) -> pb.SplitTaskResponse:
+    """A task that was split, and its parts."""
+    response = pb.SplitTaskResponse(task=await build(found.task, task))
+    async for each, _ in build_all(found.parts, task):
+        response.parts.append(each)
+    return response
 
 
 async def created(rows: Iterable[Row]) -> pb.BatchCreateTasksResponse:
@@ -102,16 +127,26 @@ def _outlines(given: Sequence[pb.NewTask]) -> Iterable[pb.NewTask]:
 
 def _new(number: int, given: pb.NewTask, project_id: str) -> New:
     path = f"tasks[{number}]"
-    if given.task.project_id and given.task.project_id.lower() != project_id.lower():
+    stated = given.task.project_id
+    if stated and project_id and stated.lower() != project_id.lower():
         raise invalid_field(f"{path}.task.project_id", "must be that of the batch")
     request = pb.CreateTaskRequest(task=given.task)
-    request.task.project_id = project_id
+    request.task.project_id = stated or project_id or str(NIL)
     try:
         values = messages.new_task(request)
     except Refusal as refusal:
         raise _within(path, refusal) from None
     del values["project_id"]
-    return New(values, given.ref, list(given.depends_on_refs), given.parent_ref)
+    upon, project = list(given.depends_on_refs), UUID(stated) if stated else None
+    return New(values, given.ref, upon, given.parent_ref, project)
+
+
+def _part(number: int, given: New, task_id: UUID) -> New:
+    if given.parent_ref:
+        return given
+    if given.values.get("parent_id") not in (None, task_id):
+        raise invalid_field(f"tasks[{number}].task.parent_id", "must be the task that is split")
+    return replace(given, values={**given.values, "parent_id": task_id})
 
 
 def _within(path: str, refusal: Refusal) -> Refusal:

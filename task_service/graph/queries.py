@@ -4,17 +4,21 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    CTE,
     Boolean,
+    ColumnElement,
     DateTime,
     Double,
     Integer,
     Select,
     SmallInteger,
+    String,
     Table,
     Text,
     Uuid,
     any_,
     bindparam,
+    case,
     cast,
     column,
     func,
@@ -25,10 +29,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from shared.auth.permissions import Permission
 from shared.database.statement import Statement
 from shared.events.recording import as_told, told
+from shared.resources.leases import UNCOUNTED, ended
 from shared.resources.membership import locked
-from shared.schema import agents, chat_rooms, task_dependencies, tasks
+from shared.resources.project_scoped import new_values
+from shared.schema import agents, chat_rooms, projects, task_dependencies, task_leases, tasks
+from task_service.dependents.queries import FOREVER, PREFERRED
+from task_service.leases.queries import CLEARED, HOLDS
 from task_service.tasks.queries import TASKS
 
 _project_id = bindparam("project_id", type_=Uuid)
@@ -113,6 +122,49 @@ ADD_EDGES = Statement(
             func.unnest(bindparam("depends_on_ids", type_=ARRAY(Uuid))),
         ),
     ),
+)
+
+LOCK_GRAPH = Statement(
+    "Locks the graph of a task's project for an agent that works on the task.",
+    select(projects.c.id)
+    .select_from(TASKS.with_project)
+    .where(tasks.c.id == bindparam("id", type_=Uuid), TASKS.permits(Permission.CLAIM_TASKS))
+    .with_for_update(of=projects, key_share=True),
+)
+
+# The lease is there in the snapshot: the task is locked since a statement before.
+_pooled = (
+    select(task_leases.c.pooled)
+    .where(task_leases.c.project_id == tasks.c.project_id, task_leases.c.task_id == tasks.c.id)
+    .scalar_subquery()
+)
+_split = new_values(tasks, ["dependencies", "status", "status_reason", "open_dependencies"])
+
+
+def _of_split(_before: CTE, after: CTE) -> ColumnElement[str]:
+    status = after.c.status
+    return case((status == "pending", "task.status_changed"), else_=func.concat("task.", status))
+
+
+SPLIT = TASKS.changing(
+    "Lets a task wait for its parts: the lease `fence` ends. An agent that had it of all others is "
+    "preferred when they are done.",
+    {
+        **CLEARED,
+        **_split,
+        "dependency_policy": literal("wait", String),
+        "started_at": null(),
+        "attempt": UNCOUNTED,
+        "preferred_until": case(
+            (~_pooled, null()),
+            (_split["status"] == "blocked", FOREVER),
+            (_split["status"] == "pending", func.now() + PREFERRED),
+        ),
+    },
+    HOLDS,
+    event=_of_split,
+    then=lambda task: ended(task, "split"),
+    permission=Permission.CLAIM_TASKS,
 )
 
 # What a node has not.

@@ -18,10 +18,12 @@ from task_service.graph import queries
 from task_service.graph.batch import Batch, New
 from task_service.graph.creation import create_all
 from task_service.graph.path import Node, critical_path
-from task_service.graph.shape import Graph, Origin
+from task_service.graph.shape import Graph, Origin, Parts, Split
+from task_service.graph.splitting import split
 from task_service.tasks.queries import TASKS, lock_referenced
 
 CREATE, CHECK = Permission.CREATE_TASKS, Permission.CHECK_TASKS
+CLAIM = Permission.CLAIM_TASKS
 # Questions to the agent service that are asked at once.
 AT_ONCE = 20
 MAXIMUM_EDGES = 20_000
@@ -54,6 +56,34 @@ class GraphRules:
                 return stored
             await self.require_assignees(UUID(project_id), assignees)
         return await call.transaction(self._database, work)
+
+    async def split(self, call: IdempotentCall[M], task_id: str, parsed: Parsed[Split]) -> M:
+        """Split a task under a lease, which ends: it waits for the parts that are created."""
+
+        async def work(connection: Connection, log: Log) -> Parts:
+            asked = await TASKS.content(connection, call.caller, task_id, parsed, CLAIM)
+            return await split(connection, log, call.caller, UUID(task_id), asked)
+
+        if parsed.refusal is None and (assignees := _assignees(parsed.value.parts.tasks)):
+            stored, task = await self._before_splitting(call, task_id)
+            if stored is not None:
+                return stored
+            assert task is not None, "a malformed id is refused with the rest of the content"
+            await self.require_assignees(task["project_id"], assignees)
+        return await call.transaction(self._database, work)
+
+    async def _before_splitting(
+        self, call: IdempotentCall[M], task_id: str
+    ) -> tuple[M | None, Record | None]:
+        """As `_before_asking`, and the task."""
+
+        async def unit_of_work(connection: Connection) -> tuple[M | None, Record | None]:
+            stored = await call.stored_response(connection)
+            if stored is not None:
+                return stored, None
+            return None, await TASKS.require(connection, call.caller, task_id, CLAIM)
+
+        return await self._database.read(unit_of_work)
 
     async def require_assignees(self, project_id: UUID, assignees: Sequence[Assignee]) -> None:
         """Ask the agent service whether tasks of a project can be assigned to each of these."""

@@ -24,6 +24,15 @@ class GraphMethods(TaskServiceServicer):
             parse(messages.batch, request),
         )
 
+    async def SplitTask(
+        self, request: pb.SplitTaskRequest, context: Context
+    ) -> pb.SplitTaskResponse:
+        return await self.graph.split(
+            idempotent_call(request, messages.parts, pb.SplitTaskResponse),
+            request.task_id,
+            parse(messages.split, request),
+        )
+
     async def GetTaskGraph(
         self, request: pb.GetTaskGraphRequest, context: Context
     ) -> pb.GetTaskGraphResponse:

@@ -1,10 +1,11 @@
-"""What a graph is asked for, and what is answered."""
+"""What is asked of many tasks at once, and what is answered."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
 from shared.database.pool import Record
+from task_service.graph.batch import Batch
 
 
 class Origin(NamedTuple):
@@ -25,3 +26,17 @@ class Graph(NamedTuple):
     path: Sequence[UUID]
     length: float
     is_truncated: bool
+
+
+class Split(NamedTuple):
+    """The lease under which a task is split, and its parts."""
+
+    fence: int
+    parts: Batch
+
+
+class Parts(NamedTuple):
+    """A task that was split, and its parts."""
+
+    task: Record
+    parts: Sequence[Record]

@@ -474,6 +474,14 @@ TASKS = {
         t.CompleteTaskRequest(fencing_token=-1),
         is_held=True,
     ),
+    "SplitTask": Row(
+        HOLD_TASK,
+        lambda its: t.SplitTaskRequest(
+            task_id=its.task.id, fencing_token=1, tasks=[{"task": {"title": "Part"}}]
+        ),
+        t.SplitTaskRequest(fencing_token=-1),
+        is_held=True,
+    ),
 }
 EVENTS = {
     "ListEvents": Row(
