@@ -24,6 +24,7 @@ QUERIES = (
     "shared/resources/project_scoped.py",
     "*_service/queries.py",
     "*_service/*/queries.py",
+    "*_service/*/*/queries.py",
     "shared/*/*.py",
 )
 WIDTH = 100
@@ -50,6 +51,9 @@ def named_statements(module: ModuleType) -> Iterator[Named]:
             yield Named(name, value)
         elif isinstance(value, Change):
             yield Named(name, value.alone)
+        elif isinstance(value, tuple) and hasattr(value, "_asdict"):
+            parts = value._asdict().items()
+            yield from (Named(f"{name}.{p}", c.alone) for p, c in parts if isinstance(c, Change))
         elif isinstance(value, BatchGet):
             yield Named(name, value.statement)
         elif isinstance(value, ProjectScopedTable) and _is_of(module, value):

@@ -25,6 +25,7 @@ from shared.errors import (
 )
 from shared.events.recording import Log, Recorder
 from shared.resources.idempotency import IdempotentCall, M
+from shared.resources.leases import RELEASE
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import PROJECTS, Refusals, Values
 from shared.resources.validation import Parsed
@@ -98,6 +99,7 @@ class AgentRules:
             before = await AGENTS.lock(connection, call.caller, UUID(agent_id))
             row = await work(connection, log)
             if before["is_active"]:
+                await _release(connection, log, row)
                 of_agent = {"of_project": row["project_id"], "row_id": row["id"]}
                 log.add(await queries.STOP_TASKS.rows(connection, **of_agent))
             return row
@@ -115,6 +117,7 @@ class AgentRules:
 
         async def work(connection: Connection, log: Log) -> None:
             agent = await AGENTS.lock_to_delete(connection, call.caller, agent_id, revision)
+            await _release(connection, log, agent)
             of_agent = {"of_project": agent["project_id"], "row_id": agent["id"]}
             log.add(await queries.DETACH_TASKS.rows(connection, **of_agent))
             await AGENTS.delete(connection, log, agent["id"])
@@ -164,6 +167,12 @@ class AgentRules:
             _require_assignable(row, known, assignee_id, kind)
 
         await self._database.read(unit_of_work)
+
+
+async def _release(connection: Connection, log: Log, agent: Record) -> None:
+    """End the leases of an agent that is locked."""
+    of_agent = {"project_id": agent["project_id"], "agent_id": agent["id"]}
+    log.add(await RELEASE.rows(connection, **of_agent))
 
 
 def _name_taken(values: Values) -> Refusal:

@@ -73,6 +73,14 @@ LOCK_PARENTS = Statement(
     .with_for_update(read=True, key_share=True, of=(projects, agents)),
 )
 
+LOCK_HOLDER = Statement(
+    "Locks the agent of a key against those who claim tasks for it, before the key is locked.",
+    select(_keys.id)
+    .select_from(KEYS.with_project.join(agents, agents.c.id == _keys.agent_id))
+    .where(_by_id, KEYS.permits(Permission.ADMINISTER))
+    .with_for_update(key_share=True, of=agents),
+)
+
 END_SOON = Statement(
     "Lets a usable key be so for `grace` only, and answers whether it was. That is decided when "
     "the row is locked, which may be long after the transaction began.",
@@ -109,18 +117,18 @@ def _lock_agents(purpose: str, *conditions: ColumnElement[bool]) -> Statement:
         .select_from(AGENTS.with_project)
         .where(AGENTS.permits(Permission.ADMINISTER), *conditions)
         .order_by(agents.c.id)
-        .with_for_update(read=True, key_share=True, of=(projects, agents)),
+        .with_for_update(key_share=True, of=(projects, agents)),
     )
 
 
 _of_id = bindparam("id", type_=Uuid)
 _has_keys = exists().where(_keys.project_id == agents.c.project_id, _keys.agent_id == agents.c.id)
 LOCK_AGENT = _lock_agents(
-    "Locks an agent and its project against deletion, before its keys are locked.",
+    "Locks an agent, against claims too, and its project, before its keys are locked.",
     agents.c.id == _of_id,
 )
 LOCK_AGENTS = _lock_agents(
-    "Locks a project and those of its agents that have keys against deletion, before these are "
+    "Locks a project, and against claims too those of its agents that have keys, before these are "
     "locked.",
     projects.c.id == _of_id,
     _has_keys,

@@ -31,6 +31,7 @@ from shared.errors import (
 )
 from shared.events.recording import Log, Recorder
 from shared.resources.idempotency import IdempotentCall, M
+from shared.resources.leases import RELEASE_KEYS
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import (
     PROJECTS,
@@ -92,13 +93,18 @@ class ApiKeyRules:
         )
 
     async def revoke(self, call: IdempotentCall[M], api_key_id: str, known: Parsed[UUID]) -> M:
-        """End a key, also in a project that is not active: that gives no one a right."""
+        """End a key, also in a project that is not active: that gives no one a right.
+
+        What was claimed or renewed last under it is taken from its agent.
+        """
 
         async def work(connection: Connection, log: Log) -> Record:
             key_id = await KEYS.content(connection, call.caller, api_key_id, known)
+            await queries.LOCK_HOLDER.run(connection, call.caller.rights, id=key_id)
             before = await KEYS.lock(connection, call.caller, key_id)
             rows = await queries.REVOKE.rows(connection, id=key_id)
             log.add(rows)
+            await _release(connection, log, rows)
             return rows[0] if rows else before
 
         return await call.transaction(self._database, work)
@@ -124,6 +130,7 @@ class ApiKeyRules:
             total = 0
             while rows := await statement.rows(connection, call.caller.rights, id=known):
                 log.add(rows)
+                await _release(connection, log, rows)
                 total += len(rows)
             return total
 
@@ -195,6 +202,14 @@ async def _created(
         outcome = await AGENTS.decide(connection, log, caller, queries.CREATE, agent_id, **new)
     assert outcome.row is not None, "the creation has no conditions of its own"
     return outcome.row, key
+
+
+async def _release(connection: Connection, log: Log, keys: Sequence[Record]) -> None:
+    """End the leases under keys of a project that are revoked."""
+    if keys:
+        project_id = keys[0]["told_project_id"]
+        ids = [key["told_resource_id"] for key in keys]
+        log.add(await RELEASE_KEYS.rows(connection, project_id=project_id, api_key_ids=ids))
 
 
 def _successor(old: Record) -> Values:

@@ -8,6 +8,7 @@ has waited; so one that has not seen the lease begin only ends it in a statement
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     CTE,
     ColumnElement,
     Select,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Update,
     Uuid,
     and_,
+    any_,
     bindparam,
     case,
     cast,
@@ -26,7 +28,6 @@ from sqlalchemy import (
     literal_column,
     not_,
     null,
-    or_,
     select,
     true,
     update,
@@ -128,13 +129,18 @@ def pending_again(pooled: ColumnElement[bool]) -> dict[str, ColumnElement[Any]]:
 
 # Of an attempt that does not count.
 UNCOUNTED = func.greatest(tasks.c.attempt - 1, 0)
+# What becomes of a task whose lease, if it has one, was ended for another assignee, or none.
+OVERRIDDEN: dict[str, ColumnElement[Any]] = {
+    name: case((tasks.c.leased, value), else_=tasks.c[name])
+    for name, value in {**pending_again(true()), "attempt": UNCOUNTED}.items()
+    if name != "assigned_agent_id"
+}
 # What changes in a task whose lease is taken from its agent.
 RELEASED = (*pending_again(true()), "attempt")
 
 
-def _release() -> Statement:
+def _release(purpose: str, *is_its: ColumnElement[bool]) -> Statement:
     """Locks the tasks first: a lease that has ended meanwhile is not found, nor is another one."""
-    key = bindparam("api_key_id", type_=Uuid)
     old = Old.of(tasks, RELEASED)
     locked = (
         select(tasks.c.id, tasks.c.project_id, tasks.c.fence, _lease.pooled, *old.columns)
@@ -146,8 +152,7 @@ def _release() -> Statement:
         )
         .where(
             _lease.project_id == bindparam("project_id", type_=Uuid),
-            _lease.agent_id == bindparam("agent_id", type_=Uuid),
-            or_(key.is_(None), _lease.api_key_id == key),
+            *is_its,
             tasks.c.leased,
             tasks.c.fence == _lease.fence,
         )
@@ -157,8 +162,7 @@ def _release() -> Statement:
     )
     attempts = ended(locked, "overridden")
     return Statement(
-        "Ends the leases of an agent that is locked, all or those under an API key: their tasks "
-        "are pending again, and the attempts do not count. It tells a Log of each.",
+        f"{purpose} Their tasks are pending again, and the attempts do not count. It tells a Log.",
         releasing(locked, attempts, old),
     )
 
@@ -184,4 +188,11 @@ def releasing(locked: CTE, attempts: CTE, old: Old) -> Select[Any]:
     return select(*as_told(found.subquery("told")))
 
 
-RELEASE = _release()
+RELEASE = _release(
+    "Ends the leases of an agent that is locked.",
+    _lease.agent_id == bindparam("agent_id", type_=Uuid),
+)
+RELEASE_KEYS = _release(
+    "Ends the leases under API keys, whose agents are locked.",
+    _lease.api_key_id == any_(bindparam("api_key_ids", type_=ARRAY(Uuid))),
+)

@@ -38,7 +38,7 @@ from shared.errors import Reason
 from shared.events.recording import Change
 from shared.resources.batch import BatchGet
 from shared.resources.listing import Lister
-from shared.resources.locking import after, key_share, referenced
+from shared.resources.locking import after, referenced
 from shared.resources.membership import locked
 from shared.resources.ordering import Part, Parts, by, last
 from shared.resources.pagination import DEFAULT_PAGE_SIZE
@@ -47,7 +47,6 @@ from shared.schema import (
     PRIORITIES_IN_ORDER,
     TASK_STATUSES,
     WITHOUT_PRIORITY,
-    agents,
     chat_rooms,
     projects,
     task_dependencies,
@@ -162,25 +161,6 @@ MOVE = _move("Moves the status of a task from one of `sources`, by the database'
 MOVE_WITH_RESULT = _move("The same, and keeps a result.", "status", "result")
 
 
-_assignee_id = bindparam("assignee_id", type_=Uuid)
-_assignee = new_values(tasks, ["assigned_agent_id", "assigned_user_id"])
-# A deletion of an agent locks it before its tasks; so does an assignment.
-_agent = key_share(select(agents.c.id).where(agents.c.id == _assignee_id), "assignee")
-ASSIGN_AGENT = TASKS.changing(
-    "Assigns a task to the agent `assignee_id`.", _assignee, event="task.assigned", first=_agent
-)
-
-_project_of_task = select(tasks.c.project_id).where(tasks.c.id == _id).scalar_subquery()
-_user = locked(_assignee_id, _project_of_task)
-ASSIGN_USER = TASKS.changing(
-    "Assigns a task to the user `assignee_id`, if the user is the owner or a member.",
-    _assignee,
-    _user.is_of_project,
-    event="task.assigned",
-    first=_user.member,
-)
-
-
 @lru_cache(maxsize=8)
 def create_for_user(names: frozenset[str]) -> Change:
     """Creates a task that is assigned to a user."""
@@ -227,12 +207,6 @@ _parents = _parents.union_all(
 DEPTH = Statement(
     "How many tasks a task is a part of, one in the other; one more than it may be at most.",
     select(func.count().label("depth")).select_from(_parents).where(_parents.c.id.is_not(None)),
-)
-
-UNASSIGN = TASKS.changing(
-    "Takes the assignee off a task.",
-    {"assigned_agent_id": null(), "assigned_user_id": null()},
-    event="task.unassigned",
 )
 
 LOCK_GRAPH = Statement(

@@ -1,6 +1,6 @@
 """What may happen to tasks: one method, one use case, one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -46,6 +46,7 @@ from shared.schema import (
 from task_service.assignees import Assignee, Assignees
 from task_service.dependents.rules import propagate, recount
 from task_service.tasks import edges, queries
+from task_service.tasks.assigning import queries as assigning
 from task_service.tasks.lifecycle import ENDED, MOVES, sources
 from task_service.tasks.queries import GOING, TASKS
 from task_service.tasks.whole import Whole, alone_or_whole
@@ -214,35 +215,63 @@ class TaskRules:
         assert task is not None, "a malformed id is refused with the rest of the content"
         await self._assignees.require(task["project_id"], known)
 
-        async def work(connection: Connection, log: Recorder) -> Record:
+        change = assigning.ASSIGN_AGENT if known.kind == "agent" else assigning.ASSIGN_USER
+
+        async def work(connection: Connection, log: Recorder, how: Change) -> Record:
+            new = {"assignee_id": known.id, **as_new(known.columns)}
             with translate_violations(REFUSALS, known.columns):
                 outcome = await TASKS.decide(
-                    connection,
-                    log,
-                    call.caller,
-                    queries.ASSIGN_AGENT if known.kind == "agent" else queries.ASSIGN_USER,
-                    UUID(task_id),
-                    revision=revision,
-                    assignee_id=known.id,
-                    **as_new(known.columns),
+                    connection, log, call.caller, how, UUID(task_id), revision=revision, **new
                 )
             if outcome.row is None:
+                if outcome.found["found_leased"] and how is change.alone:
+                    raise Whole
                 values = {"project_id": task["project_id"], **known.columns}
                 raise await _not_assignable(connection, values)
             return outcome.row
 
-        return await call.single(self._database, work)
+        return await self._reassign(call, task_id, change, work, known.id)
 
     async def unassign(self, call: IdempotentCall[M], task_id: str, revision: Parsed[int]) -> M:
         """Take the assignee off a task."""
 
-        async def work(connection: Connection, log: Recorder) -> Record:
+        async def work(connection: Connection, log: Recorder, how: Change) -> Record:
             given = await TASKS.content(connection, call.caller, task_id, revision)
-            return await TASKS.change(
-                connection, log, call.caller, queries.UNASSIGN, UUID(task_id), revision=given
+            outcome = await TASKS.decide(
+                connection, log, call.caller, how, UUID(task_id), revision=given
             )
+            if outcome.row is None:
+                raise Whole
+            return outcome.row
 
-        return await call.single(self._database, work)
+        return await self._reassign(call, task_id, assigning.UNASSIGN, work)
+
+    async def _reassign(
+        self,
+        call: IdempotentCall[M],
+        task_id: str,
+        change: assigning.Reassignment,
+        work: Callable[[Connection, Recorder, Change], Awaitable[Record]],
+        assignee_id: UUID | None = None,
+    ) -> M:
+        """Run `work` with the change. A lease ends unless the agent that holds it is the assignee.
+
+        The assignee, if there is one, is locked before the task.
+        """
+
+        async def whole(connection: Connection, log: Log) -> Record:
+            ids: Values = {"id": UUID(task_id), "assignee_id": assignee_id}
+            await change.lock.run(connection, **{name: ids[name] for name in change.lock.names})
+            task = await TASKS.lock(connection, call.caller, UUID(task_id))
+            if not task["leased"] or task["assigned_agent_id"] == assignee_id:
+                return await work(connection, log, change.alone)
+            of_task = {"project_id": task["project_id"], "task_id": task["id"]}
+            await leases.END.run(connection, **of_task, outcome="overridden")
+            return await work(connection, log, change.whole)
+
+        return await alone_or_whole(
+            call, self._database, lambda c, log: work(c, log, change.alone), whole
+        )
 
     async def move(
         self,

@@ -1,0 +1,1 @@
+"""Who a task is assigned to."""
