@@ -24,8 +24,8 @@ from shared.errors import (
     of_assignee,
 )
 from shared.events.recording import Log, Recorder
+from shared.resources import leases
 from shared.resources.idempotency import IdempotentCall, M
-from shared.resources.leases import RELEASE
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import PROJECTS, Refusals, Values
 from shared.resources.validation import Parsed
@@ -172,7 +172,7 @@ class AgentRules:
 async def _release(connection: Connection, log: Log, agent: Record) -> None:
     """End the leases of an agent that is locked."""
     of_agent = {"project_id": agent["project_id"], "agent_id": agent["id"]}
-    log.add(await RELEASE.rows(connection, **of_agent))
+    log.add(await leases.RELEASE.rows(connection, **of_agent))
 
 
 def _name_taken(values: Values) -> Refusal:

@@ -30,8 +30,8 @@ from shared.errors import (
     not_found,
 )
 from shared.events.recording import Log, Recorder
+from shared.resources import leases
 from shared.resources.idempotency import IdempotentCall, M
-from shared.resources.leases import RELEASE_KEYS
 from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import (
     PROJECTS,
@@ -209,7 +209,7 @@ async def _release(connection: Connection, log: Log, keys: Sequence[Record]) -> 
     if keys:
         project_id = keys[0]["told_project_id"]
         ids = [key["told_resource_id"] for key in keys]
-        log.add(await RELEASE_KEYS.rows(connection, project_id=project_id, api_key_ids=ids))
+        log.add(await leases.RELEASE_KEYS.rows(connection, project_id=project_id, api_key_ids=ids))
 
 
 def _successor(old: Record) -> Values:
