@@ -5,27 +5,36 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
+    Double,
     String,
     Uuid,
     and_,
     bindparam,
+    case,
     false,
     func,
     literal,
+    not_,
     null,
     or_,
     select,
+    true,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.auth.access import RIGHTS
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
 from shared.events.recording import Change
-from shared.resources.leases import ended
+from shared.resources.leases import UNCOUNTED, backoff, ended, pending_again
 from shared.resources.project_scoped import Event, new_values
-from shared.schema import task_attempts, tasks
+from shared.schema import task_attempts, task_leases, tasks
 from task_service.tasks.queries import TASKS
+
+# So often a task can be given back without that it counts as an attempt.
+MAXIMUM_RELEASES = 100
 
 _task = tasks.c
 _project_id = bindparam("project_id", type_=Uuid)
@@ -58,6 +67,9 @@ CLEARED: Mapping[str, ColumnElement[Any]] = {
 }
 
 
+_ALWAYS = true()
+
+
 class Ending(NamedTuple):
     """What ends a lease: as a statement alone, and within a transaction that looks after others.
 
@@ -74,9 +86,13 @@ def _ending(
     outcome: str,
     event: Event,
     values: Mapping[str, ColumnElement[Any]],
+    concerns: ColumnElement[bool] = _ALWAYS,
     **attempt: ColumnElement[Any],
 ) -> Ending:
-    """Ends the lease `fence` of the task `id`: the task gets `values`, the attempt `attempt`."""
+    """Ends the lease `fence` of the task `id`: the task gets `values`, the attempt `attempt`.
+
+    It `concerns` those that may wait for the task.
+    """
 
     def change(purpose: str, *conditions: ColumnElement[bool]) -> Change:
         return TASKS.changing(
@@ -89,7 +105,7 @@ def _ending(
             permission=Permission.CLAIM_TASKS,
         )
 
-    alone = change(purpose, ~_task.has_dependents)
+    alone = change(purpose, not_(and_(_task.has_dependents, concerns)))
     return Ending(outcome, alone, change(f"{purpose} Others may be concerned."))
 
 
@@ -104,3 +120,74 @@ def _completing(purpose: str, *names: str) -> Ending:
 
 COMPLETE = _completing("Completes a task under a lease.")
 COMPLETE_WITH_RESULT = _completing("Completes a task under a lease, with a result.", "result")
+
+# Whether the task was assigned to no agent before. Whoever knows the fence of a lease has seen it
+# begin, so that it is found if the row of the task says that it has not ended.
+POOLED = func.coalesce(
+    select(task_leases.c.pooled)
+    .where(
+        task_leases.c.project_id == _task.project_id,
+        task_leases.c.task_id == _task.id,
+        task_leases.c.fence == _task.fence,
+    )
+    .correlate(tasks)
+    .scalar_subquery(),
+    false(),
+)
+# If it is to be cancelled, that is not forgotten: it is done at the next look at what is due.
+AGAIN = {**pending_again(POOLED), "cancel_requested_at": _task.cancel_requested_at}
+
+
+def _failing() -> Ending:
+    is_retryable = bindparam("new_retryable", type_=Boolean)
+    message = bindparam("new_message", type_=String)
+    pause = func.make_interval(0, 0, 0, 0, 0, 0, bindparam("new_pause", type_=Double))
+    is_final = or_(not_(is_retryable), _task.attempt >= _task.max_attempts)
+    reason = case((is_retryable, "attempts_exhausted"), else_="not_retryable")
+    reason_again = func.coalesce(AGAIN["status_reason"], "attempt_failed")
+    values = {
+        "status": case((is_final, "failed"), else_=AGAIN["status"]),
+        "status_reason": case((is_final, reason), else_=reason_again),
+        "status_message": case(
+            (is_final, message), else_=func.coalesce(AGAIN["status_message"], message)
+        ),
+        "ready_at": case(
+            (is_final, _task.ready_at), else_=func.now() + func.coalesce(pause, backoff())
+        ),
+        **{
+            name: case((is_final, lasting), else_=AGAIN[name])
+            for name, lasting in _IF_FINAL.items()
+        },
+    }
+    return _ending(
+        "Says that an attempt under a lease has failed: the task is pending again after a pause, "
+        "or has failed.",
+        "failed",
+        lambda _, left: case((left.c.status == "failed", "task.failed"), else_="task.retried"),
+        values,
+        is_final,
+        error=bindparam("new_error", type_=JSONB),
+    )
+
+
+# What stays, or is cleared, in a task that has failed.
+_IF_FINAL: Mapping[str, ColumnElement[Any]] = {
+    "started_at": _task.started_at,
+    "assigned_agent_id": _task.assigned_agent_id,
+    "cancel_requested_at": null(),
+    "cancel_deadline": null(),
+}
+FAIL = _failing()
+
+_is_uncounted = _task.releases < MAXIMUM_RELEASES
+RELEASE = _ending(
+    "Gives a task back that is held by a lease: it is pending at once.",
+    "released",
+    "task.released",
+    {
+        **AGAIN,
+        "attempt": case((_is_uncounted, UNCOUNTED), else_=_task.attempt),
+        "releases": case((_is_uncounted, _task.releases + 1), else_=_task.releases),
+    },
+    false(),
+)

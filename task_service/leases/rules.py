@@ -1,5 +1,6 @@
 """What an agent may do with a task that it holds: one method, one use case, one transaction."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 from shared.auth.permissions import Permission
@@ -27,21 +28,38 @@ class LeaseRules:
 
     async def complete(self, call: IdempotentCall[M], task_id: str, parsed: Parsed[Values]) -> M:
         """Complete a task; the same again if it was completed under the same lease."""
+        return await self._end(call, task_id, parsed, _completing)
 
-        def ending(values: Values) -> Ending:
-            return queries.COMPLETE_WITH_RESULT if "result" in values else queries.COMPLETE
+    async def fail(self, call: IdempotentCall[M], task_id: str, parsed: Parsed[Values]) -> M:
+        """Say that an attempt has failed, after which there may be another."""
+        return await self._end(call, task_id, parsed, lambda _: queries.FAIL)
 
+    async def release(self, call: IdempotentCall[M], task_id: str, parsed: Parsed[Values]) -> M:
+        """Give a task back."""
+        return await self._end(call, task_id, parsed, lambda _: queries.RELEASE)
+
+    async def _end(
+        self,
+        call: IdempotentCall[M],
+        task_id: str,
+        parsed: Parsed[Values],
+        choose: Callable[[Values], Ending],
+    ) -> M:
         async def alone(connection: Connection, log: Recorder) -> Record:
             values = await TASKS.content(connection, call.caller, task_id, parsed, CLAIM)
-            how = ending(values)
+            how = choose(values)
             return await end(connection, log, call, UUID(task_id), how.alone, how, values)
 
         async def whole(connection: Connection, log: Log) -> Record:
             values = await TASKS.content(connection, call.caller, task_id, parsed, CLAIM)
-            how = ending(values)
+            how = choose(values)
             return await end(connection, log, call, UUID(task_id), how.whole, how, values)
 
         return await alone_or_whole(call, self._database, alone, whole)
+
+
+def _completing(values: Values) -> Ending:
+    return queries.COMPLETE_WITH_RESULT if "result" in values else queries.COMPLETE
 
 
 async def end(

@@ -21,3 +21,17 @@ class LeaseMethods(TaskServiceServicer):
             request.task_id,
             parse(messages.completed, request),
         )
+
+    async def FailTask(self, request: pb.FailTaskRequest, context: Context) -> pb.Task:
+        return await self.leases.fail(
+            idempotent_call(request, tasks.task, pb.Task),
+            request.task_id,
+            parse(messages.failed, request),
+        )
+
+    async def ReleaseTask(self, request: pb.ReleaseTaskRequest, context: Context) -> pb.Task:
+        return await self.leases.release(
+            idempotent_call(request, tasks.task, pb.Task),
+            request.task_id,
+            parse(messages.released, request),
+        )

@@ -482,6 +482,23 @@ TASKS = {
         t.SplitTaskRequest(fencing_token=-1),
         is_held=True,
     ),
+    "FailTask": Row(
+        HOLD_TASK,
+        lambda its: t.FailTaskRequest(task_id=its.task.id, fencing_token=1),
+        t.FailTaskRequest(retry_after={}),
+        is_held=True,
+    ),
+    "ReleaseTask": Row(
+        HOLD_TASK,
+        lambda its: t.ReleaseTaskRequest(task_id=its.task.id, fencing_token=1),
+        t.ReleaseTaskRequest(fencing_token=-1),
+        is_held=True,
+    ),
+    "HeartbeatTasks": Row(
+        CLAIM_TASK,
+        lambda its: t.HeartbeatTasksRequest(project_id=its.project.id, agent_id=its.agent.id),
+        t.HeartbeatTasksRequest(heartbeats=[{}]),
+    ),
 }
 EVENTS = {
     "ListEvents": Row(
