@@ -17,6 +17,7 @@ from tandem.task.v1.task_service_pb2_grpc import add_TaskServiceServicer_to_serv
 from task_service.access import ACCESS
 from task_service.assignees import Assignees
 from task_service.claims.rules import ClaimRules
+from task_service.claims.waiting import Queues
 from task_service.events.pulse import Pulse
 from task_service.events.rules import EventRules
 from task_service.events.servicer import EventServicer
@@ -43,7 +44,7 @@ def build(database: Database, settings: Settings) -> Server:
     tasks = TaskServicer(
         TaskRules(database, assignees),
         waits,
-        ClaimRules(database),
+        ClaimRules(database, authenticator, Queues(database, pulse, authenticator)),
         LeaseRules(database),
         GraphRules(database, assignees),
         HeartbeatRules(database),

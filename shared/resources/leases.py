@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     CTE,
+    BigInteger,
     ColumnElement,
     Select,
     String,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    column,
     delete,
     false,
     func,
@@ -30,6 +32,7 @@ from sqlalchemy import (
     null,
     select,
     true,
+    tuple_,
     update,
 )
 
@@ -139,7 +142,11 @@ OVERRIDDEN: dict[str, ColumnElement[Any]] = {
 RELEASED = (*pending_again(true()), "attempt")
 
 
+<<<<<<< HEAD
 def _release(purpose: str, *is_its: ColumnElement[bool]) -> Statement:
+=======
+def _release(purpose: str, outcome: str, *conditions: ColumnElement[bool]) -> Statement:
+>>>>>>> 90569d2 (Let calls of ClaimTasks wait: queues, one claim for each task that comes, given back if no one is there)
     """Locks the tasks first: a lease that has ended meanwhile is not found, nor is another one."""
     old = Old.of(tasks, RELEASED)
     locked = (
@@ -152,7 +159,12 @@ def _release(purpose: str, *is_its: ColumnElement[bool]) -> Statement:
         )
         .where(
             _lease.project_id == bindparam("project_id", type_=Uuid),
+<<<<<<< HEAD
             *is_its,
+=======
+            _lease.agent_id == bindparam("agent_id", type_=Uuid),
+            *conditions,
+>>>>>>> 90569d2 (Let calls of ClaimTasks wait: queues, one claim for each task that comes, given back if no one is there)
             tasks.c.leased,
             tasks.c.fence == _lease.fence,
         )
@@ -160,11 +172,15 @@ def _release(purpose: str, *is_its: ColumnElement[bool]) -> Statement:
         .with_for_update(of=tasks, key_share=True)
         .cte("locked")
     )
+<<<<<<< HEAD
     attempts = ended(locked, "overridden")
     return Statement(
         f"{purpose} Their tasks are pending again, and the attempts do not count. It tells a Log.",
         releasing(locked, attempts, old),
     )
+=======
+    return Statement(purpose, releasing(locked, ended(locked, outcome), old))
+>>>>>>> 90569d2 (Let calls of ClaimTasks wait: queues, one claim for each task that comes, given back if no one is there)
 
 
 def releasing(locked: CTE, attempts: CTE, old: Old) -> Select[Any]:
@@ -188,6 +204,7 @@ def releasing(locked: CTE, attempts: CTE, old: Old) -> Select[Any]:
     return select(*as_told(found.subquery("told")))
 
 
+<<<<<<< HEAD
 RELEASE = _release(
     "Ends the leases of an agent that is locked.",
     _lease.agent_id == bindparam("agent_id", type_=Uuid),
@@ -195,4 +212,27 @@ RELEASE = _release(
 RELEASE_KEYS = _release(
     "Ends the leases under API keys, whose agents are locked.",
     _lease.api_key_id == any_(bindparam("api_key_ids", type_=ARRAY(Uuid))),
+=======
+_key = bindparam("api_key_id", type_=Uuid)
+RELEASE = _release(
+    "Ends the leases of an agent that is locked, all or those under an API key: their tasks "
+    "are pending again, and the attempts do not count. It tells a Log of each.",
+    "overridden",
+    or_(_key.is_(None), _lease.api_key_id == _key),
+)
+GIVE_BACK = _release(
+    "Ends leases that were given to a call whose client has gone: nothing has come of them. It "
+    "tells a Log of each.",
+    "released",
+    tuple_(_lease.task_id, _lease.fence).in_(
+        select(
+            func.unnest(
+                bindparam("task_ids", type_=ARRAY(Uuid)),
+                bindparam("fences", type_=ARRAY(BigInteger)),
+            )
+            .table_valued(column("task_id", Uuid), column("fence", BigInteger), name="given")
+            .render_derived()
+        )
+    ),
+>>>>>>> 90569d2 (Let calls of ClaimTasks wait: queues, one claim for each task that comes, given back if no one is there)
 )

@@ -35,6 +35,15 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Worker:
+    """An agent as a claim has found it: what it can do, and how many more tasks it could hold."""
+
+    able: frozenset[str]
+    free: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class Claimed:
     """Tasks that are claimed for `seconds`, and what the agent should know of each, by its id."""
 
@@ -42,3 +51,13 @@ class Claimed:
     seconds: int
     previous: Mapping[UUID, list[Record]] = field(default_factory=dict)
     inputs: Mapping[UUID, list[Record]] = field(default_factory=dict)
+
+    @property
+    def leases(self) -> Mapping[str, Any]:
+        """What the agent holds, as a statement takes it."""
+        return {
+            "project_id": self.rows[0]["project_id"],
+            "agent_id": self.rows[0]["assigned_agent_id"],
+            "task_ids": [row["id"] for row in self.rows],
+            "fences": [row["fence"] for row in self.rows],
+        }

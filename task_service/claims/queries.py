@@ -8,37 +8,54 @@ from sqlalchemy import (
     CTE,
     BigInteger,
     ColumnElement,
+    Double,
+    FromClause,
     Insert,
     Integer,
     Select,
     SmallInteger,
+    String,
     Text,
     Uuid,
     and_,
     any_,
     bindparam,
+    case,
     cast,
+    column,
     extract,
     func,
+    literal,
     null,
     or_,
     select,
     true,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.auth.access import ACTIVE
-from shared.auth.permissions import Permission
+from shared.auth.permissions import Permission, Role
 from shared.database.statement import Statement
 from shared.events.recording import Change, Old, told
 from shared.resources.locking import after
-from shared.schema import agents, projects, task_attempts, task_inputs, task_leases, tasks
+from shared.schema import (
+    agents,
+    project_members,
+    projects,
+    task_attempts,
+    task_inputs,
+    task_leases,
+    tasks,
+)
 from task_service.holders import HOLDERS
 
 # Attempts that are handed to the next one.
 PREVIOUS = 5
 RANKS = 4
+
+CLAIM_ROLES = Permission.CLAIM_TASKS.roles
 
 _task = tasks.c
 _project_id = bindparam("project_id", type_=Uuid)
@@ -48,6 +65,7 @@ _seconds = bindparam("seconds", type_=Integer)
 _only = bindparam("only", type_=ARRAY(Text))
 _here = _task.project_id == _project_id
 _pending = and_(_here, _task.status == "pending")
+_order = (_task.ready_at, _task.id)
 # What a claim changes in a task.
 _CHANGED = (
     "status",
@@ -74,7 +92,8 @@ def _agent() -> CTE:
             agents.c.status.label("found_status"),
             projects.c.status.label("found_project_status"),
             is_ready.label("is_ready"),
-            func.array(able.scalar_subquery(), type_=ARRAY(Text)).label("able"),
+            agents.c.revision.label("found_revision"),
+            func.array(able.scalar_subquery(), type_=ARRAY(Text)).label("found_able"),
             agents.c.max_leases,
         )
         .select_from(HOLDERS.with_project)
@@ -99,19 +118,24 @@ def _is_able(lane: ColumnElement[str], able: ColumnElement[Any]) -> ColumnElemen
     return and_(lane >= "=", lane < ">", or_(lane == "=", required.bool_op("<@")(able)))
 
 
-def _lanes(agent: CTE) -> CTE:
-    """The lanes with pending tasks that the agent can claim: one look at the index for each."""
+def _shared_lanes() -> CTE:
+    """The lanes of all agents with pending tasks, then a NULL: one look at the index for each."""
 
     def following(*conditions: ColumnElement[bool]) -> ColumnElement[str]:
         lane = select(_task.lane).where(_pending, _task.lane < ">", *conditions)
         return lane.order_by(_task.lane).limit(1).scalar_subquery()
 
     shared = select(following(_task.lane >= "=").label("lane")).cte("lanes", recursive=True)
-    shared = shared.union_all(
+    return shared.union_all(
         select(following(_task.lane > shared.c.lane)).where(shared.c.lane.is_not(None))
     )
+
+
+def _lanes(agent: CTE) -> CTE:
+    """The lanes with pending tasks that the agent can claim."""
+    shared = _shared_lanes()
     can = select(shared.c.lane).select_from(shared.join(agent, true()))
-    can = can.where(agent.c.is_ready, _is_able(shared.c.lane, agent.c.able))
+    can = can.where(agent.c.is_ready, _is_able(shared.c.lane, agent.c.found_able))
     own = select(_own(agent.c.found_id)).where(agent.c.is_ready)
     return can.union_all(own).cte("mine")
 
@@ -140,19 +164,30 @@ def _candidates(*conditions: ColumnElement[bool]) -> Select[Any]:
     )
 
 
+def _urgency() -> tuple[FromClause, ColumnElement[Any]]:
+    """Every rank, as rows."""
+    urgency = func.generate_series(1, RANKS).table_valued("rank").render_derived("urgency")
+    return urgency, cast(urgency.c.rank, SmallInteger)
+
+
+def _within(lane: ColumnElement[Any], rank: ColumnElement[Any]) -> ColumnElement[bool]:
+    return and_(_pending, _task.lane == lane, _task.rank == rank)
+
+
+def _first(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """When the first of the tasks of a lane and rank is ready that match."""
+    return select(_task.ready_at).where(*conditions).order_by(*_order).limit(1)
+
+
 def _waiting(agent: CTE) -> Select[Any]:
     """Those that wait in the lanes of the agent: of each urgency the one that is ready longest."""
     mine = _lanes(agent)
-    urgency = func.generate_series(1, RANKS).table_valued("rank").render_derived("urgency")
-    rank = cast(urgency.c.rank, SmallInteger)
+    urgency, rank = _urgency()
 
     def ready(lane: ColumnElement[Any], rank: ColumnElement[Any]) -> ColumnElement[bool]:
-        in_lane = and_(_pending, _task.lane == lane, _task.rank == rank)
-        return and_(in_lane, _task.ready_at <= func.now())
+        return and_(_within(lane, rank), _task.ready_at <= func.now())
 
-    order = (_task.ready_at, _task.id)
-    first = select(_task.ready_at).where(ready(mine.c.lane, rank)).order_by(*order).limit(1)
-    head = first.lateral("head")
+    head = _first(ready(mine.c.lane, rank)).lateral("head")
     heads = (
         select(mine.c.lane, rank.label("rank"))
         .select_from(mine.join(urgency, true()).join(head, true()))
@@ -160,7 +195,7 @@ def _waiting(agent: CTE) -> Select[Any]:
         .cte("heads")
         .prefix_with("MATERIALIZED", dialect="postgresql")
     )
-    some = _candidates(ready(heads.c.lane, heads.c.rank)).order_by(*order).limit(_number)
+    some = _candidates(ready(heads.c.lane, heads.c.rank)).order_by(*_order).limit(_number)
     found = some.lateral("candidate")
     return select(*found.c).select_from(heads.join(found, true()))
 
@@ -168,7 +203,7 @@ def _waiting(agent: CTE) -> Select[Any]:
 def _named(agent: CTE) -> Select[Any]:
     """Those of `task_ids`; also one that the agent works on without a lease."""
     one_of = _task.id == any_(bindparam("task_ids", type_=ARRAY(Uuid)))
-    found_id, able = (select(agent.c[n]).scalar_subquery() for n in ("found_id", "able"))
+    found_id, able = (select(agent.c[n]).scalar_subquery() for n in ("found_id", "found_able"))
     can = or_(_task.lane == _own(found_id), _is_able(_task.lane, able))
     is_mine = and_(_task.assigned_agent_id == found_id, ~_task.leased)
     is_ready = select(agent.c.is_ready).scalar_subquery()
@@ -186,7 +221,8 @@ def _named(agent: CTE) -> Select[Any]:
 def _claim(purpose: str, choose: Callable[[CTE], Select[Any]]) -> Change:
     agent = _agent()
     free = _free_slots(agent)
-    number = func.least(_number, select(func.count()).select_from(free).scalar_subquery())
+    free_number = select(func.count()).select_from(free).scalar_subquery()
+    number = func.least(_number, free_number)
     chosen = choose(agent).limit(number).cte("chosen").prefix_with("MATERIALIZED")
     # All insert in the order of lock keys: two calls cannot wait for each other by way of two keys.
     place = func.row_number().over(order_by=(chosen.c.lock_key, chosen.c.id))
@@ -203,6 +239,7 @@ def _claim(purpose: str, choose: Callable[[CTE], Select[Any]]) -> Change:
     )
     found = [each for each in agent.c if each.name.startswith("found_")]
     found.append(select(func.count()).select_from(picked).scalar_subquery().label("found_number"))
+    found.append(free_number.label("found_free"))
     rows = agent.outerjoin(claimed, true())
     return Change(
         purpose,
@@ -315,4 +352,71 @@ INPUTS = Statement(
     select(task_inputs)
     .where(task_inputs.c.project_id == _project_id, task_inputs.c.task_id == _of_tasks)
     .order_by(task_inputs.c.task_id, task_inputs.c.requested_at, task_inputs.c.key),
+)
+
+
+def _now_and_next() -> Select[Any]:
+    """In each lane and of each urgency the first task, and the first that is not ready yet."""
+    shared = _shared_lanes()
+    agent_id = func.unnest(bindparam("agent_ids", type_=ARRAY(Uuid))).column_valued("agent_id")
+    is_used = select(_task.id).where(_pending, _task.lane == _own(agent_id)).exists()
+    here = union_all(
+        select(shared.c.lane).where(shared.c.lane.is_not(None)),
+        select(_own(agent_id)).where(is_used),
+    ).cte("here")
+    urgency, rank = _urgency()
+    within = _within(here.c.lane, rank)
+    each = union_all(_first(within), _first(within, _task.ready_at > func.now()))
+    moment = each.lateral("moment")
+    return select(here.c.lane, null().label("id"), _until(moment.c.ready_at)).select_from(
+        here.join(urgency, true()).join(moment, true())
+    )
+
+
+def _until(ready_at: ColumnElement[Any]) -> ColumnElement[float]:
+    return cast(extract("epoch", ready_at - func.now()), Double).label("seconds")
+
+
+def _by_name() -> Select[Any]:
+    is_free = and_(_task.status == "in_progress", ~_task.leased)
+    return select(_task.lane, _task.id, _until(_task.ready_at)).where(
+        _here, _task.id == _of_tasks, or_(_task.status == "pending", is_free)
+    )
+
+
+CLAIMABLE = Statement(
+    "The lanes of a project, and tasks by their ids, in which agents that wait may find something, "
+    "and in how many seconds.",
+    union_all(_now_and_next(), _by_name()),
+)
+
+_held = (
+    func.unnest(bindparam("agent_ids", type_=ARRAY(Uuid)), bindparam("user_ids", type_=ARRAY(Uuid)))
+    .table_valued(column("agent_id", Uuid), column("user_id", Uuid), name="waiting")
+    .render_derived()
+)
+_member = (
+    select(project_members.c.role)
+    .where(
+        project_members.c.project_id == agents.c.project_id,
+        project_members.c.user_id == _held.c.user_id,
+    )
+    .correlate_except(project_members)
+    .scalar_subquery()
+)
+_owner = cast(literal(Role.OWNER.name.lower()), String)
+CLAIMING = Statement(
+    "How agents are that wait for tasks, and what the user, if any, is to the project who waits "
+    "for them: if that changes, they look again.",
+    select(
+        _held.c.agent_id,
+        _held.c.user_id,
+        agents.c.revision,
+        and_(agents.c.is_active, projects.c.status == ACTIVE).label("is_ready"),
+        case((projects.c.owner_id == _held.c.user_id, _owner), else_=_member).label("found_role"),
+    ).select_from(
+        _held.join(agents, agents.c.id == _held.c.agent_id).join(
+            projects, projects.c.id == agents.c.project_id
+        )
+    ),
 )

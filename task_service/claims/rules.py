@@ -1,11 +1,14 @@
 """How agents take tasks: one method, one use case, one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from time import monotonic
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.auth.access import require_active
-from shared.auth.caller import Caller, offered
+from shared.auth.authenticator import Authenticator
+from shared.auth.caller import Caller, current_call, offered
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
 from shared.errors import (
@@ -14,11 +17,15 @@ from shared.errors import (
     of_assignee,
 )
 from shared.events.recording import Recorder
+from shared.grpc_server.parking import parked
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.validation import Parsed
 from task_service.claims import queries
-from task_service.claims.claim import Claim, Claimed
+from task_service.claims.claim import Claim, Claimed, Worker
+from task_service.claims.hand_out import HandOut
+from task_service.claims.waiting import Queues, Waiter
 from task_service.holders import content, refuse
+from task_service.tasks.waiting import end_of
 
 # Of calls that take the same slot or lock key at the same time, one gets it. The others look again.
 ATTEMPTS = 5
@@ -27,50 +34,106 @@ ATTEMPTS = 5
 class Nothing(Exception):  # noqa: N818
     """There is no task to be claimed; nothing has changed."""
 
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self.worker = worker
+
 
 class Attempt(NamedTuple):
-    """What a statement has claimed, and whether it has chosen more than it got."""
+    """What a statement has claimed, for whom, and whether it has chosen more than it got."""
 
     rows: list[Record]
+    worker: Worker
     has_lost: bool
 
 
 class ClaimRules:
     """The use case."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, authenticator: Authenticator, queues: Queues) -> None:
         self._database = database
+        self._authenticator = authenticator
+        self._queues = queues
 
     async def claim(
         self, call: IdempotentCall[M], project_id: str, agent_id: str, parsed: Parsed[Claim]
     ) -> M:
-        """Claim tasks; none, if there are none."""
+        """Claim tasks, and wait for some if that is asked for; none, if there are none."""
 
-        async def work(connection: Connection, log: Recorder) -> Claimed:
-            claim = await content(connection, call.caller, project_id, agent_id, parsed)
-            found = await _claim(connection, log, call.caller, claim)
-            if not found:
-                raise Nothing
-            return await _with_history(connection, claim, found)
+        is_repeatable = bool(call.request.request_id)
+        hand_out = HandOut(self._database, call.caller, is_repeatable=is_repeatable)
+
+        async def claim(call: IdempotentCall[M]) -> M:
+            return await self._claim(call, hand_out, (project_id, agent_id), parsed)
 
         try:
-            return await call.single(self._database, work)
+            if parsed.refusal is None and parsed.value.wait:
+                return await self._wait(call, parsed.value, claim)
+            return await claim(call)
         except Nothing:
+            if parsed.value.task_ids:
+                message = "None of these tasks can be claimed by the agent now."
+                raise Refusal(Reason.NOT_CLAIMABLE, message) from None
             nothing: M = call.to_response(Claimed((), 0))
             return nothing
+
+    async def _wait(
+        self,
+        call: IdempotentCall[M],
+        claim: Claim,
+        attempt: Callable[[IdempotentCall[M]], Awaitable[M]],
+    ) -> M:
+        """Claim, and park as long as there is nothing. Raises Nothing at the end."""
+        this = current_call.get()
+        end = end_of(this, claim.wait, monotonic())
+        waiter = Waiter(this, claim)
+        with self._queues.join(waiter) as queue:
+            while True:
+                waiter.begin()
+                try:
+                    return await attempt(call)
+                except Nothing as nothing:
+                    waiter.has_found_nothing(nothing.worker)
+                    if (seconds := end - monotonic()) <= 0:
+                        raise
+                    nothing_yet = nothing
+                async with parked():
+                    queue.begin()
+                    is_woken = await waiter.woken(seconds)
+                # Another call with the same id may have got something meanwhile.
+                if not is_woken and not call.request.request_id:
+                    raise nothing_yet
+                proof = await self._authenticator.authenticate((f"Bearer {this.token}",))
+                call = replace(call, caller=proof.caller)
+
+    async def _claim(
+        self,
+        call: IdempotentCall[M],
+        hand_out: HandOut,
+        ids: tuple[str, str],
+        parsed: Parsed[Claim],
+    ) -> M:
+        """Claim what is there. Raises Nothing."""
+
+        async def work(connection: Connection, log: Recorder) -> Claimed:
+            claim = await content(connection, call.caller, *ids, parsed)
+            rows = await _claim(connection, log, call.caller, claim)
+            hand_out.claimed = await _with_history(connection, claim, rows)
+            return hand_out.claimed
+
+        return await hand_out.awaited(call.single(self._database, work))
 
 
 async def _claim(
     connection: Connection, log: Recorder, caller: Caller, claim: Claim
 ) -> list[Record]:
     for _ in range(ATTEMPTS):
-        rows, has_lost = await _attempt(connection, log, caller, claim)
-        if rows or not has_lost:
+        rows, worker, has_lost = await _attempt(connection, log, caller, claim)
+        if rows:
+            return rows
+        if not has_lost:
             break
-    if not rows and claim.task_ids:
-        message = "None of these tasks can be claimed by the agent now."
-        raise Refusal(Reason.NOT_CLAIMABLE, message)
-    return rows
+    raise Nothing(worker)
 
 
 async def _attempt(connection: Connection, log: Recorder, caller: Caller, claim: Claim) -> Attempt:
@@ -84,7 +147,9 @@ async def _attempt(connection: Connection, log: Recorder, caller: Caller, claim:
         metadata = of_assignee(claim.agent_id, "agent")
         raise Refusal(Reason.ASSIGNEE_INACTIVE, "The agent is not active.", metadata)
     claimed = [row for row in rows if row["id"] is not None]
-    return Attempt(claimed, found["found_number"] > len(claimed))
+    able = frozenset(found["found_able"])
+    worker = Worker(able, found["found_free"], found["found_revision"])
+    return Attempt(claimed, worker, found["found_number"] > len(claimed))
 
 
 async def _with_history(connection: Connection, claim: Claim, rows: list[Record]) -> Claimed:

@@ -1,6 +1,7 @@
 """The methods of TaskService by which agents take tasks."""
 
 from shared.grpc_server.interceptor import Context
+from shared.grpc_server.parking import parks
 from shared.resources.idempotency import idempotent_call
 from shared.resources.validation import parse
 from tandem.task.v1 import task_service_pb2 as pb
@@ -14,6 +15,7 @@ class ClaimMethods(TaskServiceServicer):
 
     claims: ClaimRules
 
+    @parks
     async def ClaimTasks(
         self, request: pb.ClaimTasksRequest, context: Context
     ) -> pb.ClaimTasksResponse:

@@ -7,10 +7,10 @@ which then looks by itself, as its caller.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -35,6 +35,19 @@ RETRY_SECONDS = 1.0
 MAXIMUM_EVENTS = 1000
 # So many waits are looked at with one statement.
 AT_ONCE = 1000
+
+
+class Waits(Protocol):
+    """A call that waits."""
+
+    @property
+    def call(self) -> Call: ...
+    @property
+    def caller(self) -> Caller: ...
+    def wake(self) -> None: ...
+
+
+W = TypeVar("W", bound=Waits)
 
 
 class Waiter:
@@ -135,9 +148,8 @@ class Waiters:
     def __init__(self, database: Database, pulse: Pulse, authenticator: Authenticator) -> None:
         self._database = database
         self._pulse = pulse
-        self._authenticator = authenticator
         self._projects: dict[UUID, Followed] = {}
-        self._check: asyncio.Task[None] | None = None
+        self._check = Check(authenticator, self._all, lambda found: notice(database, found))
 
     @contextmanager
     def join(self, project_id: UUID, waiter: Waiter) -> Iterator[Followed]:
@@ -146,8 +158,7 @@ class Waiters:
             followed = self._projects.get(project_id)
             if followed is None:
                 followed = self._projects[project_id] = Followed(project_id, news, self._database)
-            if self._check is None:
-                self._check = asyncio.create_task(self._check_forever())
+            self._check.begin()
             followed.waiters.add(waiter)
             try:
                 yield followed
@@ -157,22 +168,51 @@ class Waiters:
                     followed.task.cancel()
                     del self._projects[project_id]
                 if not self._projects:
-                    self._check.cancel()
-                    self._check = None
+                    self._check.end()
 
-    async def _check_forever(self) -> None:
+    def _all(self) -> list[Waiter]:
+        return [waiter for each in self._projects.values() for waiter in each.waiters]
+
+
+class Check(Generic[W]):
+    """Looks every second after calls that wait, of one kind: whether their callers still may."""
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        waiters: Callable[[], list[W]],
+        notice: Callable[[list[W]], Awaitable[None]],
+    ) -> None:
+        """`notice` wakes those for whom something has changed that is in no log of theirs."""
+        self._authenticator = authenticator
+        self._waiters = waiters
+        self._notice = notice
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Someone waits."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    def end(self) -> None:
+        """No one waits."""
+        if self._task:
+            self._task.cancel()
+            self._task = None
+
+    async def _run(self) -> None:
         while True:
             await asyncio.sleep(CHECK_SECONDS)
-            waiters = [w for each in self._projects.values() for w in each.waiters]
+            waiters = self._waiters()
             try:
                 await self._wake_lapsed(waiters)
-                await notice(self._database, waiters)
+                await self._notice(waiters)
             except Refusal:
                 pass  # an outage, during which nothing can be known
             except Exception as error:
                 log.error("fault", exc_info=error)
 
-    async def _wake_lapsed(self, waiters: list[Waiter]) -> None:
+    async def _wake_lapsed(self, waiters: list[W]) -> None:
         """Wake those whose callers have proved by a token who they are which is good no more."""
         callers = {waiter.call.token: waiter.caller for waiter in waiters}
         lapsed = await self._authenticator.lapsed(callers)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shared.auth.authenticator import Authenticator
-from shared.auth.caller import Caller, current_call
+from shared.auth.caller import Call, Caller, current_call
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
@@ -32,6 +32,13 @@ class Wait(NamedTuple):
         return is_newer or task["status"] in ENDED
 
 
+def end_of(call: Call, seconds: float, begun: float) -> float:
+    """When a wait ends that has begun and is to take some seconds, by time.monotonic()."""
+    left = call.time_remaining()
+    end = begun + seconds
+    return end if left is None else min(end, monotonic() + left - MARGIN_SECONDS)
+
+
 class WaitRules:
     """The use case."""
 
@@ -47,11 +54,10 @@ class WaitRules:
         """
         call = current_call.get()
         assert call.caller is not None, "the interceptor has refused all others"
-        left = call.time_remaining()
         begun, first = monotonic(), call.caller
         task = await self._database.read(lambda c: _first(c, first, task_id, parsed))
         wait = parsed.value
-        end = begun + min(wait.seconds, wait.seconds if left is None else left - MARGIN_SECONDS)
+        end = end_of(call, wait.seconds, begun)
         if wait.is_enough(task) or monotonic() >= end:
             return task
         waiter = Waiter(call, task["id"], wait.is_enough)

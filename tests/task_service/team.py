@@ -6,6 +6,7 @@ from typing import Any
 from tandem.agent.v1.agent_service_pb2 import Agent
 from tandem.agent.v1.project_service_pb2 import Project
 from tandem.task.v1.task_service_pb2 import ClaimedTask, ClaimTasksRequest
+from tests.waiting import SECONDS
 from tests.world import Client, User, World
 
 
@@ -16,10 +17,11 @@ class Worker:
     agent: Agent
     client: Client
 
-    async def claim(self, **fields: Any) -> list[ClaimedTask]:
+    async def claim(self, *, deadline: float = SECONDS, **fields: Any) -> list[ClaimedTask]:
         """What it gets; one task, unless the request says more."""
         fields = {"project_id": self.agent.project_id, "agent_id": self.agent.id, **fields}
-        response = await self.client.tasks.ClaimTasks(ClaimTasksRequest(**fields))
+        request = ClaimTasksRequest(**fields)
+        response = await self.client.tasks.ClaimTasks(request, timeout=deadline)
         return list(response.tasks)
 
 

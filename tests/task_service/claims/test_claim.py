@@ -2,6 +2,8 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -38,7 +40,9 @@ async def test_a_task_is_claimed_and_completed(team: Team) -> None:
     assert await worker.claim() == []
 
 
-async def test_the_most_urgent_comes_first_and_then_the_first_that_was_ready(team: Team) -> None:
+async def test_the_most_urgent_comes_first_and_then_the_first_that_was_ready(
+    world: World, team: Team
+) -> None:
     begin = datetime.now(UTC) - timedelta(days=1)
     # Without a priority a task is as urgent as one with medium.
     wanted = [
@@ -52,8 +56,9 @@ async def test_the_most_urgent_comes_first_and_then_the_first_that_was_ready(tea
     ]
     tasks = {}
     for priority, minutes in reversed(wanted):
-        ready_at = begin + timedelta(minutes=minutes)
-        task = await team.owner.task(team.project, priority=priority, ready_at=ready_at)
+        task = await team.owner.task(team.project, priority=priority)
+        ready = "UPDATE tasks SET ready_at = $2 WHERE id = $1"
+        await world.execute(ready, UUID(task.id), begin + timedelta(minutes=minutes))
         tasks[task.id] = priority, minutes
     worker = await team.worker()
     assert [tasks[each.task.id] for _ in wanted for each in await worker.claim()] == wanted
@@ -125,7 +130,7 @@ async def test_of_many_calls_at_once_each_gets_another_task(team: Team, world: W
 async def test_a_lost_answer_is_given_again(team: Team, named: bool) -> None:
     tasks = [await team.owner.task(team.project) for _ in range(2)]
     worker = await team.worker()
-    fields = {"task_ids": [tasks[1].id]} if named else {}
+    fields: dict[str, Any] = {"task_ids": [tasks[1].id]} if named else {}
     request_id = "7b0a1f2e-9d3c-4c5b-8a6f-0123456789ab"
     first = await worker.claim(request_id=request_id, **fields)
     assert await worker.claim(request_id=request_id, **fields) == first

@@ -158,7 +158,7 @@ async def test_all_callers_and_waits_are_checked_with_one_statement_each(
         callers = {waiter.call.token: waiter.caller for waiter in followed.waiters}
         assert (len(followed.waiters), len(callers)) == (30, 3)
         before = database.reads
-        assert await here.waiters._authenticator.lapsed(callers) == set()
+        assert await here.waiters._check._authenticator.lapsed(callers) == set()
         await waiting.notice(database, followed.waiters)
         assert database.reads == before + 2
 
