@@ -31,7 +31,7 @@ TASKS = int(os.environ.get("TASKS", "200"))
 KILL_EVERY = float(os.environ.get("KILL_EVERY", "5"))
 KILLS = int(os.environ.get("KILLS", "1000"))
 # How long a task takes at most, and how long it is missing when its agent was killed.
-WORK_SECONDS = float(os.environ.get("WORK_SECONDS", "1"))
+WORK_SECONDS = float(os.environ.get("WORK_SECONDS", "3"))
 LEASE_SECONDS = 5.0
 STATUSES = {
     pb.TASK_STATUS_COMPLETED: "completed",
@@ -69,8 +69,8 @@ async def create_tasks(tandem: Tandem, project_id: str) -> None:
     """Tasks of which each, but the first ones, waits for one or two before it."""
     chance, tasks = random.Random(1), []  # noqa: S311
     for number in range(TASKS):
-        before = range(max(0, number - 20), number)
-        refs = chance.sample(before, min(chance.randint(1, 2), len(before))) if number > 10 else ()
+        before = range(max(0, number - 40), number)
+        refs = chance.sample(before, min(chance.randint(1, 2), len(before))) if number > 20 else ()
         task = pb.Task(title=f"Task {number + 1}", dependency_policy=pb.DEPENDENCY_POLICY_WAIT)
         # A kill costs an attempt of each task that the agent held.
         task.max_attempts = 1000
