@@ -70,6 +70,28 @@ async def test_a_task_is_claimed_and_completed(world: World) -> None:
     assert (done.status, done.result["site"]) == (pb.TASK_STATUS_COMPLETED, "Mare")
 
 
+async def test_an_attempt_that_failed_is_told_to_the_next(world: World) -> None:
+    desk = await Desk.of(world)
+    await desk.alice.task(desk.project, title="Land")
+    lease = lease_of(await desk.claimed())
+    said = await desk.says("fail", *lease, "--error", "Too steep", "--retry-after", "1s")
+    assert said == "Land is pending.\n"
+    assert "  before    attempt 1 failed: Too steep\n" in await desk.says("claim", "--wait", "20")
+
+
+async def test_an_attempt_that_failed_for_good_fails_the_task(world: World) -> None:
+    desk = await Desk.of(world)
+    await desk.alice.task(desk.project, title="Land")
+    lease = lease_of(await desk.claimed())
+    assert await desk.says("fail", *lease, "--error", "No", "--final") == "Land is failed.\n"
+
+
+async def test_a_task_is_given_back(world: World) -> None:
+    desk = await Desk.of(world)
+    await desk.alice.task(desk.project, title="Land")
+    assert await desk.says("release", *lease_of(await desk.claimed())) == "Land is pending.\n"
+
+
 async def test_several_tasks_are_claimed_as_documents(world: World) -> None:
     desk = await Desk.of(world)
     for title in ("One", "Two", "Three"):
