@@ -142,11 +142,7 @@ OVERRIDDEN: dict[str, ColumnElement[Any]] = {
 RELEASED = (*pending_again(true()), "attempt")
 
 
-<<<<<<< HEAD
-def _release(purpose: str, *is_its: ColumnElement[bool]) -> Statement:
-=======
-def _release(purpose: str, outcome: str, *conditions: ColumnElement[bool]) -> Statement:
->>>>>>> 90569d2 (Let calls of ClaimTasks wait: queues, one claim for each task that comes, given back if no one is there)
+def _release(purpose: str, outcome: str, *is_its: ColumnElement[bool]) -> Statement:
     """Locks the tasks first: a lease that has ended meanwhile is not found, nor is another one."""
     old = Old.of(tasks, RELEASED)
     locked = (
@@ -159,12 +155,7 @@ def _release(purpose: str, outcome: str, *conditions: ColumnElement[bool]) -> St
         )
         .where(
             _lease.project_id == bindparam("project_id", type_=Uuid),
-<<<<<<< HEAD
             *is_its,
-=======
-            _lease.agent_id == bindparam("agent_id", type_=Uuid),
-            *conditions,
->>>>>>> 90569d2 (Let calls of ClaimTasks wait: queues, one claim for each task that comes, given back if no one is there)
             tasks.c.leased,
             tasks.c.fence == _lease.fence,
         )
@@ -172,15 +163,11 @@ def _release(purpose: str, outcome: str, *conditions: ColumnElement[bool]) -> St
         .with_for_update(of=tasks, key_share=True)
         .cte("locked")
     )
-<<<<<<< HEAD
-    attempts = ended(locked, "overridden")
+    attempts = ended(locked, outcome)
     return Statement(
         f"{purpose} Their tasks are pending again, and the attempts do not count. It tells a Log.",
         releasing(locked, attempts, old),
     )
-=======
-    return Statement(purpose, releasing(locked, ended(locked, outcome), old))
->>>>>>> 90569d2 (Let calls of ClaimTasks wait: queues, one claim for each task that comes, given back if no one is there)
 
 
 def releasing(locked: CTE, attempts: CTE, old: Old) -> Select[Any]:
@@ -204,26 +191,17 @@ def releasing(locked: CTE, attempts: CTE, old: Old) -> Select[Any]:
     return select(*as_told(found.subquery("told")))
 
 
-<<<<<<< HEAD
-RELEASE = _release(
-    "Ends the leases of an agent that is locked.",
-    _lease.agent_id == bindparam("agent_id", type_=Uuid),
-)
+_is_of_agent = _lease.agent_id == bindparam("agent_id", type_=Uuid)
+RELEASE = _release("Ends the leases of an agent that is locked.", "overridden", _is_of_agent)
 RELEASE_KEYS = _release(
     "Ends the leases under API keys, whose agents are locked.",
-    _lease.api_key_id == any_(bindparam("api_key_ids", type_=ARRAY(Uuid))),
-=======
-_key = bindparam("api_key_id", type_=Uuid)
-RELEASE = _release(
-    "Ends the leases of an agent that is locked, all or those under an API key: their tasks "
-    "are pending again, and the attempts do not count. It tells a Log of each.",
     "overridden",
-    or_(_key.is_(None), _lease.api_key_id == _key),
+    _lease.api_key_id == any_(bindparam("api_key_ids", type_=ARRAY(Uuid))),
 )
 GIVE_BACK = _release(
-    "Ends leases that were given to a call whose client has gone: nothing has come of them. It "
-    "tells a Log of each.",
+    "Ends leases that were given to a call whose client has gone.",
     "released",
+    _is_of_agent,
     tuple_(_lease.task_id, _lease.fence).in_(
         select(
             func.unnest(
@@ -234,5 +212,4 @@ GIVE_BACK = _release(
             .render_derived()
         )
     ),
->>>>>>> 90569d2 (Let calls of ClaimTasks wait: queues, one claim for each task that comes, given back if no one is there)
 )
