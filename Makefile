@@ -16,7 +16,7 @@ DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
 .PHONY: run test check lint format types secrets hooks protos client docs drift proto-lint proto-breaking \
-	coverage races interruptions kills bench bench-exchange bench-migration bench-events migrate migration lock clean help
+	coverage races interruptions kills faults bench bench-exchange bench-migration bench-events migrate migration lock clean help
 
 run: $(LOCAL) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
 	@exec .venv/bin/tandem up
@@ -80,6 +80,10 @@ interruptions: $(DEV) ## Kill a migration at every statement (`make test`: at ev
 kills: $(DEV) ## Kill services, backends and PostgreSQL KILLS times (200) under writers and watchers
 	@TANDEM_TEST_KILLS=$(or $(KILLS),200) $(PYTHON_IN) -m pytest -q -s -p no:randomly \
 		tests/e2e/test_kills_under_watches.py tests/client/test_exactly_once.py
+
+faults: $(DEV) ## Kill everything KILLS times (500) under claims, and compare 10,000 calls with a model of leases
+	@TANDEM_TEST_KILLS=$(or $(KILLS),500) TANDEM_TEST_STEPS=10000 $(PYTHON_IN) -m pytest -q -s -p no:randomly \
+		tests/e2e/test_kills_under_claims.py tests/coordination/test_model.py
 
 bench: $(DEV) ## Compare GetAgent with a bare handler (needs h2load)
 	@$(PYTHON_IN) -m benchmarks.get_agent

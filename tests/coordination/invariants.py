@@ -51,9 +51,8 @@ LEASES = {
             AND b.fence = a.fence + 1
         WHERE a.project_id = $1 AND a.outcome IS NULL
     """,
-    "no more attempts count than a task may have, and none is counted that was not made": """
-        SELECT id FROM tasks
-        WHERE project_id = $1 AND (attempt > max_attempts OR attempt > fence OR attempt < 0)
+    "no attempt is counted that was not made": """
+        SELECT id FROM tasks WHERE project_id = $1 AND attempt NOT BETWEEN 0 AND fence
     """,
     "a task that is not in progress has no end of a grace time unless it is pending": """
         SELECT id FROM tasks

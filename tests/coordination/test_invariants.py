@@ -37,7 +37,7 @@ BREAKS: dict[str, str] = {
         SELECT project_id, task_id, fence + 1, attempt, agent_id
         FROM task_attempts WHERE task_id = $1
     """,
-    "no more attempts count than a task may have, and none is counted that was not made": """
+    "no attempt is counted that was not made": """
         UPDATE tasks SET attempt = fence + 1 WHERE id = $1
     """,
     "a task that is not in progress has no end of a grace time unless it is pending": """
