@@ -16,6 +16,7 @@ from tandem.event.v1.event_service_pb2_grpc import add_EventServiceServicer_to_s
 from tandem.task.v1.task_service_pb2_grpc import add_TaskServiceServicer_to_server
 from task_service.access import ACCESS
 from task_service.assignees import Assignees
+from task_service.attempts.rules import AttemptRules
 from task_service.claims.rules import ClaimRules
 from task_service.claims.waiting import Queues
 from task_service.events.pulse import Pulse
@@ -48,6 +49,7 @@ def build(database: Database, settings: Settings) -> Server:
         LeaseRules(database),
         GraphRules(database, assignees),
         HeartbeatRules(database),
+        AttemptRules(database),
         Pager(page_key(settings)),
     )
     watching = Watching(database, pulse, verifier)

@@ -1,6 +1,8 @@
 """TaskService: the methods of each of its parts."""
 
 from shared.resources.pagination import Pager
+from task_service.attempts.rules import AttemptRules
+from task_service.attempts.servicer import AttemptMethods
 from task_service.claims.rules import ClaimRules
 from task_service.claims.servicer import ClaimMethods
 from task_service.graph.rules import GraphRules
@@ -14,7 +16,9 @@ from task_service.tasks.servicer import TaskMethods
 from task_service.tasks.waiting import WaitRules
 
 
-class TaskServicer(TaskMethods, ClaimMethods, LeaseMethods, HeartbeatMethods, GraphMethods):
+class TaskServicer(
+    TaskMethods, ClaimMethods, LeaseMethods, HeartbeatMethods, GraphMethods, AttemptMethods
+):
     """All of them."""
 
     def __init__(
@@ -25,8 +29,9 @@ class TaskServicer(TaskMethods, ClaimMethods, LeaseMethods, HeartbeatMethods, Gr
         leases: LeaseRules,
         graph: GraphRules,
         heartbeats: HeartbeatRules,
+        attempts: AttemptRules,
         pager: Pager,
     ) -> None:
         self.tasks, self.waits, self.pager = tasks, waits, pager
         self.claims, self.leases, self.graph = claims, leases, graph
-        self.heartbeats = heartbeats
+        self.heartbeats, self.attempts = heartbeats, attempts

@@ -38,9 +38,9 @@ SCOPES = {
     Who.AGENT_MANAGES_TASKS: "API_KEY_SCOPE_MANAGE_TASKS",
     Who.AGENT_MANAGES_ROOMS: "API_KEY_SCOPE_MANAGE_ROOMS",
 }
-COMPLETED = """
+ENDED = """
 INSERT INTO tasks (id, project_id, title, status)
-VALUES (gen_random_uuid(), $1, 'Done', 'completed') RETURNING id
+VALUES (gen_random_uuid(), $1, 'Ended', $2) RETURNING id
 """
 REMOVE = "DELETE FROM project_members WHERE project_id = $1 AND user_id = $2"
 # Only members can be assigned and seated by the services, and these are none any more.
@@ -102,8 +102,13 @@ class Stage:
             await self.world.execute(HOLD, task.id)
         user, member = await self.world.user(), await self.world.user()
         await self.world.member(project.id, member, "editor")
-        done_id = str(await self.world.value(COMPLETED, project.id))
-        return Things(project, agent, key, room, task, str(user.id), str(member.id), done_id)
+        done_id, failed_id = [
+            str(await self.world.value(ENDED, project.id, status))
+            for status in ("completed", "failed")
+        ]
+        return Things(
+            project, agent, key, room, task, str(user.id), str(member.id), done_id, failed_id
+        )
 
     async def caller(self, who: Who, its: Things) -> Client:
         """A caller of this kind, in the relation to these things that the kind states."""

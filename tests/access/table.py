@@ -39,8 +39,8 @@ u: Any = users
 class Things:
     """What an owner has: the agent is in the room, has the API key, and is assigned the task.
 
-    `user_id` is a user who has nothing and is no member; `member_id` is an editor; `done_id` is a
-    task that is completed.
+    `user_id` is a user who has nothing and is no member; `member_id` is an editor; `done_id` and
+    `failed_id` are tasks that are completed and have failed.
     """
 
     project: Project
@@ -51,6 +51,7 @@ class Things:
     user_id: str
     member_id: str
     done_id: str
+    failed_id: str
 
 
 class Answer(Enum):
@@ -498,6 +499,21 @@ TASKS = {
         CLAIM_TASK,
         lambda its: t.HeartbeatTasksRequest(project_id=its.project.id, agent_id=its.agent.id),
         t.HeartbeatTasksRequest(heartbeats=[{}]),
+    ),
+    "CancelTask": Row(
+        MANAGE_TASK,
+        lambda its: t.CancelTaskRequest(task_id=its.task.id),
+        t.CancelTaskRequest(reason="\0"),
+    ),
+    "RetryTask": Row(
+        MANAGE_TASK,
+        lambda its: t.RetryTaskRequest(task_id=its.failed_id),
+        t.RetryTaskRequest(revision=-1),
+    ),
+    "ListAttempts": Row(
+        READ_TASK,
+        lambda its: t.ListAttemptsRequest(task_id=its.task.id),
+        t.ListAttemptsRequest(page_size=-1),
     ),
 }
 EVENTS = {
