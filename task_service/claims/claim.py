@@ -41,6 +41,7 @@ class Worker:
     able: frozenset[str]
     free: int
     revision: int
+    status: str
 
 
 @dataclass(frozen=True, slots=True)

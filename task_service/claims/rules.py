@@ -25,6 +25,7 @@ from task_service.claims.claim import Claim, Claimed, Worker
 from task_service.claims.hand_out import HandOut
 from task_service.claims.waiting import Queues, Waiter
 from task_service.holders import content, refuse
+from task_service.presence.rules import seen
 from task_service.tasks.waiting import end_of
 
 # Of calls that take the same slot or lock key at the same time, one gets it. The others look again.
@@ -113,27 +114,36 @@ class ClaimRules:
         ids: tuple[str, str],
         parsed: Parsed[Claim],
     ) -> M:
-        """Claim what is there. Raises Nothing."""
+        """Claim what is there. The agent is seen by it. Raises Nothing."""
+        status = None
 
         async def work(connection: Connection, log: Recorder) -> Claimed:
+            nonlocal status
             claim = await content(connection, call.caller, *ids, parsed)
-            rows = await _claim(connection, log, call.caller, claim)
+            rows, worker, _ = await _claim(connection, log, call.caller, claim)
+            status = worker.status
+            if not rows:
+                raise Nothing(worker)
             hand_out.claimed = await _with_history(connection, claim, rows)
             return hand_out.claimed
 
-        return await hand_out.awaited(call.single(self._database, work))
+        async def attempt() -> M:
+            try:
+                return await call.single(self._database, work)
+            finally:
+                if status is not None:
+                    of = parsed.value.project_id, parsed.value.agent_id
+                    await seen(self._database, call.caller, *of, status)
+
+        return await hand_out.awaited(attempt())
 
 
-async def _claim(
-    connection: Connection, log: Recorder, caller: Caller, claim: Claim
-) -> list[Record]:
+async def _claim(connection: Connection, log: Recorder, caller: Caller, claim: Claim) -> Attempt:
     for _ in range(ATTEMPTS):
-        rows, worker, has_lost = await _attempt(connection, log, caller, claim)
-        if rows:
-            return rows
-        if not has_lost:
+        attempt = await _attempt(connection, log, caller, claim)
+        if attempt.rows or not attempt.has_lost:
             break
-    raise Nothing(worker)
+    return attempt
 
 
 async def _attempt(connection: Connection, log: Recorder, caller: Caller, claim: Claim) -> Attempt:
@@ -148,7 +158,7 @@ async def _attempt(connection: Connection, log: Recorder, caller: Caller, claim:
         raise Refusal(Reason.ASSIGNEE_INACTIVE, "The agent is not active.", metadata)
     claimed = [row for row in rows if row["id"] is not None]
     able = frozenset(found["found_able"])
-    worker = Worker(able, found["found_free"], found["found_revision"])
+    worker = Worker(able, found["found_free"], found["found_revision"], found["found_status"])
     return Attempt(claimed, worker, found["found_number"] > len(claimed))
 
 

@@ -89,7 +89,7 @@ def _kept(renewed: CTE) -> CTE:
 
 def _renewing(purpose: str, *, with_progress: bool) -> Statement:
     agent = (
-        select(agents.c.id)
+        select(agents.c.id, agents.c.status)
         .select_from(HOLDERS.with_project)
         .where(
             agents.c.project_id == _project_id,
@@ -113,7 +113,8 @@ def _renewing(purpose: str, *, with_progress: bool) -> Statement:
         .where(task.project_id == _project_id, after(_kept(renewed) if with_progress else None))
         .subquery("held")
     )
-    return Statement(purpose, select(*held.c).select_from(agent.outerjoin(held, true())))
+    status = agent.c.status.label("agent_status")
+    return Statement(purpose, select(status, *held.c).select_from(agent.outerjoin(held, true())))
 
 
 RENEW = _renewing(

@@ -9,6 +9,7 @@ from shared.resources.validation import Parsed
 from task_service.heartbeats import queries
 from task_service.heartbeats.heartbeat import Beaten, Heartbeats
 from task_service.holders import content, refuse
+from task_service.presence.rules import seen
 
 
 class HeartbeatRules:
@@ -20,22 +21,32 @@ class HeartbeatRules:
     async def beat(
         self, caller: Caller, project_id: str, agent_id: str, parsed: Parsed[Heartbeats]
     ) -> Beaten:
-        """Renew leases, and say of each what has become of it."""
+        """Renew leases, and say of each what has become of it. The agent is seen by it."""
+        status = ""
 
         async def unit_of_work(connection: Connection) -> Beaten:
+            nonlocal status
             asked = await content(connection, caller, project_id, agent_id, parsed)
-            held = await _renew(connection, caller, asked)
+            status, held = await _renew(connection, caller, asked)
             if len(held) == len(asked.task_ids):
                 return Beaten(asked, held, {})
             # Looked up with a snapshot of its own: the first may be older than what ended a lease.
             rows = await queries.OUTCOMES.rows(connection, **asked.parameters)
             return Beaten(asked, held, {row["task_id"]: row["outcome"] for row in rows})
 
-        return await self._database.single(unit_of_work)
+        found = await self._database.single(unit_of_work)
+        of = found.asked.project_id, found.asked.agent_id
+        await seen(self._database, caller, *of, status)
+        return found
 
 
-async def _renew(connection: Connection, caller: Caller, asked: Heartbeats) -> dict[UUID, Record]:
-    """The leases that are held. Raises a Refusal if the caller may not act for the agent."""
+async def _renew(
+    connection: Connection, caller: Caller, asked: Heartbeats
+) -> tuple[str, dict[UUID, Record]]:
+    """The status of the agent, and the leases that are held.
+
+    Raises a Refusal if the caller may not act for the agent.
+    """
     parameters = dict(asked.parameters)
     statement = queries.RENEW
     if any(each is not None for each in asked.progress):
@@ -43,4 +54,5 @@ async def _renew(connection: Connection, caller: Caller, asked: Heartbeats) -> d
     rows = await statement.rows(connection, offered(caller), **parameters)
     if not rows:
         await refuse(connection, caller, asked.project_id, asked.agent_id)
-    return {row["task_id"]: row for row in rows if row["task_id"] is not None}
+    held = {row["task_id"]: row for row in rows if row["task_id"] is not None}
+    return rows[0]["agent_status"], held

@@ -17,15 +17,15 @@ from tests.databases import execute, fresh
 from tests.plans import Cost, cost_of
 from tests.waiting import SECONDS
 
-# 20,000 tasks, which 200 agents hold; each has had five attempts. Autovacuum would move pages
-# while they are counted.
+# 20,000 tasks, which 200 of 5,000 agents hold; each has had five attempts. Autovacuum would
+# move pages while they are counted.
 FILL = """
 CREATE FUNCTION id(n bigint) RETURNS uuid LANGUAGE sql RETURN lpad(to_hex(n), 32, '0')::uuid;
 ALTER TABLE task_leases SET (autovacuum_enabled = false);
 INSERT INTO users (id, username, email) VALUES (id(1), 'one', 'one');
 INSERT INTO projects (id, owner_id, slug, name) VALUES (id(1), id(1), 'one', 'one');
 INSERT INTO agents (id, project_id, name, agent_type) SELECT id(n), id(1), n, 'x'
-    FROM generate_series(0, 199) n;
+    FROM generate_series(0, 4999) n;
 INSERT INTO tasks (id, project_id, title, status, leased, fence, assigned_agent_id)
     SELECT id(n), id(1), 'Task', 'in_progress', true, 5, id(n % 200)
     FROM generate_series(1, 20000) n;

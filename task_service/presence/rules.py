@@ -1,0 +1,31 @@
+"""What follows from a sign of life of an agent: it is noted, and the agent is online."""
+
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from shared.auth.caller import Caller, offered
+from shared.database.transaction import Database
+from shared.errors import Refusal
+from task_service.presence import queries
+
+log = structlog.get_logger()
+
+
+async def seen(
+    database: Database, caller: Caller, project_id: UUID, agent_id: UUID, status: str
+) -> None:
+    """Note that an agent was seen, which had this status then.
+
+    What was done for the agent before is done: a failure of this is logged, and not raised.
+    """
+    of: dict[str, Any] = {"project_id": project_id, "agent_id": agent_id}
+    try:
+        await database.single(lambda connection: queries.NOTE.run(connection, **of))
+        if status == "offline":
+            online, origin = queries.GO_ONLINE.alone, offered(caller)
+            await database.single(lambda connection: online.run(connection, origin, **of))
+    except (Refusal, asyncpg.PostgresError) as error:  # it may be deleted by now
+        log.warning("agent not noted as seen", agent_id=str(agent_id), cause=repr(error))
