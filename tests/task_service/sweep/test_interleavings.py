@@ -13,13 +13,19 @@ import pytest
 from shared.database.pool import Connection, Record
 from shared.errors import Reason
 from shared.events.recording import SYSTEM, Change
-from tandem.task.v1.task_service_pb2 import CompleteTaskRequest
+from tandem.task.v1.task_service_pb2 import (
+    ATTEMPT_OUTCOME_EXPIRED,
+    CompleteTaskRequest,
+    Heartbeat,
+    HeartbeatTasksRequest,
+)
 from task_service.sweep.queries import CANCEL_HELD, EXPIRE, EXPIRED, GO_OFFLINE
-from tests.locks import under_way
+from tests.locks import WAITING, under_way
 from tests.refusals import refused
 from tests.task_service.sweep.swept import checked, events_of, expire, outcomes, state, swept
 from tests.task_service.sweep.test_due import SEEN
 from tests.task_service.team import Team, Worker
+from tests.waiting import until
 from tests.world import World
 
 # As a heartbeat renews a lease.
@@ -169,3 +175,26 @@ async def log_held(world: World, team: Team) -> AsyncIterator[asyncio.Event]:
     head = "SELECT FROM event_heads WHERE project_id = $1 FOR UPDATE"
     async with under_way(world.url, head, UUID(team.project.id)) as blocked:
         yield blocked
+
+
+async def test_a_heartbeat_does_not_revive_a_lease_that_is_swept(team: Team, world: World) -> None:
+    worker, task_id = await expired(team, world)
+    request = HeartbeatTasksRequest(
+        project_id=team.project.id,
+        agent_id=worker.agent.id,
+        heartbeats=[Heartbeat(task_id=task_id, fencing_token=1)],
+    )
+
+    async def both_wait() -> bool:
+        return bool(await world.value(WAITING) == 2)
+
+    async with log_held(world, team) as blocked:
+        first = asyncio.ensure_future(act(world, EXPIRE.alone, team.project.id, task_id))
+        await blocked.wait()
+        beat = asyncio.ensure_future(worker.client.tasks.HeartbeatTasks(request))
+        await until(both_wait)
+    assert len(await first) == 1
+    [found] = (await beat).leases
+    assert found.lost.outcome == ATTEMPT_OUTCOME_EXPIRED
+    assert (await state(team, task_id))[1] == "PENDING"
+    await checked(world, team)
