@@ -17,11 +17,14 @@ GIVEN_UP = ("task.failed", "task.cancelled")
 GIVE_UP = Effect(0, -1, is_lost=True)
 
 
-async def propagate(connection: Connection, log: Log, task: Record, before: str) -> None:
+async def propagate(
+    connection: Connection, log: Log, task: Record, before: str, *, is_due: bool = False
+) -> None:
     """Let those that wait for a task know that it has moved, and that its status was `before`.
 
     The task is as it is now, and locked by a statement that has returned. What fails or is
-    cancelled by this moves too, level by level. Raises Refusal(LIMIT_EXCEEDED).
+    cancelled by this moves too, level by level. Raises Refusal(LIMIT_EXCEEDED), unless the move
+    `is_due`: no caller could do with less.
     """
     happened = effect(before, task["status"])
     if happened is None or not task["has_dependents"]:
@@ -32,7 +35,7 @@ async def propagate(connection: Connection, log: Log, task: Record, before: str)
         for part in _parts(level):
             given_up += await _settle(connection, log, project_id, part, happened)
         total += len(given_up)
-        if total > MAXIMUM:
+        if total > MAXIMUM and not is_due:
             raise _too_many()
         level = [row["id"] for row in given_up if row["has_dependents"]]
         happened = GIVE_UP

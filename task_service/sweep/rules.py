@@ -140,7 +140,7 @@ async def _whole(
     """The same with one for which others wait: they know of it."""
     rows = await log.run_all(connection, change, offered, of)
     for row in rows:
-        await propagate(connection, log, row, row["old_status"])
+        await propagate(connection, log, row, row["old_status"], is_due=True)
     return rows
 
 

@@ -11,6 +11,7 @@ from tandem.task.v1.task_service_pb2 import (
     ON_DEPENDENCY_FAILURE_FAIL,
     CompleteTaskRequest,
 )
+from task_service.dependents import rules as dependents
 from task_service.sweep import rules
 from task_service.sweep.rules import sweep
 from tests.refusals import refused
@@ -133,3 +134,21 @@ async def test_a_project_that_cannot_be_swept_holds_up_no_other(team: Team, worl
     await world.execute(head, UUID(int=5), UUID(team.project.id))
     await swept(world, team)
     assert (await state(team, tasks[0].id))[1] == "PENDING"
+
+
+async def test_no_number_of_those_that_wait_keeps_a_task_from_failing(
+    team: Team, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dependents, "MAXIMUM", 1)
+    task = await team.owner.task(team.project, max_attempts=1)
+    waits = {
+        "dependencies": [task.id],
+        "dependency_policy": DEPENDENCY_POLICY_WAIT,
+        "on_dependency_failure": ON_DEPENDENCY_FAILURE_FAIL,
+    }
+    others = [await team.owner.task(team.project, **waits) for _ in range(3)]
+    await (await team.worker()).claim()
+    await expire(world, task.id)
+    await swept(world, team)
+    found = [(await state(team, each.id))[1] for each in (task, *others)]
+    assert found == ["FAILED"] * 4
