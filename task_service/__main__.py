@@ -26,6 +26,7 @@ from task_service.events.waiting import Waiters
 from task_service.events.watching import Watching
 from task_service.graph.rules import GraphRules
 from task_service.heartbeats.rules import HeartbeatRules
+from task_service.inputs.rules import InputRules
 from task_service.leases.rules import LeaseRules
 from task_service.servicer import TaskServicer
 from task_service.sweep import rules as sweep
@@ -50,6 +51,7 @@ def build(database: Database, settings: Settings) -> Server:
         GraphRules(database, assignees),
         HeartbeatRules(database),
         AttemptRules(database),
+        InputRules(database),
         Pager(page_key(settings)),
     )
     watching = Watching(database, pulse, verifier)

@@ -9,6 +9,8 @@ from task_service.graph.rules import GraphRules
 from task_service.graph.servicer import GraphMethods
 from task_service.heartbeats.rules import HeartbeatRules
 from task_service.heartbeats.servicer import HeartbeatMethods
+from task_service.inputs.rules import InputRules
+from task_service.inputs.servicer import InputMethods
 from task_service.leases.rules import LeaseRules
 from task_service.leases.servicer import LeaseMethods
 from task_service.tasks.rules import TaskRules
@@ -17,7 +19,13 @@ from task_service.tasks.waiting import WaitRules
 
 
 class TaskServicer(
-    TaskMethods, ClaimMethods, LeaseMethods, HeartbeatMethods, GraphMethods, AttemptMethods
+    TaskMethods,
+    ClaimMethods,
+    LeaseMethods,
+    HeartbeatMethods,
+    GraphMethods,
+    AttemptMethods,
+    InputMethods,
 ):
     """All of them."""
 
@@ -30,8 +38,9 @@ class TaskServicer(
         graph: GraphRules,
         heartbeats: HeartbeatRules,
         attempts: AttemptRules,
+        inputs: InputRules,
         pager: Pager,
     ) -> None:
         self.tasks, self.waits, self.pager = tasks, waits, pager
         self.claims, self.leases, self.graph = claims, leases, graph
-        self.heartbeats, self.attempts = heartbeats, attempts
+        self.heartbeats, self.attempts, self.inputs = heartbeats, attempts, inputs

@@ -266,6 +266,7 @@ def _violations(request: Message) -> Iterable[Violation]:
         copy.CopyFrom(request)
         for of, name in structs:
             of(copy).ClearField(name)
+            getattr(of(copy), name).SetInParent()  # it may be required
         request = copy
     return map(_violation, protovalidate.collect_violations(request))
 

@@ -31,6 +31,7 @@ from shared.events.recording import Change
 from shared.resources.leases import UNCOUNTED, backoff, ended, pending_again
 from shared.resources.project_scoped import Event, new_values
 from shared.schema import task_attempts, task_leases, tasks
+from task_service.dependents.queries import FOREVER
 from task_service.tasks.queries import TASKS
 
 # So often a task can be given back without that it counts as an attempt.
@@ -188,6 +189,23 @@ RELEASE = _ending(
         **AGAIN,
         "attempt": case((_is_uncounted, UNCOUNTED), else_=_task.attempt),
         "releases": case((_is_uncounted, _task.releases + 1), else_=_task.releases),
+    },
+    false(),
+)
+
+ASK = _ending(
+    "Blocks a task that is held by a lease, which ends, until what its agent asks for is answered. "
+    "It stays the agent's: `preferred_until` says that it was assigned to no agent before.",
+    "released",
+    "task.blocked",
+    {
+        "status": literal("blocked", String),
+        "status_reason": bindparam("new_kind", type_=String),
+        "status_message": AGAIN["status_message"],
+        "cancel_requested_at": AGAIN["cancel_requested_at"],
+        "cancel_deadline": AGAIN["cancel_deadline"],
+        "attempt": UNCOUNTED,
+        "preferred_until": case((POOLED, FOREVER)),
     },
     false(),
 )

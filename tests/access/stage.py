@@ -42,6 +42,14 @@ ENDED = """
 INSERT INTO tasks (id, project_id, title, status)
 VALUES (gen_random_uuid(), $1, 'Ended', $2) RETURNING id
 """
+ASKING = """
+WITH asking AS (
+    INSERT INTO tasks (id, project_id, title, status, status_reason)
+    VALUES (gen_random_uuid(), $1, 'Asking', 'blocked', 'input') RETURNING project_id, id
+)
+INSERT INTO task_inputs (project_id, task_id, key, kind, prompt)
+SELECT project_id, id, 'asked', 'input', 'Which?' FROM asking RETURNING task_id
+"""
 REMOVE = "DELETE FROM project_members WHERE project_id = $1 AND user_id = $2"
 # Only members can be assigned and seated by the services, and these are none any more.
 ASSIGN = """
@@ -102,13 +110,13 @@ class Stage:
             await self.world.execute(HOLD, task.id)
         user, member = await self.world.user(), await self.world.user()
         await self.world.member(project.id, member, "editor")
+        asking_id = str(await self.world.value(ASKING, project.id))
         done_id, failed_id = [
             str(await self.world.value(ENDED, project.id, status))
             for status in ("completed", "failed")
         ]
-        return Things(
-            project, agent, key, room, task, str(user.id), str(member.id), done_id, failed_id
-        )
+        ids = (str(user.id), str(member.id), done_id, failed_id, asking_id)
+        return Things(project, agent, key, room, task, *ids)
 
     async def caller(self, who: Who, its: Things) -> Client:
         """A caller of this kind, in the relation to these things that the kind states."""

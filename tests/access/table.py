@@ -40,7 +40,8 @@ class Things:
     """What an owner has: the agent is in the room, has the API key, and is assigned the task.
 
     `user_id` is a user who has nothing and is no member; `member_id` is an editor; `done_id` and
-    `failed_id` are tasks that are completed and have failed.
+    `failed_id` are tasks that are completed and have failed; `asking_id` is one that waits for an
+    answer.
     """
 
     project: Project
@@ -52,6 +53,7 @@ class Things:
     member_id: str
     done_id: str
     failed_id: str
+    asking_id: str
 
 
 class Answer(Enum):
@@ -504,6 +506,21 @@ TASKS = {
         MANAGE_TASK,
         lambda its: t.CancelTaskRequest(task_id=its.task.id),
         t.CancelTaskRequest(reason="\0"),
+    ),
+    "RequestInput": Row(
+        HOLD_TASK,
+        lambda its: t.RequestInputRequest(
+            task_id=its.task.id, fencing_token=1, input={"key": "new", "prompt": "Which?"}
+        ),
+        t.RequestInputRequest(fencing_token=-1),
+        is_held=True,
+    ),
+    "AnswerInput": Row(
+        MANAGE_TASK,
+        lambda its: t.AnswerInputRequest(
+            task_id=its.asking_id, key="asked", answer={"is": "given"}
+        ),
+        t.AnswerInputRequest(key="\0"),
     ),
     "RetryTask": Row(
         MANAGE_TASK,

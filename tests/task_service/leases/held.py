@@ -73,7 +73,7 @@ class Held:
 
 
 # What ends a lease, each as its holder calls it.
-ENDINGS = ("complete", "fail", "release")
+ENDINGS = ("complete", "fail", "release", "ask")
 
 
 async def held(team: Team, worker: Worker | None = None, **fields: Any) -> Held:

@@ -1,0 +1,1 @@
+"""What agents ask for when they cannot go on, and the answers."""
