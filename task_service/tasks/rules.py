@@ -224,8 +224,8 @@ class TaskRules:
                     connection, log, call.caller, how, UUID(task_id), revision=revision, **new
                 )
             if outcome.row is None:
-                if outcome.found["found_leased"] and how is change.alone:
-                    raise Whole
+                if how is change.alone:
+                    raise Whole  # it may have waited for the end of a lease, and not seen that
                 values = {"project_id": task["project_id"], **known.columns}
                 raise await _not_assignable(connection, values)
             return outcome.row
@@ -263,10 +263,11 @@ class TaskRules:
             ids: Values = {"id": UUID(task_id), "assignee_id": assignee_id}
             await change.lock.run(connection, **{name: ids[name] for name in change.lock.names})
             task = await TASKS.lock(connection, call.caller, UUID(task_id))
-            if not task["leased"] or task["assigned_agent_id"] == assignee_id:
+            if task["leased"] and task["assigned_agent_id"] == assignee_id:
                 return await work(connection, log, change.alone)
-            of_task = {"project_id": task["project_id"], "task_id": task["id"]}
-            await leases.END.run(connection, **of_task, outcome="overridden")
+            if task["leased"]:
+                of_task = {"project_id": task["project_id"], "task_id": task["id"]}
+                await leases.END.run(connection, **of_task, outcome="overridden")
             return await work(connection, log, change.whole)
 
         return await alone_or_whole(

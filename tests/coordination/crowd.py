@@ -126,7 +126,13 @@ class Worker(Member):
     def choices(self) -> list[Choice]:
         if not self.held:
             return [self.claim]
-        ends: list[Choice] = [self.complete, self.complete, self.complete, self.forget]
+        ends: list[Choice] = [
+            *[self.complete] * 3,
+            self.fail,
+            self.release,
+            self.forget,
+            self.split,
+        ]
         return [self.claim, self.heartbeat, self.heartbeat, *ends]
 
     async def claim(self) -> None:
@@ -220,8 +226,9 @@ class Manager(Member):
         if not self.told.task_ids:
             return always
         edges: list[Choice] = [self.add_edge, self.add_edge, self.remove_edge]
-        ends: list[Choice] = [self.reopen, self.delete]
-        return [*always, *edges, *ends, self.hurry, self.hurry]
+        ends: list[Choice] = [self.cancel, self.retry, self.retry, self.reopen, self.delete]
+        moves: list[Choice] = [self.assign, self.unassign, self.hurry, self.hurry]
+        return [*always, *edges, *ends, *moves, self.deactivate]
 
     async def create(self) -> None:
         request = pb.CreateTaskRequest(task=self._new())

@@ -111,6 +111,16 @@ class Model:
             if status == "pending":
                 self._unassign(task)
 
+    def assign(self, task: Task, agent: str | None) -> None:
+        """Another assignee, or none: the agent that holds it loses it, and has not failed."""
+        if task.assigned == agent:
+            return
+        if task.is_leased:
+            self.override(task, "pending")
+            task.attempt -= 1
+            self.move(task, "pending")
+        task.assigned = agent
+
     def cancel(self, task: Task, *, at_once: bool) -> None:
         """At once, or when the holder is ready for it."""
         if task.is_leased and not at_once:

@@ -70,7 +70,7 @@ async def test_a_claim_that_is_cut_off_has_not_happened_and_happens_once(
     await is_whole(case)
 
 
-@pytest.mark.parametrize("step", [Case.complete, Case.move_on])
+@pytest.mark.parametrize("step", [Case.complete, Case.fail, Case.release, Case.cancel])
 async def test_the_end_of_a_lease_that_is_cut_off_has_not_happened_and_happens_once(
     fresh_world: World, step: Callable[[Case], Awaitable[None]]
 ) -> None:

@@ -220,6 +220,26 @@ class Machine(RuleBasedStateMachine):
         if self._under_lease(task, fence, "completed", self.call("CompleteTask", request)):
             self.model.complete(task)
 
+    @precondition(lambda self: self.model.tasks)
+    @rule(number=ANY, stale=st.sampled_from((0, 0, 0, 1)), retryable=st.booleans())
+    def fail(self, number: int, stale: int, retryable: bool) -> None:
+        task = self.held(number)
+        fence = max(1, task.fence - stale)
+        request = pb.FailTaskRequest(task_id=task.id, fencing_token=fence, retryable=retryable)
+        if retryable:
+            request.retry_after.SetInParent()
+        if self._under_lease(task, fence, "failed", self.call("FailTask", request)):
+            self.model.fail(task, retryable=retryable)
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(number=ANY, stale=st.sampled_from((0, 0, 0, 1)))
+    def release(self, number: int, stale: int) -> None:
+        task = self.held(number)
+        fence = max(1, task.fence - stale)
+        request = pb.ReleaseTaskRequest(task_id=task.id, fencing_token=fence)
+        if self._under_lease(task, fence, "released", self.call("ReleaseTask", request)):
+            self.model.release(task)
+
     def _under_lease(self, task: Task, fence: int, word: str, found: str) -> bool:
         """Whether the call has ended the lease now. It is refused if and only if that is lost."""
         is_held = task.is_leased and task.fence == fence
@@ -273,14 +293,22 @@ class Machine(RuleBasedStateMachine):
             self.model.override(task, status)
             self.model.move(task, status, "external" if status == "blocked" else None)
 
-    def _reassign(self, task: Task, who: str | None) -> None:
-        """The agent that holds it loses it, unless it is the one."""
-        if task.assigned == who:
-            return
-        if task.is_leased:
-            self.model.override(task, "pending")
-            self.model.move(task, "pending")
-        task.assigned = who
+    @precondition(lambda self: self.model.tasks)
+    @rule(number=ANY, agent=st.sampled_from((0, 1)))
+    def assign(self, number: int, agent: int) -> None:
+        task, who = self.any(number), self.agents[agent].id
+        request = pb.AssignTaskRequest(
+            task_id=task.id, assigned_to=who, assigned_to_type=pb.ASSIGNEE_TYPE_AGENT
+        )
+        assert self.call("AssignTask", request) == "OK"
+        self.model.assign(task, who)
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(number=ANY)
+    def unassign(self, number: int) -> None:
+        task = self.any(number)
+        assert self.call("UnassignTask", pb.UnassignTaskRequest(task_id=task.id)) == "OK"
+        self.model.assign(task, None)
 
     @precondition(lambda self: self.model.tasks)
     @rule(number=ANY)
