@@ -112,11 +112,9 @@ WAITS = {
     "no task can be claimed that waits for a dependency": f"""
         SELECT id FROM ({OPEN}) counted WHERE open > 0 AND status = 'pending'
     """,  # noqa: S608
-    "a task that stays blocked says whether a dependency has failed": f"""
+    "a task says that a dependency has failed only if one has": f"""
         SELECT id FROM ({OPEN}) counted
-        WHERE on_dependency_failure = 'keep_blocked' AND status = 'blocked'
-            AND status_reason IN ('dependencies', 'dependency_failed')
-            AND (failed > 0) <> (status_reason = 'dependency_failed')
+        WHERE status = 'blocked' AND status_reason = 'dependency_failed' AND failed = 0
     """,  # noqa: S608
     "a task that others wait for knows that": """
         SELECT d.id FROM task_dependencies e

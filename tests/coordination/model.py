@@ -182,7 +182,8 @@ class Model:
         is_over = task.is_to_be_cancelled
         self._end(task, "cancelled" if is_over and outcome != "failed" else outcome)
         if not is_over and (final or task.attempt >= task.max_attempts):
-            self._unassign(task)
+            if outcome == "expired":
+                self._unassign(task)
             self.move(task, "failed", final or "attempts_exhausted")
         else:
             self._free(task, reason)
@@ -206,7 +207,7 @@ class Model:
     def _hold_back(self, task: Task) -> None:
         task.open = self._count(task)
         if task.open:
-            task.status, task.reason = "blocked", self._reason(task)
+            task.status, task.reason = "blocked", "dependencies"
 
     def _told(self, task: Task, before: str) -> None:
         for other in list(self._waiting_for(task)):

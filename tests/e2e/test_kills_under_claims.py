@@ -45,8 +45,10 @@ UPDATE agent_presence SET last_seen_at = now() - interval '1 hour'
 WHERE agent_id = (SELECT agent_id FROM agent_presence ORDER BY random() LIMIT 1)
 """
 CHANGES = "SELECT resource_id::text || ' ' || revision FROM events WHERE project_id = $1"
+# A claim sets its agent online in a transaction of its own.
 BATCHES = """
-SELECT request_id FROM events WHERE project_id = $1 AND request_id IS NOT NULL
+SELECT request_id FROM events
+WHERE project_id = $1 AND request_id IS NOT NULL AND resource_type = 'task'
 GROUP BY request_id HAVING count(DISTINCT batch) > 1
 """
 DELETED = "SELECT resource_id::text FROM events WHERE project_id = $1 AND type = 'task.deleted'"
