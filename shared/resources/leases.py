@@ -39,7 +39,7 @@ from sqlalchemy import (
 from shared.database.statement import Statement
 from shared.events.recording import Old, as_told, told
 from shared.resources.locking import after
-from shared.schema import task_attempts, task_leases, tasks
+from shared.schema import task_attempts, task_dependencies, task_leases, tasks
 
 _lease, _attempt = task_leases.c, task_attempts.c
 _of_task = and_(
@@ -111,20 +111,47 @@ def backoff() -> ColumnElement[Any]:
     return func.make_interval(0, 0, 0, 0, 0, 0, seconds * thousandths / 1000.0)
 
 
+_dependency = tasks.alias("dependency")
+_edge = task_dependencies.c
+# Not EXISTS, for which a plan may read the edges of all projects first.
+_has_lost = (
+    select(_dependency.c.id)
+    .select_from(
+        task_dependencies.join(
+            _dependency,
+            and_(
+                _dependency.c.project_id == _edge.project_id,
+                _dependency.c.id == _edge.depends_on_id,
+            ),
+        )
+    )
+    .where(
+        _edge.project_id == tasks.c.project_id,
+        _edge.task_id == tasks.c.id,
+        _dependency.c.status.in_(("failed", "cancelled")),
+    )
+    .correlate(tasks)
+    .limit(1)
+    .scalar_subquery()
+    .is_not(None)
+)
+
+
 def pending_again(pooled: ColumnElement[bool]) -> dict[str, ColumnElement[Any]]:
     """The columns of a task that can be claimed again by those who could before.
 
-    A dependency may have been reopened meanwhile: then it waits for that. If it is to be cancelled,
-    that is done at the next look at what is due.
+    A dependency may have been reopened meanwhile, and lost: then it waits for that. If it is to be
+    cancelled, that is done at the next look at what is due.
     """
     is_cancelled = tasks.c.cancel_requested_at.is_not(None)
     waits = and_(tasks.c.open_dependencies > 0, not_(is_cancelled))
+    why = case((_has_lost, "dependency_failed"), else_="dependencies")
     return {
         "status": case((waits, "blocked"), else_="pending"),
         "leased": false(),
         "started_at": null(),
         "assigned_agent_id": case((pooled, null()), else_=tasks.c.assigned_agent_id),
-        "status_reason": case((waits, "dependencies")),
+        "status_reason": case((waits, why)),
         "status_message": case((is_cancelled, tasks.c.status_message)),
         "cancel_deadline": case((is_cancelled, func.now())),
     }

@@ -159,7 +159,7 @@ def _candidates(*conditions: ColumnElement[bool]) -> Select[Any]:
             or_(_task.lane < ">", _task.preferred_until.is_not(None)).label("pooled"),
             *old.columns,
         )
-        .where(*conditions, _is_free())
+        .where(*conditions, _is_free(), _task.cancel_requested_at.is_(None))
         .with_for_update(of=tasks, key_share=True, skip_locked=True)
     )
 

@@ -155,6 +155,7 @@ def _failing() -> Ending:
         "ready_at": case(
             (is_final, _task.ready_at), else_=func.now() + func.coalesce(pause, backoff())
         ),
+        "assigned_agent_id": AGAIN["assigned_agent_id"],
         **{
             name: case((is_final, lasting), else_=AGAIN[name])
             for name, lasting in _IF_FINAL.items()
@@ -174,7 +175,6 @@ def _failing() -> Ending:
 # What stays, or is cleared, in a task that has failed.
 _IF_FINAL: Mapping[str, ColumnElement[Any]] = {
     "started_at": _task.started_at,
-    "assigned_agent_id": _task.assigned_agent_id,
     "cancel_requested_at": null(),
     "cancel_deadline": null(),
 }

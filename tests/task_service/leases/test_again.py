@@ -1,0 +1,61 @@
+"""Tasks whose leases have ended, and what they then wait for."""
+
+import pytest
+
+from tandem.task.v1.task_service_pb2 import (
+    DEPENDENCY_POLICY_WAIT,
+    CancelTaskRequest,
+    FailTaskRequest,
+    GetTaskRequest,
+    ReleaseTaskRequest,
+    RetryTaskRequest,
+    TaskStatus,
+    TaskStatusReason,
+)
+from tests.task_service.dependents.waits import moved
+from tests.task_service.team import Team
+
+
+@pytest.mark.parametrize(
+    ("moves", "reason"),
+    [
+        (["in_progress"], "DEPENDENCIES"),
+        (["in_progress", "failed"], "DEPENDENCY_FAILED"),
+        (["in_progress", "cancelled"], "DEPENDENCY_FAILED"),
+    ],
+)
+async def test_a_task_waits_for_what_was_reopened_meanwhile(
+    team: Team, moves: list[str], reason: str
+) -> None:
+    first = await team.owner.task(team.project)
+    await moved(team.owner, first, "completed")
+    waits = {"dependencies": [first.id], "dependency_policy": DEPENDENCY_POLICY_WAIT}
+    task = await team.owner.task(team.project, **waits)
+    worker = await team.worker()
+    await worker.claim(task_ids=[task.id])
+    for status in moves:
+        await moved(team.owner, first, status)
+    request = ReleaseTaskRequest(task_id=task.id, fencing_token=1)
+    released = await worker.client.tasks.ReleaseTask(request)
+    assert TaskStatus.Name(released.status) == "TASK_STATUS_BLOCKED"
+    assert TaskStatusReason.Name(released.status_reason) == f"TASK_STATUS_REASON_{reason}"
+
+
+async def test_a_task_that_has_failed_for_good_is_for_all_when_it_is_retried(team: Team) -> None:
+    task = await team.owner.task(team.project, max_attempts=1)
+    one, other = await team.worker(), await team.worker()
+    await one.claim()
+    await one.client.tasks.FailTask(FailTaskRequest(task_id=task.id, fencing_token=1))
+    await team.owner.tasks.RetryTask(RetryTaskRequest(task_id=task.id))
+    assert await other.claim()
+
+
+async def test_what_is_to_be_cancelled_is_not_claimed(team: Team) -> None:
+    task = await team.owner.task(team.project)
+    worker = await team.worker()
+    await worker.claim()
+    await team.owner.tasks.CancelTask(CancelTaskRequest(task_id=task.id))
+    await worker.client.tasks.ReleaseTask(ReleaseTaskRequest(task_id=task.id, fencing_token=1))
+    assert await worker.claim() == []
+    found = await team.owner.tasks.GetTask(GetTaskRequest(task_id=task.id))
+    assert found.HasField("cancel_requested_at")
