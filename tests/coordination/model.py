@@ -182,8 +182,7 @@ class Model:
         is_over = task.is_to_be_cancelled
         self._end(task, "cancelled" if is_over and outcome != "failed" else outcome)
         if not is_over and (final or task.attempt >= task.max_attempts):
-            if outcome == "expired":
-                self._unassign(task)
+            self._unassign(task)
             self.move(task, "failed", final or "attempts_exhausted")
         else:
             self._free(task, reason)

@@ -25,7 +25,7 @@ from tests.databases import execute, fresh
 from tests.plans import Cost, cost_of
 
 # 20,000 leases, of which 5,000 have expired, and 20,000 tasks without one, of which 100 are to be
-# cancelled, and 100 are not to be preferred for an agent any more.
+# cancelled, and 100 are not to be preferred for an agent any more. These depend on each other.
 FILL = """
 CREATE FUNCTION id(n bigint) RETURNS uuid LANGUAGE sql RETURN lpad(to_hex(n), 32, '0')::uuid;
 INSERT INTO users (id, username, email) VALUES (id(1), 'one', 'one');
@@ -49,6 +49,8 @@ INSERT INTO task_leases (project_id, task_id, agent_id, fence, pooled, agent_slo
     FROM generate_series(1, 20000) n;
 INSERT INTO task_attempts (project_id, task_id, fence, attempt, agent_id)
     SELECT id(1), id(n), 1, 1, id(n % 200) FROM generate_series(1, 20000) n;
+INSERT INTO task_dependencies (project_id, task_id, depends_on_id)
+    SELECT id(1), id(n), id(n + 1) FROM generate_series(30001, 49999) n;
 VACUUM ANALYZE;
 """
 PROJECT = UUID(int=1)
