@@ -123,6 +123,15 @@ class Machine(RuleBasedStateMachine):
         held = [task for task in self.model.tasks.values() if task.is_leased]
         return held[number % len(held)] if held else self.any(number)
 
+    def lease(self, number: int, stale: int) -> tuple[Task, int]:
+        """A task with a lease, if there is one, and its fence, or the one before."""
+        again = [task for task in self.model.tasks.values() if task.is_leased and task.fence > 1]
+        if stale and again:
+            task = again[number % len(again)]
+            return task, task.fence - 1
+        task = self.held(number)
+        return task, max(1, task.fence)
+
     def call(self, name: str, request: Any) -> str:
         """OK, or the reason of the refusal."""
         return self.run(self._outcome(name, request))
@@ -214,8 +223,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.tasks)
     @rule(number=ANY, stale=st.sampled_from((0, 0, 0, 1)))
     def complete(self, number: int, stale: int) -> None:
-        task = self.held(number)
-        fence = max(1, task.fence - stale)
+        task, fence = self.lease(number, stale)
         request = pb.CompleteTaskRequest(task_id=task.id, fencing_token=fence)
         if self._under_lease(task, fence, "completed", self.call("CompleteTask", request)):
             self.model.complete(task)
@@ -223,8 +231,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.tasks)
     @rule(number=ANY, stale=st.sampled_from((0, 0, 0, 1)), retryable=st.booleans())
     def fail(self, number: int, stale: int, retryable: bool) -> None:
-        task = self.held(number)
-        fence = max(1, task.fence - stale)
+        task, fence = self.lease(number, stale)
         request = pb.FailTaskRequest(task_id=task.id, fencing_token=fence, retryable=retryable)
         if retryable:
             request.retry_after.SetInParent()
@@ -234,8 +241,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.tasks)
     @rule(number=ANY, stale=st.sampled_from((0, 0, 0, 1)))
     def release(self, number: int, stale: int) -> None:
-        task = self.held(number)
-        fence = max(1, task.fence - stale)
+        task, fence = self.lease(number, stale)
         request = pb.ReleaseTaskRequest(task_id=task.id, fencing_token=fence)
         if self._under_lease(task, fence, "released", self.call("ReleaseTask", request)):
             self.model.release(task)
@@ -250,8 +256,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.tasks)
     @rule(number=ANY, stale=st.booleans())
     def heartbeat(self, number: int, stale: bool) -> None:
-        task = self.held(number)
-        fence = max(1, task.fence - stale)
+        task, fence = self.lease(number, stale)
         request = pb.HeartbeatTasksRequest(
             project_id=self.project.id,
             agent_id=task.assigned or self.agents[0].id,
