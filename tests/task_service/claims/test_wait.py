@@ -16,7 +16,7 @@ from tandem.agent.v1 import agent_service_pb2 as agents
 from tandem.agent.v1 import auth_service_pb2 as auth
 from tandem.agent.v1 import project_service_pb2 as projects
 from tandem.task.v1 import task_service_pb2 as pb
-from task_service.claims import rules
+from task_service.claims import hand_out, rules
 from task_service.claims import waiting as module
 from task_service.events import pulse
 from task_service.events import waiting as checks
@@ -338,6 +338,7 @@ async def test_what_a_client_that_has_gone_was_given_is_given_back(
     if request_id:
         [again] = await here.claim(worker, request_id=request_id)
         assert again.lease.fencing_token == 1
+        await until(lambda: not hand_out._giving_back)
         assert await here.world.value(LEASES) == 1
     else:
         await until(lambda: _is_pending(here, task))
