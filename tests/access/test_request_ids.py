@@ -13,7 +13,9 @@ from tests.refusals import refused
 from tests.world import World
 
 IDEMPOTENT = [n for n in METHODS if "request_id" in DECLARED[n].input_type.fields_by_name]
-READING = [name for name in METHODS if name not in IDEMPOTENT]
+# What is the same however often it is said: that an agent is there, and goes on.
+REPEATABLE = {"tandem.task.v1.TaskService/HeartbeatTasks"}
+READING = [name for name in METHODS if name not in {*IDEMPOTENT, *REPEATABLE}]
 # When a key was last used is no change of the key, and written later.
 ROWS = "SELECT jsonb_agg(to_jsonb(t) - 'last_used_at' ORDER BY t::text) FROM {} t"
 
