@@ -155,7 +155,7 @@ class Worker(Member):
             agent_id=self.agent.id,
             heartbeats=[
                 pb.Heartbeat(task_id=lease.task_id, fencing_token=lease.fence, progress=progress)
-                for lease in self.held
+                for lease in {lease.task_id: lease for lease in self.held}.values()
             ],
         )
         answer = await self.call(self.tandem.tasks.HeartbeatTasks, request)
