@@ -278,12 +278,12 @@ async def test_the_baton_goes_on_when_its_holder_goes(
     monkeypatch.setattr(module, "BATON_SECONDS", 3600.0)
     workers = [await here.team.worker() for _ in range(2)]
     calls: list[Call] = await here.waiting(*map(here.claim, workers))
-    attempt, held = rules._attempt, asyncio.Event()
+    attempt, held, may_end = rules._attempt, asyncio.Event(), asyncio.Event()
 
     async def stuck(*arguments: Any) -> Any:
         if str(arguments[-1].agent_id) == workers[0].agent.id:
             held.set()
-            await asyncio.Event().wait()
+            await may_end.wait()
         return await attempt(*arguments)
 
     monkeypatch.setattr(rules, "_attempt", stuck)
@@ -292,6 +292,7 @@ async def test_the_baton_goes_on_when_its_holder_goes(
     assert not calls[1].done()
     calls[0].cancel()
     assert await told(calls[1])
+    may_end.set()
 
 
 async def test_who_is_slow_does_not_keep_the_baton(
