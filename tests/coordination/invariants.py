@@ -54,9 +54,9 @@ LEASES = {
     "no attempt is counted that was not made": """
         SELECT id FROM tasks WHERE project_id = $1 AND attempt NOT BETWEEN 0 AND fence
     """,
-    "a task that is not in progress has no end of a grace time unless it is pending": """
+    "a task that is done has no end of a grace time": """
         SELECT id FROM tasks
-        WHERE project_id = $1 AND status NOT IN ('in_progress', 'pending')
+        WHERE project_id = $1 AND status IN ('review', 'completed')
             AND cancel_deadline IS NOT NULL
     """,
 }
@@ -90,6 +90,7 @@ LIMITS = {
 # Tasks wait for as long as they have to, and no longer.
 OPEN = """
     SELECT t.id, t.status, t.status_reason, t.open_dependencies, t.on_dependency_failure,
+        t.cancel_requested_at IS NOT NULL AS is_to_be_cancelled,
         count(d.id) FILTER (WHERE d.status <> 'completed' AND NOT (
             t.on_dependency_failure = 'ignore' AND d.status IN ('failed', 'cancelled')
         )) AS open,
@@ -110,7 +111,7 @@ WAITS = {
             AND status_reason IN ('dependencies', 'dependency_failed')
     """,  # noqa: S608
     "no task can be claimed that waits for a dependency": f"""
-        SELECT id FROM ({OPEN}) counted WHERE open > 0 AND status = 'pending'
+        SELECT id FROM ({OPEN}) counted WHERE open > 0 AND status = 'pending' AND NOT is_to_be_cancelled
     """,  # noqa: S608
     "a task says that a dependency has failed only if one has": f"""
         SELECT id FROM ({OPEN}) counted
