@@ -41,7 +41,8 @@ BREAKS: dict[str, str] = {
         UPDATE tasks SET attempt = fence + 1 WHERE id = $1
     """,
     "a task that is done has no end of a grace time": """
-        UPDATE tasks SET cancel_deadline = now(), leased = false, status = 'review' WHERE id = $1
+        UPDATE tasks SET cancel_deadline = now(), leased = false, status = 'review'
+        WHERE id = $1
     """,
     "an agent has at most as many leases as it may have": """
         UPDATE task_leases SET agent_slot = 101 WHERE task_id = $1
