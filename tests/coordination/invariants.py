@@ -111,7 +111,8 @@ WAITS = {
             AND status_reason IN ('dependencies', 'dependency_failed')
     """,  # noqa: S608
     "no task can be claimed that waits for a dependency": f"""
-        SELECT id FROM ({OPEN}) counted WHERE open > 0 AND status = 'pending' AND NOT is_to_be_cancelled
+        SELECT id FROM ({OPEN}) counted
+        WHERE open > 0 AND status = 'pending' AND NOT is_to_be_cancelled
     """,  # noqa: S608
     "a task says that a dependency has failed only if one has": f"""
         SELECT id FROM ({OPEN}) counted
