@@ -30,16 +30,18 @@ from sqlalchemy import (
     literal_column,
     not_,
     null,
+    or_,
     select,
     true,
     tuple_,
     update,
 )
 
+from shared.auth.access import usable
 from shared.database.statement import Statement
 from shared.events.recording import Old, as_told, told
 from shared.resources.locking import after
-from shared.schema import task_attempts, task_dependencies, task_leases, tasks
+from shared.schema import agent_api_keys, task_attempts, task_dependencies, task_leases, tasks
 
 _lease, _attempt = task_leases.c, task_attempts.c
 _of_task = and_(
@@ -79,6 +81,23 @@ def _attempts_of(lease: CTE, outcome: str | ColumnElement[str], **columns: Any) 
         .values(outcome=word, ended_at=func.greatest(func.now(), _attempt.started_at), **columns)
     )
     return changed.returning(literal_column("1")).cte("ended_attempts")
+
+
+def is_proof(agents: CTE, agent_id: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether the API key of the call, if any, still proves who the agent is that was found.
+
+    It is locked, after the agent: a lease under a key that is revoked meanwhile is either seen by
+    the revocation or not given.
+    """
+    given, key = bindparam("actor_api_key_id", type_=Uuid), agent_api_keys.c
+    locked = (
+        select(key.id)
+        .select_from(agents.join(agent_api_keys, key.agent_id == agent_id))
+        .where(key.id == given, usable())
+        .with_for_update(read=True, of=agent_api_keys)
+        .cte("api_key")
+    )
+    return or_(given.is_(None), select(locked.c.id).exists())
 
 
 def _end() -> Statement:

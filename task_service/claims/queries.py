@@ -39,6 +39,7 @@ from shared.auth.access import ACTIVE
 from shared.auth.permissions import Permission, Role
 from shared.database.statement import Statement
 from shared.events.recording import Change, Old, told
+from shared.resources.leases import is_proof
 from shared.resources.locking import after
 from shared.schema import (
     agents,
@@ -105,6 +106,14 @@ def _agent() -> CTE:
         .with_for_update(read=True, of=agents)
         .cte("agent")
     )
+
+
+def _proved(agent: CTE) -> CTE:
+    """The agent; it is not ready if its API key was revoked."""
+    is_usable = is_proof(agent, agent.c.found_id)
+    others = [each for each in agent.c if each.name != "is_ready"]
+    is_ready = and_(agent.c.is_ready, is_usable).label("is_ready")
+    return select(*others, is_ready, is_usable.label("found_is_usable")).cte("proved")
 
 
 def _own(agent_id: ColumnElement[Any]) -> ColumnElement[str]:
@@ -219,7 +228,7 @@ def _named(agent: CTE) -> Select[Any]:
 
 
 def _claim(purpose: str, choose: Callable[[CTE], Select[Any]]) -> Change:
-    agent = _agent()
+    agent = _proved(_agent())
     free = _free_slots(agent)
     free_number = select(func.count()).select_from(free).scalar_subquery()
     number = func.least(_number, free_number)

@@ -14,6 +14,7 @@ from shared.database.transaction import Database
 from shared.errors import (
     Reason,
     Refusal,
+    caller_inactive,
     of_assignee,
 )
 from shared.events.recording import Recorder
@@ -152,8 +153,12 @@ async def _attempt(connection: Connection, log: Recorder, caller: Caller, claim:
     if not rows:
         await refuse(connection, caller, claim.project_id, claim.agent_id)
     found = rows[0]
+    if not found["found_is_usable"]:
+        raise caller_inactive()
     require_active(claim.project_id, found["found_project_status"])
     if not found["found_is_active"]:
+        if caller.id == claim.agent_id:
+            raise caller_inactive()
         metadata = of_assignee(claim.agent_id, "agent")
         raise Refusal(Reason.ASSIGNEE_INACTIVE, "The agent is not active.", metadata)
     claimed = [row for row in rows if row["id"] is not None]

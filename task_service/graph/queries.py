@@ -37,7 +37,7 @@ from shared.resources.membership import locked
 from shared.resources.project_scoped import new_values
 from shared.schema import agents, chat_rooms, projects, task_dependencies, task_leases, tasks
 from task_service.dependents.queries import FOREVER, PREFERRED
-from task_service.leases.queries import CLEARED, HOLDS
+from task_service.leases.queries import CLEARED, HOLDS, STILL_TO_BE_CANCELLED
 from task_service.tasks.queries import TASKS
 
 _project_id = bindparam("project_id", type_=Uuid)
@@ -151,6 +151,7 @@ SPLIT = TASKS.changing(
     "preferred when they are done.",
     {
         **CLEARED,
+        **STILL_TO_BE_CANCELLED,
         **_split,
         "dependency_policy": literal("wait", String),
         "started_at": null(),

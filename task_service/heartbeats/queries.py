@@ -24,6 +24,7 @@ from sqlalchemy.sql.elements import Grouping
 
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
+from shared.resources.leases import is_proof
 from shared.resources.locking import after
 from shared.schema import agents, task_attempts, task_leases, tasks
 from task_service.holders import HOLDERS
@@ -53,7 +54,7 @@ def _named(table: Table) -> ColumnElement[bool]:
 
 def _locked(agent: CTE) -> CTE:
     """In the order of their tasks: two calls with the same leases do not wait for each other."""
-    is_permitted = select(agent.c.id).exists()
+    is_permitted = select(agent.c.id).where(agent.c.is_usable).exists()
     leases = select(task_leases.c.task_id).where(_named(task_leases), is_permitted)
     return leases.order_by(task_leases.c.task_id).with_for_update(key_share=True).cte("locked")
 
@@ -62,7 +63,11 @@ def _renewed(agent: CTE) -> CTE:
     lease, locked = task_leases.c, _locked(agent)
     renewed = (
         update(task_leases)
-        .where(_named(task_leases), after(locked), select(agent.c.id).exists())
+        .where(
+            _named(task_leases),
+            after(locked),
+            select(agent.c.id).where(agent.c.is_usable).exists(),
+        )
         .values(
             expires_at=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, lease.seconds),
             api_key_id=bindparam("actor_api_key_id", type_=Uuid),
@@ -98,6 +103,8 @@ def _renewing(purpose: str, *, with_progress: bool) -> Statement:
         )
         .cte("agent")
     )
+    is_usable = is_proof(agent, agent.c.id).label("is_usable")
+    agent = select(*agent.c, is_usable).cte("proved")
     renewed = _renewed(agent)
     task = tasks.c
     left = extract("epoch", task.cancel_deadline - func.now())
@@ -114,7 +121,8 @@ def _renewing(purpose: str, *, with_progress: bool) -> Statement:
         .subquery("held")
     )
     status = agent.c.status.label("agent_status")
-    return Statement(purpose, select(status, *held.c).select_from(agent.outerjoin(held, true())))
+    answer = select(status, agent.c.is_usable, *held.c)
+    return Statement(purpose, answer.select_from(agent.outerjoin(held, true())))
 
 
 RENEW = _renewing(

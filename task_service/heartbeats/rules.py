@@ -5,6 +5,7 @@ from uuid import UUID
 from shared.auth.caller import Caller, offered
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
+from shared.errors import caller_inactive
 from shared.resources.validation import Parsed
 from task_service.heartbeats import queries
 from task_service.heartbeats.heartbeat import Beaten, Heartbeats
@@ -54,5 +55,7 @@ async def _renew(
     rows = await statement.rows(connection, offered(caller), **parameters)
     if not rows:
         await refuse(connection, caller, asked.project_id, asked.agent_id)
+    if not rows[0]["is_usable"]:
+        raise caller_inactive()
     held = {row["task_id"]: row for row in rows if row["task_id"] is not None}
     return rows[0]["agent_status"], held

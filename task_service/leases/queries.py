@@ -68,6 +68,14 @@ CLEARED: Mapping[str, ColumnElement[Any]] = {
 }
 
 
+# What becomes of a wish to cancel a task that its agent leaves without ending it: it is due.
+STILL_TO_BE_CANCELLED = {
+    "cancel_requested_at": _task.cancel_requested_at,
+    "cancel_deadline": case((_task.cancel_requested_at.is_not(None), func.now())),
+    "status_message": case((_task.cancel_requested_at.is_not(None), _task.status_message)),
+}
+
+
 _ALWAYS = true()
 
 

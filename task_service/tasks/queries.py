@@ -61,13 +61,7 @@ MAXIMUM_DEPTH = 10
 # Statuses that a task cannot have while it waits for dependencies.
 GOING = ("pending", "in_progress")
 # What no lease and no earlier status leaves in a task that is moved.
-_MOVED: Mapping[str, ColumnElement[Any]] = {
-    "leased": false(),
-    "status_message": null(),
-    "cancel_requested_at": null(),
-    "cancel_deadline": null(),
-    "preferred_until": null(),
-}
+_MOVED: Mapping[str, ColumnElement[Any]] = {"leased": false(), "preferred_until": null()}
 # Statuses to which a move is an event of a type of its own.
 OF_THEIR_OWN = ("completed", "failed", "cancelled", "blocked")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -120,6 +114,17 @@ class Move(NamedTuple):
     whole: Change
 
 
+def _cancelled_as_asked(status: ColumnElement[str]) -> dict[str, ColumnElement[Any]]:
+    """A task that is to be cancelled, and is moved without ending, is due to be cancelled."""
+    asked_at = tasks.c.cancel_requested_at
+    is_due = and_(asked_at.is_not(None), status.not_in(ENDED))
+    return {
+        "cancel_requested_at": case((is_due, asked_at)),
+        "cancel_deadline": case((is_due, func.now())),
+        "status_message": case((is_due, tasks.c.status_message)),
+    }
+
+
 def _given_back(status: ColumnElement[str]) -> dict[str, ColumnElement[Any]]:
     """A task that its agent took from those for all, and that is pending again, is for all."""
     is_for_all = and_(bindparam("pooled", type_=Boolean), status == "pending")
@@ -142,6 +147,7 @@ def _move(purpose: str, *names: str) -> Move:
             (status == "completed", func.greatest(func.now(), tasks.c.started_at))
         ),
         **_MOVED,
+        **_cancelled_as_asked(status),
         "status_reason": case((status == "blocked", "external")),
     }
     may = (
