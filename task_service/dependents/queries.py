@@ -58,6 +58,8 @@ SET = (
     "ready_at",
     "assigned_agent_id",
     "preferred_until",
+    "cancel_requested_at",
+    "cancel_deadline",
 )
 
 _id = bindparam("id", type_=Uuid)
@@ -214,6 +216,8 @@ def _settled(left: ColumnElement[int], has_lost: ColumnElement[bool]) -> Values:
         "status_message": case((status == tasks.c.status, tasks.c.status_message)),
         **_started(is_freed),
         **_preferred(is_freed, gives_up),
+        "cancel_requested_at": case((not_(gives_up), tasks.c.cancel_requested_at)),
+        "cancel_deadline": case((not_(gives_up), tasks.c.cancel_deadline)),
     }
 
 

@@ -54,9 +54,9 @@ LEASES = {
     "no attempt is counted that was not made": """
         SELECT id FROM tasks WHERE project_id = $1 AND attempt NOT BETWEEN 0 AND fence
     """,
-    "a task that is done has no end of a grace time": """
+    "a task that has ended has no end of a grace time": """
         SELECT id FROM tasks
-        WHERE project_id = $1 AND status IN ('review', 'completed')
+        WHERE project_id = $1 AND status IN ('completed', 'failed', 'cancelled')
             AND cancel_deadline IS NOT NULL
     """,
 }

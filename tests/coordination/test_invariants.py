@@ -40,7 +40,7 @@ BREAKS: dict[str, str] = {
     "no attempt is counted that was not made": """
         UPDATE tasks SET attempt = fence + 1 WHERE id = $1
     """,
-    "a task that is done has no end of a grace time": """
+    "a task that has ended has no end of a grace time": """
         UPDATE tasks SET cancel_deadline = now(), leased = false, status = 'review'
         WHERE id = $1
     """,

@@ -41,7 +41,7 @@ INSERT INTO task_attempts (project_id, task_id, fence, attempt, agent_id)
 VACUUM ANALYZE;
 """
 PROJECT, AGENT = UUID(int=1), UUID(int=7)
-CALLER = Agent(AGENT, "agent", PROJECT, [], frozenset({Scope.CLAIM_TASKS}), UUID(int=9))
+CALLER = Agent(AGENT, "agent", PROJECT, [], frozenset({Scope.CLAIM_TASKS}), AGENT)
 # Those of the agent: 100, of which a heartbeat can name all.
 HELD = [UUID(int=7 + 200 * n) for n in range(100)]
 UPDATES = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_all_tables WHERE relname = 'task_leases'"
