@@ -41,7 +41,7 @@ BREAKS: dict[str, str] = {
         UPDATE tasks SET attempt = fence + 1 WHERE id = $1
     """,
     "a task that has ended has no end of a grace time": """
-        UPDATE tasks SET cancel_deadline = now(), leased = false, status = 'review'
+        UPDATE tasks SET cancel_deadline = now(), leased = false, status = 'cancelled'
         WHERE id = $1
     """,
     "an agent has at most as many leases as it may have": """

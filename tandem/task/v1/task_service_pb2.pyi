@@ -411,7 +411,9 @@ class Task(_message.Message):
     attempt: _builtins.int
     """How many attempts count since it was created or retried, with the one under way."""
     lock_key: _builtins.str
-    """Of the tasks of a project with the same key, at most one is held by a lease. 1–200 characters."""
+    """Of the tasks of a project with the same key, at most one is held by a lease. 1–200 characters. A
+    change counts from the next claim on.
+    """
     status_reason: Global___TaskStatusReason.ValueType
     """Why it has its status, if that is not clear by itself."""
     status_message: _builtins.str

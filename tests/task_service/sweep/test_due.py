@@ -1,5 +1,6 @@
 """What else is due: cancellations, preferences, and agents without a sign of life."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,7 +11,10 @@ from tandem.task.v1.task_service_pb2 import (
     ASSIGNEE_TYPE_AGENT,
     DEPENDENCY_POLICY_WAIT,
     ON_DEPENDENCY_FAILURE_CANCEL,
+    CancelTaskRequest,
     CompleteTaskRequest,
+    SplitTaskRequest,
+    UpdateTaskStatusRequest,
 )
 from tests.refusals import refused
 from tests.task_service.sweep.swept import events_of, expire, outcomes, state, swept
@@ -146,3 +150,33 @@ async def test_an_agent_without_a_sign_of_life_goes_offline(
     assert AgentStatus.Name(found.status) == f"AGENT_STATUS_{left}"
     events = ["agent.gone_offline system"] if left == "OFFLINE" else []
     assert (await events_of(world, agent.id) or []) == events
+
+
+@pytest.mark.parametrize("status", [1, 3, 4])
+async def test_a_holder_that_only_moves_a_task_does_not_undo_its_cancellation(
+    team: Team, world: World, status: Any
+) -> None:
+    worker = await team.worker()
+    task = await team.owner.task(team.project)
+    await worker.claim()
+    await team.owner.tasks.CancelTask(CancelTaskRequest(task_id=task.id, reason="No use"))
+    move = UpdateTaskStatusRequest(task_id=task.id, status=status, fencing_token=1)
+    await worker.client.tasks.UpdateTaskStatus(move)
+    await swept(world, team)
+    found, *said = await state(team, task.id)
+    assert said == ["CANCELLED", "CANCEL_REQUESTED"]
+    assert found.status_message == "No use"
+
+
+async def test_a_holder_that_splits_a_task_does_not_undo_its_cancellation(
+    team: Team, world: World
+) -> None:
+    worker = await team.worker()
+    task = await team.owner.task(team.project)
+    await worker.claim()
+    await team.owner.tasks.CancelTask(CancelTaskRequest(task_id=task.id))
+    split = SplitTaskRequest(task_id=task.id, fencing_token=1)
+    split.tasks.add().task.title = "Part"
+    await worker.client.tasks.SplitTask(split)
+    await swept(world, team)
+    assert (await state(team, task.id))[1:] == ("CANCELLED", "CANCEL_REQUESTED")
