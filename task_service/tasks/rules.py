@@ -81,15 +81,17 @@ def _not_moved(found: Record, wanted: str) -> Exception:
 
 
 async def _end_lease(connection: Connection, caller: Caller, task: Record, values: Values) -> bool:
-    """End the lease of a task that is locked; whether the task was for all before.
+    """End the lease of a task that is locked, if it has one; whether the task was for all before.
 
     Raises Refusal: LEASE_REQUIRED, LEASE_LOST.
     """
     fence = values.get("fence")
+    if not task["leased"] and fence is None:
+        return False
     is_holder = isinstance(caller, Agent) and task["assigned_agent_id"] == caller.id
     if fence is None and is_holder:
         raise lease_required(task["id"])
-    if fence not in (None, task["fence"]):
+    if not task["leased"] or fence not in (None, task["fence"]):
         raise lease_lost(task["id"], None)
     outcome = OUTCOMES.get(values["status"], "released") if is_holder else "overridden"
     ids = {"project_id": task["project_id"], "task_id": task["id"]}
@@ -288,13 +290,15 @@ class TaskRules:
 
         async def alone(connection: Connection, log: Recorder) -> Record:
             values = await TASKS.content(connection, call.caller, task_id, move, MOVE)
+            if "fence" in values:
+                raise Whole
             how = queries.MOVE_WITH_RESULT if "result" in values else queries.MOVE
             return await self._move(connection, log, call, task_id, revision, values, how.alone)
 
         async def whole(connection: Connection, log: Log) -> Record:
             values = await TASKS.content(connection, call.caller, task_id, move, MOVE)
             before = await TASKS.lock(connection, call.caller, UUID(task_id), MOVE)
-            pooled = before["leased"] and await _end_lease(connection, call.caller, before, values)
+            pooled = await _end_lease(connection, call.caller, before, values)
             how = queries.MOVE_WITH_RESULT if "result" in values else queries.MOVE
             row = await self._move(
                 connection, log, call, task_id, revision, values, how.whole, pooled=pooled

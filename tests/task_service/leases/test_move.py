@@ -21,6 +21,7 @@ from tandem.task.v1.task_service_pb2 import (
     UpdateTaskStatusRequest,
 )
 from tests.refusals import refused
+from tests.task_service.leases.held import STATE
 from tests.task_service.team import Team, Worker
 from tests.world import Client, World
 
@@ -101,3 +102,18 @@ async def test_an_agent_that_does_not_claim_needs_no_token(team: Team) -> None:
     for status in (TASK_STATUS_IN_PROGRESS, TASK_STATUS_REVIEW, TASK_STATUS_COMPLETED):
         moved = await move(worker.client, task.id, status)
         assert moved.status == status
+
+
+@pytest.mark.parametrize("status", [TASK_STATUS_IN_PROGRESS, TASK_STATUS_CANCELLED])
+async def test_the_token_of_a_lease_that_is_lost_moves_nothing(
+    team: Team, world: World, status: int
+) -> None:
+    worker = await team.worker()
+    assigned = {"assigned_to": worker.agent.id, "assigned_to_type": ASSIGNEE_TYPE_AGENT}
+    task = await team.owner.task(team.project, **assigned)
+    await worker.claim()
+    await move(team.owner, task.id, TASK_STATUS_PENDING)
+    before = await world.value(STATE)
+    await refused(move(worker.client, task.id, status, fencing_token=1), Reason.LEASE_LOST)
+    assert await world.value(STATE) == before
+    assert (await move(worker.client, task.id, status)).status == status
