@@ -388,7 +388,9 @@ def _until(ready_at: ColumnElement[Any]) -> ColumnElement[float]:
 
 def _by_name() -> Select[Any]:
     is_free = and_(_task.status == "in_progress", ~_task.leased)
-    return select(_task.lane, _task.id, _until(_task.ready_at)).where(
+    # When one is ready that is worked on already does not matter.
+    seconds = case((is_free, 0.0), else_=_until(_task.ready_at)).label("seconds")
+    return select(_task.lane, _task.id, seconds).where(
         _here, _task.id == _of_tasks, or_(_task.status == "pending", is_free)
     )
 

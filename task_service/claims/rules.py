@@ -100,7 +100,7 @@ class ClaimRules:
                         raise
                     nothing_yet = nothing
                 async with parked():
-                    queue.begin()
+                    queue.begin(waiter)
                     is_woken = await waiter.woken(seconds)
                 # Another call with the same id may have got something meanwhile.
                 if not is_woken and not call.request.request_id:

@@ -125,16 +125,22 @@ class Queue:
         self._news = news
         self._database = database
         self._task: asyncio.Task[None] | None = None
+        # What the latest look was for, and the wait for the next one.
+        self._sought: set[tuple[UUID, ...]] = set()
+        self._pause: asyncio.Task[int] | None = None
 
-    def begin(self) -> None:
+    def begin(self, waiter: Waiter) -> None:
         """A call parks: from now on it is told, beginning with what is there now."""
         if self._task is None:
             self._task = asyncio.create_task(self._follow())
+        elif self._pause and _sought(waiter.claim) not in self._sought:
+            self._pause.cancel()
 
     def end(self) -> None:
         """No call is left."""
-        if self._task:
-            self._task.cancel()
+        for task in (self._task, self._pause):
+            if task:
+                task.cancel()
 
     async def _follow(self) -> None:
         while True:
@@ -150,10 +156,19 @@ class Queue:
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 await asyncio.sleep(max(0.0, began + pause - monotonic()))
-                await self._news.wait(known, min(CALM_SECONDS, ready.soonest))
+                await self._wait(known, min(CALM_SECONDS, ready.soonest))
+
+    async def _wait(self, known: int, seconds: float) -> None:
+        """Until there is news, these seconds have passed, or a call waits for something else."""
+        if not {_sought(waiter.claim) for waiter in self.waiters} <= self._sought:
+            return
+        self._pause = asyncio.create_task(self._news.wait(known, seconds))
+        await asyncio.wait([self._pause])
+        self._pause = None
 
     async def _look(self) -> Ready:
         claims = [waiter.claim for waiter in self.waiters]
+        self._sought = set(map(_sought, claims))
         parameters: dict[str, Any] = {
             "project_id": self._project_id,
             "agent_ids": list({claim.agent_id for claim in claims if not claim.task_ids}),
@@ -184,6 +199,11 @@ class Queue:
         with suppress(TimeoutError):
             async with asyncio.timeout(BATON_SECONDS):
                 await baton
+
+
+def _sought(claim: Claim) -> tuple[UUID, ...]:
+    """What a look is for, if it is for this claim."""
+    return (claim.agent_id, *claim.task_ids)
 
 
 class Queues:
