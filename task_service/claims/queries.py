@@ -271,7 +271,15 @@ def _free_slots(agent: CTE) -> CTE:
     # Each transaction takes others first: calls of one agent at the same time seldom meet.
     moment = cast(extract("microseconds", func.now()), BigInteger)
     order = func.hashint8(slots.c.slot + moment)
-    found = select(slots.c.slot).where(~of_slot.exists()).order_by(order).limit(_number)
+    # Slots above a limit that was lowered count, too.
+    held = (
+        select(func.count())
+        .select_from(task_leases)
+        .where(task_leases.c.project_id == _project_id, task_leases.c.agent_id == _agent_id)
+    )
+    room = select(agent.c.max_leases).scalar_subquery() - held.scalar_subquery()
+    number = func.greatest(func.least(_number, room), 0)
+    found = select(slots.c.slot).where(~of_slot.exists()).order_by(order).limit(number)
     some = found.subquery("some")
     place = func.row_number().over(order_by=some.c.slot)
     return select(some.c.slot, place.label("place")).cte("free").prefix_with("MATERIALIZED")

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from shared.errors import Reason
+from tandem.agent.v1.agent_service_pb2 import Agent, UpdateAgentRequest
 from tandem.task.v1.task_service_pb2 import (
     TASK_PRIORITY_CRITICAL,
     TASK_PRIORITY_HIGH,
@@ -114,6 +115,20 @@ async def test_an_agent_holds_no_more_than_it_can(team: Team) -> None:
     worker = await team.worker(max_leases=2)
     assert len(await worker.claim(max_tasks=10)) == 2
     assert await worker.claim() == []
+
+
+async def test_what_it_holds_already_counts_towards_a_limit_that_was_lowered(team: Team) -> None:
+    for _ in range(30):
+        await team.owner.task(team.project)
+    worker = await team.worker()
+    held = await worker.claim(max_tasks=10)
+    request = UpdateAgentRequest(agent=Agent(id=worker.agent.id, max_leases=10))
+    await team.owner.agents.UpdateAgent(request)
+    assert await worker.claim(max_tasks=10) == []
+    for each in held[:2]:
+        done = CompleteTaskRequest(task_id=each.task.id, fencing_token=1)
+        await worker.client.tasks.CompleteTask(done)
+    assert len(await worker.claim(max_tasks=10)) == 2
 
 
 async def test_of_many_calls_at_once_each_gets_another_task(team: Team, world: World) -> None:
