@@ -9,6 +9,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Uuid,
+    and_,
     bindparam,
     case,
     delete,
@@ -19,12 +20,16 @@ from sqlalchemy import (
 from shared.database.pool import Connection
 from shared.database.statement import Statement
 from shared.events.recording import Log, changed_rows, changing_rows
+from shared.resources.leases import WAITS_FOR
 from shared.schema import chat_participants, tasks
 
 UNDER_WAY = tasks.c.status == "in_progress"
-# What becomes of a task whose assignee works on it no more.
+_waits = and_(UNDER_WAY, tasks.c.open_dependencies > 0)
+# What becomes of a task whose assignee works on it no more: a dependency may have been reopened, or
+# added, meanwhile.
 STOPPED: Mapping[str, ColumnElement[Any]] = {
-    "status": case((UNDER_WAY, "pending"), else_=tasks.c.status),
+    "status": case((_waits, "blocked"), (UNDER_WAY, "pending"), else_=tasks.c.status),
+    "status_reason": case((_waits, WAITS_FOR), else_=tasks.c.status_reason),
     "started_at": case((UNDER_WAY, null()), else_=tasks.c.started_at),
 }
 

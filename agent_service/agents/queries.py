@@ -8,14 +8,12 @@ from sqlalchemy import (
     any_,
     bindparam,
     func,
-    literal,
-    null,
     or_,
     select,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from agent_service.queries import UNDER_WAY, change_tasks, unassign_tasks
+from agent_service.queries import STOPPED, UNDER_WAY, change_tasks, unassign_tasks
 from shared.auth.access import RIGHTS
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
@@ -57,10 +55,11 @@ DETACH_TASKS = unassign_tasks(
 )
 
 STOP_TASKS = change_tasks(
-    "Makes the tasks pending again that an agent was working on, which stay assigned to it.",
+    "Makes the tasks pending again that an agent was working on, or lets them wait for what they "
+    "depend on. They stay assigned to it.",
     "task.status_changed",
     tasks.c.assigned_agent_id,
-    {"status": literal("pending"), "started_at": null()},
+    STOPPED,
     UNDER_WAY,
 )
 

@@ -154,6 +154,8 @@ _has_lost = (
     .scalar_subquery()
     .is_not(None)
 )
+# Why a task is blocked that has open dependencies and is not worked on any more.
+WAITS_FOR = case((_has_lost, "dependency_failed"), else_="dependencies")
 
 
 def pending_again(pooled: ColumnElement[bool]) -> dict[str, ColumnElement[Any]]:
@@ -164,13 +166,12 @@ def pending_again(pooled: ColumnElement[bool]) -> dict[str, ColumnElement[Any]]:
     """
     is_cancelled = tasks.c.cancel_requested_at.is_not(None)
     waits = and_(tasks.c.open_dependencies > 0, not_(is_cancelled))
-    why = case((_has_lost, "dependency_failed"), else_="dependencies")
     return {
         "status": case((waits, "blocked"), else_="pending"),
         "leased": false(),
         "started_at": null(),
         "assigned_agent_id": case((pooled, null()), else_=tasks.c.assigned_agent_id),
-        "status_reason": case((waits, why)),
+        "status_reason": case((waits, WAITS_FOR)),
         "status_message": case((is_cancelled, tasks.c.status_message)),
         "cancel_deadline": case((is_cancelled, func.now())),
     }

@@ -156,7 +156,7 @@ async def test_what_gets_ready_for_who_came_later_is_claimed_then(here: Here) ->
     for worker in (one, other):  # they go online, of which nothing may tell later on
         assert await worker.claim() == []
     await here.waiting(here.claim(one))
-    soon = {"ready_at": datetime.now(UTC) + timedelta(seconds=2)}
+    soon: dict[str, Any] = {"ready_at": datetime.now(UTC) + timedelta(seconds=2)}
     task = await here.task(assigned_to=other.agent.id, assigned_to_type=1, **soon)
     await here.looked()
     [got] = await asyncio.wait_for(here.claim(other), SECONDS / 2)
@@ -167,8 +167,8 @@ async def test_what_is_worked_on_already_is_woken_whenever_it_was_to_be_ready(he
     one, other = [await here.team.worker() for _ in range(2)]
     for worker in (one, other):
         assert await worker.claim() == []
-    later = {"ready_at": datetime.now(UTC) + timedelta(hours=1)}
-    mine = {"assigned_to": other.agent.id, "assigned_to_type": 1}
+    later: dict[str, Any] = {"ready_at": datetime.now(UTC) + timedelta(hours=1)}
+    mine: dict[str, Any] = {"assigned_to": other.agent.id, "assigned_to_type": 1}
     task = await here.task(lock_key="k", **mine, **later)
     begun = pb.UpdateTaskStatusRequest(task_id=task.id, status=pb.TASK_STATUS_IN_PROGRESS)
     await here.owner.tasks.UpdateTaskStatus(begun)
