@@ -1,12 +1,13 @@
-"""The peer of GetAgent: a bare grpc.aio handler with one asyncpg query and nothing else.
+"""The peers of GetAgent and ClaimTasks: bare grpc.aio handlers with one asyncpg query each.
 
-No token, access check, validation, request id, log line or interceptor: the upper limit of this
-stack for a Get. Usage: TANDEM_DATABASE_URL=… bare_server.py PORT
+No token, access check, validation, request id, log line or interceptor, and of a claim no lease,
+attempt or event: the upper limit of this stack. Usage: TANDEM_DATABASE_URL=… bare_server.py PORT
 """
 
 import asyncio
 import os
 import sys
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -15,11 +16,25 @@ import orjson
 import uvloop
 
 from tandem.agent.v1.agent_service_pb2 import Agent, AgentStatus, GetAgentRequest
+from tandem.task.v1.task_service_pb2 import (
+    ClaimedTask,
+    ClaimTasksRequest,
+    ClaimTasksResponse,
+    Lease,
+    Task,
+)
 
 QUERY = """
 SELECT id, project_id, name, nickname, agent_type, status, capabilities, config, is_active,
        created_at, updated_at, revision
 FROM agents WHERE id = $1
+"""
+# In the order of the index by which Tandem looks for tasks, whoever can do them.
+CLAIM = """
+UPDATE tasks SET status = 'in_progress', fence = fence + 1
+WHERE id = (SELECT id FROM tasks WHERE project_id = $1 AND status = 'pending'
+            ORDER BY lane, rank, ready_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, project_id, title, fence
 """
 
 
@@ -37,10 +52,7 @@ async def _keep(_connection: object) -> None:
     """No reset: the service under test has none either."""
 
 
-async def serve(url: str, port: int) -> None:
-    """Serve GetAgent until the process is terminated."""
-    pool = await asyncpg.create_pool(url, min_size=1, max_size=10, init=_codec, reset=_keep)
-
+def _get_agent(pool: Any) -> Any:
     async def get_agent(request: GetAgentRequest, _context: object) -> Agent:
         row = await pool.fetchrow(QUERY, UUID(request.agent_id))
         return Agent(
@@ -58,17 +70,35 @@ async def serve(url: str, port: int) -> None:
             revision=row["revision"],
         )
 
-    handler = grpc.unary_unary_rpc_method_handler(
+    return grpc.unary_unary_rpc_method_handler(
         get_agent, GetAgentRequest.FromString, Agent.SerializeToString
     )
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers(
-        (
-            grpc.method_handlers_generic_handler(
-                "tandem.agent.v1.AgentService", {"GetAgent": handler}
-            ),
-        )
+
+
+def _claim_tasks(pool: Any) -> Any:
+    async def claim_tasks(request: ClaimTasksRequest, _context: object) -> ClaimTasksResponse:
+        row = await pool.fetchrow(CLAIM, UUID(request.project_id))
+        if row is None:
+            return ClaimTasksResponse()
+        task = Task(id=str(row["id"]), project_id=str(row["project_id"]), title=row["title"])
+        lease = Lease(task_id=task.id, fencing_token=row["fence"])
+        return ClaimTasksResponse(tasks=[ClaimedTask(task=task, lease=lease)])
+
+    return grpc.unary_unary_rpc_method_handler(
+        claim_tasks, ClaimTasksRequest.FromString, ClaimTasksResponse.SerializeToString
     )
+
+
+async def serve(url: str, port: int) -> None:
+    """Serve both methods until the process is terminated."""
+    pool = await asyncpg.create_pool(url, min_size=1, max_size=10, init=_codec, reset=_keep)
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    for service, method, handler in (
+        ("tandem.agent.v1.AgentService", "GetAgent", _get_agent(pool)),
+        ("tandem.task.v1.TaskService", "ClaimTasks", _claim_tasks(pool)),
+    ):
+        made = grpc.method_handlers_generic_handler(service, {method: handler})
+        server.add_generic_rpc_handlers((made,))
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     await asyncio.Event().wait()
