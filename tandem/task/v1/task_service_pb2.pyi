@@ -995,7 +995,7 @@ class UpdateTaskStatusRequest(_message.Message):
     """The expected revision; 0 matches any."""
     fencing_token: _builtins.int
     """The fencing token of the lease under which the calling agent holds the task. Required of an
-    agent for a task that it holds so; the lease then ends, unless the status is in_progress.
+    agent for a task that it holds so; the lease then ends.
     """
     @_builtins.property
     def result(self) -> _struct_pb2.Struct:
