@@ -16,6 +16,7 @@ from shared.events.vocabulary import (
     created,
     deleted,
 )
+from tandem.agent.v1.agent_service_pb2 import AGENT_STATUS_ONLINE, SetAgentStatusRequest
 from tandem.task.v1.task_service_pb2 import AddDependencyRequest, UnassignTaskRequest
 from tests.access.stage import Stage
 from tests.access.table import Things
@@ -35,6 +36,10 @@ HEADS = "SELECT jsonb_object_agg(project_id, last) FROM event_heads"
 
 # What is done before a call that would change nothing else.
 PREPARED: dict[str, Callable[[User, Things], Awaitable[Any]]] = {
+    # A claim brings an agent online, by a transaction of its own.
+    "tandem.task.v1.TaskService/ClaimTasks": lambda owner, its: owner.agents.SetAgentStatus(
+        SetAgentStatusRequest(agent_id=its.agent.id, status=AGENT_STATUS_ONLINE)
+    ),
     "tandem.task.v1.TaskService/AssignTask": lambda owner, its: owner.tasks.UnassignTask(
         UnassignTaskRequest(task_id=its.task.id)
     ),

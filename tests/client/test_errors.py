@@ -59,9 +59,9 @@ def test_the_id_of_the_request_is_read() -> None:
 
 
 def test_a_reason_that_is_newer_than_the_client_survives_as_text() -> None:
-    error = raised(status(ErrorInfo(domain="tandem", reason="LEASE_LOST", metadata={"a": "b"})))
+    error = raised(status(ErrorInfo(domain="tandem", reason="MOON_IS_FULL", metadata={"a": "b"})))
     assert error.reason == ErrorReason.ERROR_REASON_UNSPECIFIED
-    assert (error.reason_name, error.metadata) == ("LEASE_LOST", {"a": "b"})
+    assert (error.reason_name, error.metadata) == ("MOON_IS_FULL", {"a": "b"})
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ LIMITS = {
 
 # Tasks wait for as long as they have to, and no longer.
 OPEN = """
-    SELECT t.id, t.status, t.status_reason, t.open_dependencies, t.on_dependency_failure,
+    SELECT t.id, t.status, t.status_reason, t.open_dependencies, t.on_dependency_failure, t.fence,
         t.cancel_requested_at IS NOT NULL AS is_to_be_cancelled,
         count(d.id) FILTER (WHERE d.status <> 'completed' AND NOT (
             t.on_dependency_failure = 'ignore' AND d.status IN ('failed', 'cancelled')
@@ -114,9 +114,11 @@ WAITS = {
         SELECT id FROM ({OPEN}) counted
         WHERE open > 0 AND status = 'pending' AND NOT is_to_be_cancelled
     """,  # noqa: S608
-    "a task says that a dependency has failed only if one has": f"""
+    # One that was claimed may have been given back while that dependency was retried.
+    "a task that no agent has had says that a dependency has failed only if one has": f"""
         SELECT id FROM ({OPEN}) counted
         WHERE status = 'blocked' AND status_reason = 'dependency_failed' AND failed = 0
+            AND fence = 0
     """,  # noqa: S608
     "a task that others wait for knows that": """
         SELECT d.id FROM task_dependencies e

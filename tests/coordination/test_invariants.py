@@ -66,7 +66,7 @@ BREAKS: dict[str, str] = {
     "no task can be claimed that waits for a dependency": """
         UPDATE tasks SET status = 'pending', status_reason = NULL WHERE id = $2
     """,
-    "a task says that a dependency has failed only if one has": """
+    "a task that no agent has had says that a dependency has failed only if one has": """
         UPDATE tasks SET status_reason = 'dependency_failed' WHERE id = $2
     """,
     "a task that others wait for knows that": """

@@ -69,7 +69,7 @@ VIEW = OWN | {P.LIST_ROOMS, P.READ_PROJECT, P.CHECK_TASKS}
 OWN |= {P.MOVE_TASKS, P.LEAVE_ROOMS, P.SET_AGENT_STATUS}
 EDIT = VIEW | {P.CREATE_TASKS, P.MANAGE_TASKS, P.MOVE_TASKS, P.MANAGE_ROOMS, P.LEAVE_ROOMS}
 EDIT |= {P.SET_AGENT_STATUS}
-ADMINISTER = EDIT | {P.ADMINISTER}
+ADMINISTER = EDIT | {P.ADMINISTER, P.CLAIM_TASKS}
 EVERYTHING = {*Permission}
 HERE, ELSEWHERE = (Standing(project, None, is_own=False) for project in (PROJECT, OTHER_PROJECT))
 
@@ -84,7 +84,7 @@ CASES = [
     Case(user(superuser=True), HERE, EVERYTHING),
     Case(agent(), HERE, set()),
     Case(agent(), HERE._replace(is_own=True), OWN),
-    Case(agent(Scope.CLAIM_TASKS), HERE, set()),
+    Case(agent(Scope.CLAIM_TASKS), HERE, {P.CLAIM_TASKS}),
     Case(agent(Scope.READ_PROJECT), HERE, VIEW),
     Case(agent(Scope.CREATE_TASKS), HERE, {P.CREATE_TASKS}),
     Case(
@@ -95,7 +95,7 @@ CASES = [
     Case(
         agent(Scope.MANAGE_ROOMS), HERE, {P.LIST_ROOMS, P.READ_ROOMS, P.MANAGE_ROOMS, P.LEAVE_ROOMS}
     ),
-    Case(agent(*Scope), HERE, EDIT - {P.SET_AGENT_STATUS}),
+    Case(agent(*Scope), HERE, EDIT - {P.SET_AGENT_STATUS} | {P.CLAIM_TASKS}),
     Case(agent(*Scope), ELSEWHERE, set()),
     Case(agent(*Scope), ELSEWHERE._replace(is_own=True), OWN),
 ]
