@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from task_service.sweep.rules import sweep_forever
 from tests.world import World
 
 EXAMPLE = Path(__file__).parents[2] / "clients" / "python" / "examples" / "worker.py"
@@ -29,11 +30,17 @@ async def test_agents_that_are_killed_lose_no_task_and_do_none_twice(world: Worl
             "TASKS": str(TASKS),
             "KILL_EVERY": "2",
             "KILLS": "2",
-            "WORK_SECONDS": "0.5",
+            "WORK_SECONDS": "1.5",
         },
         stdout=asyncio.subprocess.PIPE,
     )
-    said = (await process.communicate())[0].decode()
+    # What an agent held that is killed comes back by this, which a service process runs beside.
+    sweeping = asyncio.create_task(sweep_forever(world.database, world.settings))
+    try:
+        said = (await process.communicate())[0].decode()
+    finally:
+        sweeping.cancel()
+        await asyncio.wait([sweeping])
     assert process.returncode == 0, said
     counted = re.search(r"kills (\d+), hand-outs (\d+), completions (\d+)\n", said)
     assert counted, said
