@@ -1,4 +1,8 @@
-"""The SQL of `tandem agents top`: each statement reads a bounded number of entries of an index."""
+"""The SQL of `tandem agents top`: each statement reads a bounded number of entries of an index.
+
+Rows are looked up one by one (LATERAL, LIMIT 1): a join may read the whole of the other table,
+because a plan does not know how few rows a LIMIT leaves that is a parameter.
+"""
 
 # A project, by slug or id.
 PROJECT = """
@@ -27,9 +31,11 @@ LEFT JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT count(*) AS leases, max(now() - attempt.started_at) AS oldest
     FROM task_leases lease
-    JOIN task_attempts attempt
-        ON attempt.project_id = lease.project_id AND attempt.task_id = lease.task_id
-        AND attempt.fence = lease.fence
+    CROSS JOIN LATERAL (
+        SELECT started_at FROM task_attempts
+        WHERE project_id = lease.project_id AND task_id = lease.task_id AND fence = lease.fence
+        LIMIT 1
+    ) attempt
     WHERE lease.project_id = agent.project_id AND lease.agent_id = agent.id
 ) held
 ORDER BY held.leases DESC, agent.name, agent.id
@@ -49,11 +55,17 @@ SELECT
     now() - attempt.started_at AS held, lease.expires_at - now() AS left,
     task.cancel_requested_at IS NOT NULL AS stops
 FROM (SELECT * FROM task_leases WHERE project_id = $1 ORDER BY task_id LIMIT $2) lease
-JOIN tasks task ON task.project_id = lease.project_id AND task.id = lease.task_id
-JOIN agents agent ON agent.project_id = lease.project_id AND agent.id = lease.agent_id
-LEFT JOIN task_attempts attempt
-    ON attempt.project_id = lease.project_id AND attempt.task_id = lease.task_id
-    AND attempt.fence = lease.fence
+CROSS JOIN LATERAL (
+    SELECT * FROM tasks WHERE project_id = lease.project_id AND id = lease.task_id LIMIT 1
+) task
+CROSS JOIN LATERAL (
+    SELECT name FROM agents WHERE project_id = lease.project_id AND id = lease.agent_id LIMIT 1
+) agent
+LEFT JOIN LATERAL (
+    SELECT started_at FROM task_attempts
+    WHERE project_id = lease.project_id AND task_id = lease.task_id AND fence = lease.fence
+    LIMIT 1
+) attempt ON true
 ORDER BY attempt.started_at
 """
 

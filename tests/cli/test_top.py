@@ -27,6 +27,24 @@ PRESENCE = """
 INSERT INTO agent_presence (project_id, agent_id) SELECT project_id, id FROM agents
 ON CONFLICT DO NOTHING
 """
+# Of each project as many as it has agents that are online, so that no table is small.
+MANY_LEASES = """
+WITH held AS (
+    SELECT t.id, a.id AS agent_id FROM (
+        SELECT id, row_number() OVER (ORDER BY id) AS n FROM tasks WHERE project_id = $1
+    ) t JOIN (
+        SELECT id, row_number() OVER (ORDER BY id) AS n FROM agents
+        WHERE project_id = $1 AND status = 'online'
+    ) a USING (n)
+), attempts AS (
+    INSERT INTO task_attempts (project_id, task_id, fence, attempt, agent_id)
+    SELECT $1, id, 1, 1, agent_id FROM held
+)
+INSERT INTO task_leases (project_id, task_id, agent_id, fence, pooled, agent_slot, expires_at,
+    seconds)
+SELECT $1, id, agent_id, 1, true, 1, now() + interval '1 hour', 60 FROM held
+"""
+ANALYZE = "ANALYZE tasks; ANALYZE agents; ANALYZE agent_presence"
 
 
 def tandem(world: World) -> Program:
@@ -77,10 +95,12 @@ async def test_what_it_reads_does_not_grow_with_the_project(world: World) -> Non
         await world.execute(MANY_TASKS, UUID(project.id), tasks, lanes)
         await world.execute(MANY_AGENTS, UUID(project.id), agents)
         await world.execute(PRESENCE)
-        await world.execute("ANALYZE tasks; ANALYZE agents; ANALYZE agent_presence")
+        await world.execute(ANALYZE)
+        await world.execute(MANY_LEASES, UUID(project.id))
+        await world.execute("ANALYZE task_leases; ANALYZE task_attempts")
         costs.append(await cost_of(world.owner, partial(picture, project=project.slug)))
     small, large = costs
-    assert large.sequential <= {"projects", "task_leases", "task_attempts"}, large.sequential
+    assert large.sequential <= {"projects"}, large.sequential
     assert large.rows <= small.rows * 1.3
 
 
