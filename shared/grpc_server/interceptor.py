@@ -398,7 +398,9 @@ class _Served:
         await self.context.abort(grpc.StatusCode.UNAVAILABLE, message)
 
     async def refuse(self, error: Exception) -> NoReturn:
-        """End the call with the status of an error."""
+        """End the call with the status of an error, unless its end is under way already."""
+        if self.code != "OK":  # its client was gone when it was turned away
+            raise error
         holder = self.holder or self.context.peer()
         self.waiting[self.task] = Wait(holder, monotonic() + ANSWER_SECONDS, 0)
         self.task.add_done_callback(self.waiting.pop)

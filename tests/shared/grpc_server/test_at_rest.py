@@ -10,24 +10,27 @@ import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from structlog.testing import capture_logs
 
 from agent_service.__main__ import build
 from agent_service.agents.rules import AgentRules
-from shared.grpc_server.admission import CALL_OWNER
 from shared.grpc_server.server import Server
 from tandem.agent.v1.agent_service_pb2 import GetAgentRequest
 from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
 from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
-from tests.http2 import call, cancel, connected, first_window
+from tests.http2 import READS_NOTHING, call, cancel, connected, first_window, settled
 from tests.locks import under_way
+from tests.log_lines import owners
 from tests.refusals import outcome
 from tests.shared.grpc_server.door import WHO_AM_I, Door, opened
 from tests.waiting import until
 from tests.world import Channels, Client, User, World
 
+WATCH_HEALTH = "/grpc.health.v1.Health/Watch"
 CALLS = 120
 MOMENT_SECONDS = 0.05
 HOUR_SECONDS = 3600.0
+GONE = 100
 LOCKED = "LOCK TABLE projects IN EXCLUSIVE MODE"
 
 
@@ -169,7 +172,7 @@ async def test_whatever_calls_end_with_nothing_of_them_remains(
 
 async def test_a_server_can_be_stopped_and_started_again_in_one_process(world: World) -> None:
     alice = await world.user()
-    await until(lambda: not owners(set()))
+    await until(lambda: not owners())
     others = asyncio.all_tasks()
     port = 0
     for _ in range(3):
@@ -182,7 +185,20 @@ async def test_a_server_can_be_stopped_and_started_again_in_one_process(world: W
         await until(lambda: not asyncio.all_tasks() - others)
 
 
-def owners(others: "set[asyncio.Task[Any]]") -> "set[asyncio.Task[Any]]":
-    """The tasks of gRPC that keep a call."""
-    tasks = asyncio.all_tasks() - others
-    return {task for task in tasks if getattr(task.get_coro(), "__name__", "") == CALL_OWNER}
+@pytest.mark.parametrize("method", [WHO_AM_I, WATCH_HEALTH])
+async def test_a_client_that_is_gone_when_it_is_turned_away_is_no_fault(
+    world: World, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    server = build(world.database, world.settings)
+    port = await server.start("127.0.0.1:0")
+    server._interceptor._ending = True
+    with capture_logs() as lines:
+        async with connected(port, READS_NOTHING) as (reader, writer):
+            await settled(reader, writer)
+            for stream in range(1, 2 * GONE, 2):
+                writer.write(call(method, {}, stream=stream) + cancel(stream))
+            await writer.drain()
+        await until(lambda: lines and not owners())
+    await server.stop()
+    assert {line.get("code") for line in lines} <= {"UNAVAILABLE", "CANCELLED"}
+    assert caplog.records == []

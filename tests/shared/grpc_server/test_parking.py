@@ -121,7 +121,7 @@ async def test_everything_is_released_when_the_client_goes(world: World, is_queu
         if is_queued:
             here.parker.gate.set()
             await until(lambda: here.queued == 3)
-        async with logged(SHARE + 3) as lines:
+        async with logged(SHARE + 3, at_rest=False) as lines:
             for call in waits:
                 call.cancel()
         assert {line["code"] for line in lines} == {"CANCELLED"}
@@ -140,7 +140,7 @@ async def test_a_stop_ends_them_at_once_and_the_client_calls_again(
         if is_queued:
             here.parker.gate.set()
             await until(lambda: here.queued == 3)
-        async with logged(3 if is_queued else parked) as lines:
+        async with logged(3 if is_queued else parked, at_rest=False) as lines:
             stopping = asyncio.create_task(here.server.drain())
             await until(lambda: len(here.lot) == (SHARE if is_queued else 0))
         assert {(line["code"], line["log_level"]) for line in lines} == {("UNAVAILABLE", "info")}

@@ -46,7 +46,7 @@ CALLER = Agent(AGENT, "agent", PROJECT, [], frozenset({Scope.CLAIM_TASKS}), AGEN
 HELD = [UUID(int=7 + 200 * n) for n in range(100)]
 UPDATES = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_all_tables WHERE relname = 'task_leases'"
 # Pages for each lease: of an index and the table, for each time that it is looked up or written.
-PAGES_OF_LEASE, PAGES_OF_PROGRESS, PAGES_OF_ATTEMPTS, PAGES_OF_CALLER = 16, 12, 8, 30
+PAGES_OF_LEASE, PAGES_OF_PROGRESS, PAGES_OF_ATTEMPTS, PAGES_OF_CALLER = 16, 12, 9, 30
 SMALL = {"projects", "project_members"}
 
 
@@ -105,8 +105,8 @@ async def test_how_attempts_have_ended_is_looked_up_by_key(filled_url: str) -> N
     finally:
         await database.close()
     assert indexes(found) == {"pk_task_attempts"}
-    # What the statement reads once, whatever it looks for, is a page or two.
-    assert found.buffers <= 100 * PAGES_OF_ATTEMPTS + 2
+    # Some of them stand at the end of a page, and a look at the next one is needed.
+    assert found.buffers <= 100 * PAGES_OF_ATTEMPTS
 
 
 async def test_no_index_is_written_by_a_heartbeat(filled_url: str) -> None:
