@@ -198,7 +198,7 @@ async def test_a_client_that_is_gone_when_it_is_turned_away_is_no_fault(
             for stream in range(1, 2 * GONE, 2):
                 writer.write(call(method, {}, stream=stream) + cancel(stream))
             await writer.drain()
-        await until(lambda: lines and not owners())
+        await until(lambda: bool(lines) and not owners())
     await server.stop()
     assert {line.get("code") for line in lines} <= {"UNAVAILABLE", "CANCELLED"}
     assert caplog.records == []
