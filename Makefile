@@ -16,8 +16,8 @@ DEV := .venv/.dev
 
 .DEFAULT_GOAL := help
 .PHONY: run test check lint format types secrets hooks protos client docs drift proto-lint proto-breaking \
-	coverage races interruptions kills faults bench bench-exchange bench-migration bench-events bench-claims \
-	migrate migration lock clean help
+	coverage races interruptions kills faults bench bench-exchange bench-migration bench-events bench-watch \
+	bench-claims migrate migration lock clean help
 
 run: $(LOCAL) ## Start PostgreSQL and both services in the foreground; Ctrl-C stops them
 	@exec .venv/bin/tandem up
@@ -97,6 +97,9 @@ bench-migration: $(DEV) ## Migrate a legacy database with 1,000,000 rows, and me
 
 bench-events: $(DEV) ## Compare writes with those of a checkout from before the log (BEFORE=folder, with its .venv)
 	@$(PYTHON_IN) -m benchmarks.event_cost $(BEFORE)
+
+bench-watch: $(DEV) ## Let 1,000 watchers of one project wait for 200 changes a second
+	@$(PYTHON_IN) -m benchmarks.watchers
 
 bench-claims: $(DEV) ## Compare claims with a bare handler, and count what one reads among 1,000,000 tasks
 	@$(PYTHON_IN) -m benchmarks.claims

@@ -83,6 +83,11 @@ def ping() -> bytes:
     return _frame(PING, 0, 0, b"12345678")
 
 
+def pong(payload: bytes) -> bytes:
+    """The answer to a ping."""
+    return _frame(PING, ACK, 0, payload)
+
+
 async def frame(reader: asyncio.StreamReader) -> tuple[int, int, int, bytes]:
     """The next frame that comes back: its kind, flags, stream and payload."""
     head = await asyncio.wait_for(reader.readexactly(9), TIMEOUT_SECONDS)
