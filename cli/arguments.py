@@ -1,13 +1,18 @@
 """The allowed values of arguments. Any other is a usage error, with exit code 2."""
 
+import os
 import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeAlias
 
 import click
+from click.core import ParameterSource
 
 from shared.auth.profile import is_subject
+from shared.settings.environment import in_file
+from shared.settings.variables import IN_FILE
+from shared.trusted_issuers import NotAllowed
 
 Check: TypeAlias = Callable[[click.Context, click.Parameter, str], str]
 
@@ -41,6 +46,23 @@ def full_name(_context: click.Context, _parameter: click.Parameter, value: str) 
     if len(value) > 255 or "\0" in value:
         raise click.BadParameter("a full name has at most 255 characters")
     return value
+
+
+def or_in_file(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """A secret of the command line, of the environment, or in a file that the environment names."""
+    assert parameter.name
+    assert isinstance(parameter.envvar, str)
+    variable = parameter.envvar + IN_FILE
+    path = os.environ.get(variable)
+    source = context.get_parameter_source(parameter.name)
+    if not path or source is ParameterSource.COMMANDLINE:
+        return value
+    if value:
+        raise click.BadParameter(f"{variable} must not be set beside {parameter.envvar}")
+    try:
+        return in_file(path)
+    except NotAllowed as allowed:
+        raise click.BadParameter(f"{variable}: {allowed}") from None
 
 
 def if_given(check: Check) -> Callable[[click.Context, click.Parameter, str | None], str | None]:

@@ -21,6 +21,7 @@ from shared.auth.signing import sign_user_token
 from shared.host import data_lock
 from shared.host.private_files import located
 from shared.settings import Settings, load_settings
+from shared.settings.variables import IN_FILE
 
 DEVELOPER = "developer"
 TOKEN_HOURS = 12
@@ -142,8 +143,9 @@ def _environment(settings: Settings) -> Mapping[str, str]:
     A service finds the embedded PostgreSQL in the data folder, even after that got another port. It
     does not get the URLs of those who may change the schema.
     """
-    inherited = {name: v for name, v in os.environ.items() if name.upper() not in NOT_FOR_SERVICES}
     chosen = {"TANDEM_DATA_DIR": str(located(settings.data_dir))}
     if not settings.users_come_from_elsewhere:
         chosen["TANDEM_JWT_SECRET"] = development_secret(settings)
+    replaced = {name + end for name in (*NOT_FOR_SERVICES, *chosen) for end in ("", IN_FILE)}
+    inherited = {name: v for name, v in os.environ.items() if name.upper() not in replaced}
     return {**inherited, **chosen}

@@ -4,13 +4,12 @@ It opens its own for Alembic's command line, with the URL in `TANDEM_DATABASE_OW
 else in `TANDEM_DATABASE_URL`.
 """
 
-import os
-
 from alembic import context
 from sqlalchemy import Connection
 
 from migrations.transaction import in_transaction, lock_out_other_migrators
 from shared.schema import metadata
+from shared.settings import SettingsError, load_settings
 
 
 def migrate(connection: Connection) -> None:
@@ -23,5 +22,8 @@ def migrate(connection: Connection) -> None:
 if (given := context.config.attributes.get("connection")) is not None:
     migrate(given)
 else:
-    url = os.environ.get("TANDEM_DATABASE_OWNER_URL") or os.environ["TANDEM_DATABASE_URL"]
-    in_transaction(url, migrate)
+    settings = load_settings()
+    url = settings.database_owner_url or settings.database_url
+    if url is None:
+        raise SettingsError("Set TANDEM_DATABASE_OWNER_URL or TANDEM_DATABASE_URL.")
+    in_transaction(url.get_secret_value(), migrate)

@@ -16,9 +16,11 @@ from scripts.entity_diagram import entity_diagram
 from scripts.migration_table import migration_table
 from scripts.proto_files import read_protos
 from scripts.protoc import ROOT
+from scripts.settings_table import settings_table
 from scripts.sql_reference import sql_reference
 from shared.auth.permissions import in_words
 from shared.schema import metadata
+from shared.settings import setting_variables
 
 PROTOS = ROOT / "protos"
 
@@ -26,6 +28,7 @@ PROTOS = ROOT / "protos"
 PAGES: Mapping[str, Callable[[], str]] = {
     "api.md": lambda: api_reference(PROTOS),
     "architecture.md": lambda: entity_diagram(metadata),
+    "configuration.md": lambda: settings_table(setting_variables()),
     "migrations.md": lambda: migration_table(REVISIONS),
     "sql.md": sql_reference,
 }

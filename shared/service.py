@@ -5,6 +5,7 @@ import atexit
 import contextlib
 import gc
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -18,6 +19,7 @@ import structlog
 import uvloop
 
 from shared import logging as logs
+from shared.auth.issuers import key_problems
 from shared.database import queries
 from shared.database.connector import Url
 from shared.database.transaction import Database
@@ -29,10 +31,22 @@ from shared.host.private_files import UnsafeFileError
 from shared.host.supervision import supervised, watch_supervisor
 from shared.resources.retention import sweep_forever
 from shared.schema import REVISION
-from shared.settings import DATABASE_URL_FORM, Settings, SettingsError, load_settings
+from shared.settings import (
+    AGENTS,
+    DATABASE_URL_FORM,
+    TASKS,
+    Settings,
+    SettingsError,
+    read_settings,
+    setting_variables,
+)
+from shared.settings.listing import usage
 
 log = structlog.get_logger()
 
+READERS = {"agents": AGENTS, "tasks": TASKS}
+USAGE_ERROR = 2  # the exit status
+MAXIMUM_COLUMNS = 100
 CONNECT_ATTEMPTS = 10
 CONNECT_PAUSE_SECONDS = 1.0
 READINESS_SECONDS = 1.0  # between two looks at the database
@@ -61,9 +75,11 @@ T = TypeVar("T")
 
 
 def main(name: str, build: Build, address: Callable[[Settings], str], *beside: Beside) -> int:
-    """Run a service. Returns the exit status: 1, after a sentence, if it cannot start."""
+    """Run a service. Returns the exit status: 1, after a sentence or more, if it cannot start."""
+    if arguments := sys.argv[1:]:
+        return _answer(READERS[name], arguments)
     try:
-        settings = load_settings()
+        settings = service_settings()
         logs.configure(settings, name)
         watch_supervisor()
         gc.freeze()  # what is imported stays: each full collection would stop all calls for 50 ms
@@ -71,6 +87,30 @@ def main(name: str, build: Build, address: Callable[[Settings], str], *beside: B
     except (SettingsError, StartError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    return 0
+
+
+def service_settings() -> Settings:
+    """What a service needs of the environment.
+
+    Raises SettingsError, which says everything that is wrong, but for what the database says.
+    """
+    settings, found = read_settings()
+    problems = found.problems
+    if not any(problem.startswith("TANDEM_JWT_") for problem in problems):
+        problems += key_problems(settings)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def _answer(reader: str, arguments: Sequence[str]) -> int:
+    """A service has no arguments, but for one that asks about it."""
+    if arguments != ["--help"]:
+        sys.stderr.write(f"The {reader} takes no arguments but --help.\n")
+        return USAGE_ERROR
+    width = min(shutil.get_terminal_size().columns, MAXIMUM_COLUMNS)
+    sys.stdout.write(usage(setting_variables(), reader, width))
     return 0
 
 

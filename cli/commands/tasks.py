@@ -12,9 +12,19 @@ from cli.console import show
 from shared.settings import load_settings
 
 api_key = click.option(
-    "--api-key", envvar="TANDEM_API_KEY", default="", help="Of an agent. Or in TANDEM_API_KEY."
+    "--api-key",
+    envvar="TANDEM_API_KEY",
+    default="",
+    callback=arguments.or_in_file,
+    help="Of an agent. Or in TANDEM_API_KEY, or in the file that TANDEM_API_KEY_FILE names.",
 )
-token = click.option("--token", envvar="TANDEM_TOKEN", default="", help="Or in TANDEM_TOKEN.")
+token = click.option(
+    "--token",
+    envvar="TANDEM_TOKEN",
+    default="",
+    callback=arguments.or_in_file,
+    help="Or in TANDEM_TOKEN, or in the file that TANDEM_TOKEN_FILE names.",
+)
 task = click.argument("task", type=click.UUID)
 fence = click.option(
     "--fence", type=click.IntRange(1), required=True, help="The fencing token of the lease."

@@ -6,11 +6,12 @@ A token's `iss`, which nothing proves yet, only selects the issuer whose keys ha
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from shared.auth.jwks_client import IssuerKeys
-from shared.auth.key_sources import KeyRing, OneKey, key_ring
-from shared.auth.keys import public_key_of_pem
+from shared.auth.key_sources import KeyRing, OneKey, key_ring, require_one_source
+from shared.auth.keys import public_key_of_pem, signing_key
 from shared.settings import Settings, SettingsError
 from shared.trusted_issuers import TrustedIssuer
 
@@ -60,11 +61,7 @@ def issuers(settings: Settings) -> Issuers:
     """
     others = settings.jwt_issuers or ()
     for number, each in enumerate(others, 1):
-        if each.issuer == settings.jwt_issuer:
-            raise SettingsError(
-                f"TANDEM_JWT_ISSUERS: entry {number}: issuer must differ from TANDEM_JWT_ISSUER, "
-                "which is the issuer of our own tokens."
-            )
+        _require_other_name(settings, number, each)
     fixed = {n: _fixed_key(n, each) for n, each in enumerate(others, 1) if each.public_key}
     found = [
         KnownIssuer(each.issuer, each.audience, fixed.get(n) or _published_keys(each), each)
@@ -74,6 +71,37 @@ def issuers(settings: Settings) -> Issuers:
     if own:
         found.append(KnownIssuer(settings.jwt_issuer, (settings.jwt_audience,), own))
     return Issuers(found)
+
+
+def key_problems(settings: Settings) -> list[str]:
+    """Everything because of which `issuers` would refuse the settings; nothing is fetched."""
+    checks: list[Callable[[], object]] = [
+        partial(require_one_source, settings),
+        partial(signing_key, settings),
+    ]
+    if settings.jwt_public_key:
+        checks.append(partial(public_key_of_pem, settings.jwt_public_key))
+    for number, each in enumerate(settings.jwt_issuers or (), 1):
+        checks.append(partial(_require_other_name, settings, number, each))
+        if each.public_key:
+            checks.append(partial(_fixed_key, number, each))
+    return [problem for check in checks if (problem := _problem(check))]
+
+
+def _problem(check: Callable[[], object]) -> str | None:
+    try:
+        check()
+    except SettingsError as error:
+        return str(error)
+    return None
+
+
+def _require_other_name(settings: Settings, number: int, issuer: TrustedIssuer) -> None:
+    if issuer.issuer == settings.jwt_issuer:
+        raise SettingsError(
+            f"TANDEM_JWT_ISSUERS: entry {number}: issuer must differ from TANDEM_JWT_ISSUER, "
+            "which is the issuer of our own tokens."
+        )
 
 
 def _fixed_key(number: int, issuer: TrustedIssuer) -> KeyRing:

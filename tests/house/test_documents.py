@@ -2,18 +2,22 @@
 
 import ast
 import re
+import subprocess
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from shared.settings import PREFIX, Settings
+from shared.settings import setting_variables
+from shared.settings.variables import IN_FILE, OTHERS, OTHERS_IN_FILES, TESTS
 
 ROOT = Path(__file__).parents[2]
 PATTERNS = ("*.md", "docs/**/*.md", "benchmarks/*.md", "clients/*/*.md")
 PAGES = sorted(page for pattern in PATTERNS for page in ROOT.glob(pattern))
 SECURITY = ROOT / "docs" / "security.md"
-OPERATIONS = ROOT / "docs" / "operations.md"
+CONFIGURATION = ROOT / "docs" / "configuration.md"
+# Its tests name variables that nothing reads.
+MADE_UP = ("tests/shared/test_environment.py",)
 DECISIONS = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
 
 
@@ -56,14 +60,24 @@ def test_every_threat_names_a_test_that_exists() -> None:
         assert [f"{file}::{name}" for file, name in named if name not in known_in(file)] == []
 
 
-@pytest.mark.parametrize("name", Settings.__dataclass_fields__)
-def test_every_setting_is_documented_with_its_default(name: str) -> None:
-    default = Settings.__dataclass_fields__[name].default
-    row = re.search(
-        rf"^\| `{PREFIX}{name.upper()}` \| (.*?) \| .+ \|$", OPERATIONS.read_text(), re.MULTILINE
-    )
-    assert row, f"docs/operations.md has no row for {PREFIX}{name.upper()}."
-    assert default is None or row[1] == f"`{default}`"
+def test_every_setting_is_documented_with_its_default() -> None:
+    for each in setting_variables():
+        row = rf"^\| `{each.name}`(?:, or `…_FILE`)? \| .+? \| (.*?) \| .+? \| .+ \|$"
+        found = re.search(row, CONFIGURATION.read_text(), re.MULTILINE)
+        assert found, f"docs/configuration.md has no row for {each.name}."
+        assert each.default is None or found[1] == f"`{each.default}`"
+
+
+def test_every_variable_that_is_named_anywhere_is_known() -> None:
+    """A process refuses what no part of Tandem reads."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, check=True)
+    files = [ROOT / name for name in listed.stdout.decode().split() if name not in MADE_UP]
+    known = {name for each in setting_variables() for name in (each.name, each.file_name)}
+    known |= {*OTHERS, *(name + IN_FILE for name in OTHERS_IN_FILES)}
+    for file in files:
+        text = file.read_bytes().decode(errors="ignore")
+        named = re.findall(r"\bTANDEM_[A-Z][A-Z0-9_]*[A-Z0-9]\b", text)
+        assert not [n for n in named if n not in known and not n.startswith(TESTS)], file
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.name)

@@ -1,6 +1,7 @@
 """A service as a process: what it says if it cannot start, and how it ends."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests import as_service
 from tests.databases import execute
 from tests.local.embedded_postgres.folders import ask
 from tests.processes import service
+from tests.world import SECRET
 
 MODULES = ("agent_service", "task_service")
 URL = "postgresql://tandem:{password}@127.0.0.1:1/tandem"
@@ -93,7 +95,12 @@ main("agent service", None, address)
 
 def test_no_collection_of_garbage_looks_at_what_is_imported() -> None:
     """It would stop all calls for long."""
-    found = subprocess.run([sys.executable, "-c", FROZEN], stderr=subprocess.PIPE, check=False)
+    found = subprocess.run(
+        [sys.executable, "-c", FROZEN],
+        env={**os.environ, "TANDEM_JWT_SECRET": SECRET.get_secret_value()},
+        stderr=subprocess.PIPE,
+        check=False,
+    )
     assert int(found.stderr) > 10_000
 
 

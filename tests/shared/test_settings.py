@@ -3,13 +3,12 @@
 import json
 import os
 from dataclasses import asdict
-from inspect import isfunction
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 
-from shared.settings import Settings, SettingsError, load_settings
+from shared.settings import Settings, SettingsError, load_settings, setting_variables
 
 ROOT = Path(__file__).parents[2]
 DATABASE = "postgresql://tandem:hunter2@127.0.0.1:5432/tandem"
@@ -122,8 +121,7 @@ def test_a_wrong_value_is_named_and_not_repeated(
 
 
 def test_every_setting_that_can_be_wrong_is_tested() -> None:
-    hints = get_type_hints(Settings, include_extras=True)
-    checked = {name for name, hint in hints.items() if isfunction(hint.__metadata__[0])}
+    checked = {each.field for each in setting_variables() if each.setting.form.can_be_wrong}
     assert {name.lower() for name, _, _ in WRONG} == checked, "WRONG has other settings."
 
 
@@ -134,10 +132,16 @@ def test_every_setting_is_used() -> None:
     assert not unused, f"No code reads {unused}."
 
 
-@pytest.mark.parametrize("name", Settings.__dataclass_fields__)
-def test_a_setting_with_a_secret_is_never_printed(name: str) -> None:
-    if {"secret", "password", "token", "private"} & {*name.split("_")}:
-        assert "SecretStr" in str(Settings.__dataclass_fields__[name].type)
+def test_a_setting_with_a_secret_is_never_printed_and_may_be_in_a_file() -> None:
+    secret = {each.field for each in setting_variables() if each.is_secret}
+    words = {"secret", "password", "token", "private"}
+    assert {name for name in Settings.__dataclass_fields__ if words & {*name.split("_")}} < secret
+    assert all(each.file_name for each in setting_variables() if each.is_secret)
+
+
+def test_no_setting_has_the_name_of_the_file_of_another_one() -> None:
+    files = {each.file_name for each in setting_variables()}
+    assert not files & {each.name for each in setting_variables()}
 
 
 def test_every_wrong_value_has_its_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
