@@ -14,7 +14,7 @@ from shared.messages.agents import TO_STATUS, agent
 from shared.resources.batch import build_batch
 from shared.resources.building import Row
 from shared.resources.pagination import Listing, Pager, Query, instant
-from shared.resources.validation import KIB, fixed_id, optional, read_new, struct, validate
+from shared.resources.validation import KIB, optional, read_new, struct, validate
 from tandem.agent.v1 import agent_service_pb2 as pb
 
 CONFIG_BYTES = 64 * KIB
@@ -104,5 +104,5 @@ COLUMNS: dict[str, Callable[[pb.Agent], Any]] = {
 }
 # What no Update changes, but a client may send back.
 FIXED: dict[str, Callable[[pb.Agent], Any]] = {
-    "project_id": partial(fixed_id, name="project_id", path="agent.project_id"),
+    "project_id": lambda agent: UUID(agent.project_id),
 }

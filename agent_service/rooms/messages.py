@@ -8,7 +8,7 @@ from uuid import UUID
 
 from shared.messages.rooms import MEMBERS, participant, room
 from shared.resources.pagination import Listing, Pager, Query, instant
-from shared.resources.validation import fixed_id, optional, read_new, validate
+from shared.resources.validation import optional, read_new, validate
 from tandem.agent.v1 import room_service_pb2 as pb
 
 ORDERS = ("created_at", "updated_at", "name")
@@ -67,5 +67,5 @@ COLUMNS: dict[str, Callable[[pb.Room], Any]] = {
 }
 # What no Update changes, but a client may send back.
 FIXED: dict[str, Callable[[pb.Room], Any]] = {
-    "project_id": partial(fixed_id, name="project_id", path="room.project_id"),
+    "project_id": lambda room: UUID(room.project_id),
 }

@@ -1,11 +1,10 @@
 """Checks requests against the rules in the protos, and parses their fields."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from operator import attrgetter
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 import protovalidate
@@ -16,7 +15,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from shared.errors import Reason, Refusal, Violation, invalid_field, invalid_fields
-from shared.resources import validation_rules
+from shared.resources import nesting
 from shared.resources.struct_json import from_struct
 
 T = TypeVar("T")
@@ -28,13 +27,8 @@ KIB = 1024
 # Of an update mask that names what cannot be changed.
 PATHS_NAMED = 5
 REQUIRED: int = field_behavior_pb2.REQUIRED
-RULES = validation_rules.DESCRIPTOR.extensions_by_name["field"]
 # What a Create ignores, whatever it is: an Update gives these a meaning, and so limits.
 SET_BY_SERVICE = ("id", "status", "revision")
-
-
-def _itself(value: Any) -> Any:
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +48,14 @@ class Parsed(Generic[T]):
         if self.refusal is not None:
             raise self.refusal
         return cast(T, self._value)
+
+
+class Survey(NamedTuple):
+    """Lists with too many items, each with its limit; Durations that are none; any Structs."""
+
+    too_long: Sequence[tuple[str, int]]
+    malformed: Sequence[str]
+    has_structs: bool
 
 
 def parse(read: Callable[..., T], *arguments: Any) -> Parsed[T]:
@@ -82,7 +84,8 @@ def as_uuid(text: str) -> UUID | None:
 
 def validate(request: Message) -> None:
     """Check a request. Raises Refusal(INVALID_FIELD) with one violation per bad field."""
-    _refuse(_violations(request))
+    if found := _violations(request):
+        raise invalid_fields(found)
 
 
 def validate_new(request: Message, resource: str, *others: str) -> None:
@@ -95,24 +98,34 @@ def validate_new(request: Message, resource: str, *others: str) -> None:
     created: Message = getattr(request, resource)
     missing = _missing(created, resource, _required(created.DESCRIPTOR))
     ignored = {f"{each}.{name}" for each in (resource, *others) for name in SET_BY_SERVICE}
-    _refuse([*missing, *(v for v in _violations(request) if v.subject not in ignored)])
+    found = [*missing, *(v for v in _violations(request) if v.subject not in ignored)]
+    if found:
+        raise invalid_fields(found)
 
 
 def validate_changes(
-    request: Any, resource: str, allowed: tuple[str, ...], key: tuple[str, ...] = ("id",)
+    request: Any,
+    resource: str,
+    allowed: tuple[str, ...],
+    key: tuple[str, ...] = ("id",),
+    stated: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
     """Check an Update request, and say which fields of its field `resource` it changes.
 
-    The fields of the `key` say which one it is; what it does not change is not looked at.
+    The fields of the `key` say which one it is. Only what it changes is looked at, and what it has
+    `stated`.
     Raises Refusal: INVALID_UPDATE_MASK, INVALID_FIELD.
     """
     given: Message = getattr(request, resource)
     names = _masked(given, request.update_mask, allowed)
     looked_at = type(request)(
-        request_id=request.request_id, **{resource: _only(given, (*names, *key, "revision"))}
+        request_id=request.request_id,
+        **{resource: _only(given, (*names, *stated, *key, "revision"))},
     )
     required = [*key, *(name for name in _required(given.DESCRIPTOR) if name in names)]
-    _refuse([*_missing(given, resource, required), *_violations(looked_at)])
+    found = [*_missing(given, resource, required), *_violations(looked_at)]
+    if found:
+        raise invalid_fields(found)
     return names
 
 
@@ -136,20 +149,14 @@ def read_changes(
     or send back what it has read: they are Stated, to be compared with the row.
     Raises Refusal: INVALID_UPDATE_MASK, INVALID_FIELD.
     """
-    names = validate_changes(request, resource, tuple(columns), key)
     changed = getattr(request, resource)
-    stated = () if request.update_mask.paths else (n for n in fixed if _is_set(changed, n))
+    is_masked = bool(request.update_mask.paths)
+    stated = () if is_masked else tuple(name for name in fixed if _is_set(changed, name))
+    names = validate_changes(request, resource, tuple(columns), key, stated)
     return {
         **{name: columns[name](changed) for name in names},
         **{name: Stated(fixed[name](changed)) for name in stated},
     }
-
-
-def fixed_id(message: Message, name: str, path: str) -> UUID:
-    """The id in the field `name`, which is set. Raises Refusal(INVALID_FIELD)."""
-    if (known := as_uuid(getattr(message, name))) is None:
-        raise invalid_field(path, "must be a valid UUID")
-    return known
 
 
 def read_id(request: Any, name: str) -> UUID:
@@ -253,57 +260,42 @@ def _missing(resource: Message, path: str, names: Iterable[str]) -> list[Violati
     return [Violation(f"{path}.{n}", "is required") for n in names if not _is_set(resource, n)]
 
 
-def _violations(request: Message) -> Iterable[Violation]:
-    kind = request.DESCRIPTOR
+def _violations(request: Message) -> list[Violation]:
+    too_long, malformed, has_structs = survey(request)
     # protovalidate looks at each item of a list that is too long, which takes minutes and GiB.
-    too_long = [(path, limit) for path, items, limit in _lists(kind) if len(items(request)) > limit]
     if too_long:
         return [Violation(p, f"must contain no more than {limit} item(s)") for p, limit in too_long]
-    structs = [(of, name) for of, name in _structs(kind) if of(request).HasField(name)]
-    if structs:
-        # No rule speaks of what is in them, and a large one takes protovalidate seconds.
-        copy = type(request)()
-        copy.CopyFrom(request)
-        for of, name in structs:
-            of(copy).ClearField(name)
-            getattr(of(copy), name).SetInParent()  # it may be required
-        request = copy
-    return map(_violation, protovalidate.collect_violations(request))
+    outline = nesting.without_structs(request) if has_structs else request
+    found = list(map(_violation, protovalidate.collect_violations(outline)))
+    named = {each.subject for each in found}
+    durations = (Violation(p, "must be a valid duration") for p in malformed if p not in named)
+    return [*found, *durations]
 
 
-@cache
-def _lists(kind: Any) -> tuple[tuple[str, Callable[[Any], Any], int], ...]:
-    """The lists in messages of a kind that have a limit: path, getter, limit."""
-    found = ((path, _maximum_items(field)) for path, field in fields_of(kind) if field.is_repeated)
-    return tuple((path, attrgetter(path), limit) for path, limit in found if limit)
+def survey(request: Any) -> Survey:
+    """What there is in a request and in all messages in it.
 
-
-@cache
-def _structs(kind: Any) -> tuple[tuple[Callable[[Any], Any], str], ...]:
-    """The Structs in messages of a kind: a getter of the message that has it, and its name."""
-    paths = [path for path, field in fields_of(kind) if field.message_type is Struct.DESCRIPTOR]
-    split = (path.rpartition(".") for path in paths)
-    return tuple((attrgetter(of) if of else _itself, name) for of, _, name in split)
-
-
-def fields_of(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Each field of a kind of message and of the messages in it, by its path."""
-    for field in kind.fields:
-        path = prefix + field.name
-        yield path, field
-        nested = field.message_type
-        if nested and not field.is_repeated and nested is not Struct.DESCRIPTOR:
-            yield from fields_of(nested, f"{path}.")
-
-
-def _maximum_items(field: Any) -> int:
-    limit: int = field.GetOptions().Extensions[RULES].repeated.max_items
-    return limit
-
-
-def _refuse(violations: Iterable[Violation]) -> None:
-    if found := list(violations):
-        raise invalid_fields(found)
+    If a list is too long, no more is looked at.
+    """
+    malformed: list[str] = []
+    has_structs = False
+    places: list[tuple[str, Any, nesting.Plan]] = [
+        ("", request, nesting.plan_of(request.DESCRIPTOR))
+    ]
+    for prefix, message, here in places:  # which grows
+        long = [(n, limit) for n, limit in here.lists if len(getattr(message, n)) > limit]
+        if long:
+            return Survey([(prefix + name, limit) for name, limit in long], (), has_structs=False)
+        has_structs = has_structs or any(message.HasField(name) for name in here.structs)
+        durations = (name for name in here.durations if message.HasField(name))
+        malformed += [prefix + n for n in durations if not nesting.is_duration(getattr(message, n))]
+        for name, is_list, plan in here.inner:
+            if is_list:
+                items = enumerate(getattr(message, name))
+                places += [(f"{prefix}{name}[{number}].", each, plan) for number, each in items]
+            elif message.HasField(name):
+                places.append((f"{prefix}{name}.", getattr(message, name), plan))
+    return Survey((), malformed, has_structs)
 
 
 def _violation(violation: protovalidate.Violation) -> Violation:

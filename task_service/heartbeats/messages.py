@@ -16,7 +16,7 @@ PROGRESS_BYTES = 64 * KIB
 
 def heartbeats(request: pb.HeartbeatTasksRequest) -> Heartbeats:
     """The leases, each of another task."""
-    _validate(request)
+    validate(request)
     task_ids = [UUID(each.task_id) for each in request.heartbeats]
     if twice := [n for n, each in enumerate(task_ids) if each in task_ids[:n]]:
         rule = "must be of another task than those before"
@@ -46,15 +46,6 @@ def states(found: Beaten) -> pb.HeartbeatTasksResponse:
         else:
             state.held.expires_in.seconds = row["seconds"]
     return response
-
-
-def _validate(request: pb.HeartbeatTasksRequest) -> None:
-    """Without the progress, of which no rule speaks: a large one takes protovalidate seconds."""
-    rest = pb.HeartbeatTasksRequest()
-    rest.CopyFrom(request)
-    for each in rest.heartbeats:
-        each.ClearField("progress")
-    validate(rest)
 
 
 def _cancel(row: Row) -> pb.CancelRequest:

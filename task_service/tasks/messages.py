@@ -20,7 +20,6 @@ from shared.resources.building import Row
 from shared.resources.pagination import Listing, Pager, Query, instant
 from shared.resources.validation import (
     KIB,
-    fixed_id,
     optional,
     read_new,
     struct,
@@ -199,8 +198,8 @@ FIXED_LATER: dict[str, Callable[[pb.Task], Any]] = {
 }
 # What no Update changes, but a client may send back.
 FIXED: dict[str, Callable[[pb.Task], Any]] = {
-    "project_id": partial(fixed_id, name="project_id", path="task.project_id"),
-    "assigned_to": partial(fixed_id, name="assigned_to", path="task.assigned_to"),
+    "project_id": lambda task: UUID(task.project_id),
+    "assigned_to": partial(optional, name="assigned_to", of=UUID),
     "assigned_to_type": lambda task: FROM_TYPE.get(task.assigned_to_type),
     **FIXED_LATER,
 }

@@ -499,7 +499,11 @@ TASKS = {
     ),
     "HeartbeatTasks": Row(
         CLAIM_TASK,
-        lambda its: t.HeartbeatTasksRequest(project_id=its.project.id, agent_id=its.agent.id),
+        lambda its: t.HeartbeatTasksRequest(
+            project_id=its.project.id,
+            agent_id=its.agent.id,
+            heartbeats=[{"task_id": its.task.id, "fencing_token": 1}],
+        ),
         t.HeartbeatTasksRequest(heartbeats=[{}]),
     ),
     "CancelTask": Row(

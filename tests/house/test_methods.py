@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from google.api.field_behavior_pb2 import OUTPUT_ONLY, field_behavior
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.struct_pb2 import Struct
 
 import agent_service.access
 import task_service.access
-from shared.resources.validation import RULES, fields_of
+from shared.resources.nesting import RULES
 from tests.access.stage import DECLARED
 from tests.house.resources import ROOT
 
@@ -72,12 +73,13 @@ def test_no_text_with_nul_reaches_the_database(name: str) -> None:
             )
 
 
-def every_field_of(kind: Any) -> Iterator[tuple[str, Any]]:
-    """Also of the messages in lists."""
-    for path, field in fields_of(kind):
+def every_field_of(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each field of a kind of message, and of the messages in it, by its path."""
+    for field in kind.fields:
+        path = prefix + field.name
         yield path, field
-        if field.is_repeated and field.message_type:
-            yield from ((f"{path}.{inner}", of) for inner, of in every_field_of(field.message_type))
+        if field.message_type and field.message_type is not Struct.DESCRIPTOR:
+            yield from every_field_of(field.message_type, f"{path}.")
 
 
 def is_output(field: FieldDescriptor) -> bool:

@@ -12,7 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from sqlalchemy import ForeignKeyConstraint, UniqueConstraint
 
-from shared.resources.validation import RULES
+from shared.resources.nesting import RULES
 from shared.schema import UQ_AGENT_API_KEYS_HASH, UQ_AGENT_API_KEYS_KEY_ID, metadata
 from tests.house.resources import ROOT, Resource, resources
 from tests.schema.samples import samples
