@@ -63,11 +63,12 @@ class Program:
     def ended(self) -> bytes:
         """Wait for its end, and return what is left of its output.
 
-        Raises CommandError with its last words if it has failed.
+        Raises CommandError with what it said if it has failed.
         """
         output, errors = self.process.communicate()
         if self.process.returncode:
-            words = errors.decode(errors="replace").strip().splitlines()
-            reason = words[-1] if words else f"exit code {self.process.returncode}"
+            lines = errors.decode(errors="replace").strip().splitlines()
+            reasons = [line for line in lines if "error" in line.lower()] or lines
+            reason = reasons[0] if reasons else f"exit code {self.process.returncode}"
             raise CommandError(f"{self.name} has failed: {reason}")
         return output or b""
