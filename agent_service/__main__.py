@@ -29,6 +29,7 @@ from shared.auth.signing import sign_agent_token
 from shared.auth.verifier import Verifier
 from shared.database.transaction import Database
 from shared.grpc_server.server import Server, Service
+from shared.metrics.instruments import Source
 from shared.resources.pagination import Pager
 from shared.settings import Settings
 from tandem.agent.v1.agent_service_pb2_grpc import add_AgentServiceServicer_to_server
@@ -71,8 +72,14 @@ def build(database: Database, settings: Settings) -> Server:
         database, Verifier(trusted), provision=settings.jwt_provision == "first-call"
     )
     closers = [last_used.close, trusted.close]
-    return Server(services, authenticator, ACCESS, settings.pool_size, closers)
+    sources: list[Source] | None = [] if settings.agent_metrics_address else None
+    return Server(services, authenticator, ACCESS, settings.pool_size, closers, sources)
+
+
+def addresses(settings: Settings) -> tuple[str, str | None]:
+    """The address of the calls, and of the metrics."""
+    return settings.agent_address, settings.agent_metrics_address
 
 
 if __name__ == "__main__":
-    sys.exit(process.main("agents", build, lambda settings: settings.agent_address))
+    sys.exit(process.main("agents", build, addresses))

@@ -117,7 +117,8 @@ class Violation:
 class Refusal(Exception):
     """A call that is refused, with what a client needs to handle that.
 
-    `message` is one plain sentence; `retry_after` is in seconds.
+    `message` is one plain sentence; `retry_after` is in seconds. `limit` names what was used up, if
+    that is why: metrics count it, and clients are not told.
     """
 
     reason: Reason
@@ -127,6 +128,7 @@ class Refusal(Exception):
     preconditions: Iterable[Violation] = ()
     resource: tuple[str, str] | None = None
     retry_after: float | None = None
+    limit: str | None = None
 
     def __str__(self) -> str:
         return f"{self.reason.name}: {self.message}"

@@ -29,6 +29,7 @@ from shared.grpc_server.server import Server, StartError, requests_to_stop
 from shared.host.embedded_postgres import EmbeddedPostgresError, running_url
 from shared.host.private_files import UnsafeFileError
 from shared.host.supervision import supervised, watch_supervisor
+from shared.metrics.instruments import Source
 from shared.resources.retention import sweep_forever
 from shared.schema import REVISION
 from shared.settings import (
@@ -69,12 +70,14 @@ USE_ANOTHER = (
 )
 
 Build = Callable[[Database, Settings], Server]
+# The address of the calls, and of the metrics if they are to be published.
+Addresses = Callable[[Settings], tuple[str, str | None]]
 # What a process does beside its calls, until it is cancelled.
 Beside = Callable[[Database, Settings], Coroutine[Any, Any, NoReturn]]
 T = TypeVar("T")
 
 
-def main(name: str, build: Build, address: Callable[[Settings], str], *beside: Beside) -> int:
+def main(name: str, build: Build, addresses: Addresses, *beside: Beside) -> int:
     """Run a service. Returns the exit status: 1, after a sentence or more, if it cannot start."""
     if arguments := sys.argv[1:]:
         return _answer(READERS[name], arguments)
@@ -83,7 +86,7 @@ def main(name: str, build: Build, address: Callable[[Settings], str], *beside: B
         logs.configure(settings, name)
         watch_supervisor()
         gc.freeze()  # what is imported stays: each full collection would stop all calls for 50 ms
-        uvloop.run(_run(name, settings, build, address(settings), beside))
+        uvloop.run(_run(name, settings, build, addresses(settings), beside))
     except (SettingsError, StartError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -178,11 +181,18 @@ async def connected(
 
 
 async def _run(
-    name: str, settings: Settings, build: Build, address: str, beside: Sequence[Beside]
+    name: str,
+    settings: Settings,
+    build: Build,
+    addresses: tuple[str, str | None],
+    beside: Sequence[Beside],
 ) -> NoReturn:
+    address, metrics_address = addresses
     async with connected(settings, name, beside) as database:
         server = build(database, settings)
         await warn_of_excess(database)
+        if metrics_address:
+            await _publish(name, metrics_address, [database.samples, *server.sources])
         await server.start(address)
         warn_if_exposed(address)
         readiness = asyncio.create_task(_follow(database, server))
@@ -192,6 +202,17 @@ async def _run(
     # The kernel closes the connections. gRPC's own way would fail calls that are on their way.
     atexit._run_exitfuncs()  # the log's last lines
     os._exit(0)
+
+
+async def _publish(name: str, address: str, sources: Sequence[Source]) -> None:
+    """Publish metrics on a port of their own until the process ends. Raises StartError."""
+    # Loaded only by a process that needs it: that takes a tenth of a second, and 5 MB.
+    from shared.exposition.publishing import Publisher
+
+    try:
+        await Publisher(name, sources).start(address)
+    except OSError:
+        raise StartError(f"Cannot listen on {address}; is it already in use?") from None
 
 
 async def _add_missing_heads(database: Database) -> None:

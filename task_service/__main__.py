@@ -17,6 +17,7 @@ from tandem.task.v1.task_service_pb2_grpc import add_TaskServiceServicer_to_serv
 from task_service.access import ACCESS
 from task_service.assignees import Assignees
 from task_service.attempts.rules import AttemptRules
+from task_service.backlog.rules import Backlog
 from task_service.claims.rules import ClaimRules
 from task_service.claims.waiting import Queues
 from task_service.events.pulse import Pulse
@@ -61,9 +62,19 @@ def build(database: Database, settings: Settings) -> Server:
         Service("tandem.event.v1.EventService", events, add_EventServiceServicer_to_server),
     ]
     closers = [watching.close, pulse.close, assignees.close, trusted.close]
-    return Server(services, authenticator, ACCESS, settings.pool_size, closers)
+    sources = None
+    if settings.task_metrics_address:
+        backlog = Backlog(database)
+        sources = [watching.samples, sweep.samples, backlog.samples]
+        closers.append(backlog.close)
+    return Server(services, authenticator, ACCESS, settings.pool_size, closers, sources)
+
+
+def addresses(settings: Settings) -> tuple[str, str | None]:
+    """The address of the calls, and of the metrics."""
+    return settings.task_address, settings.task_metrics_address
 
 
 if __name__ == "__main__":
     beside = retention.sweep_forever, sweep.sweep_forever
-    sys.exit(process.main("tasks", build, lambda settings: settings.task_address, *beside))
+    sys.exit(process.main("tasks", build, addresses, *beside))

@@ -36,4 +36,4 @@ class Lane:
 def too_many(seconds: float) -> Refusal:
     """Too many keys failed; `seconds` to wait."""
     message = "Too many API keys were refused; try again later, with the right one."
-    return Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=seconds)
+    return Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=seconds, limit="api_keys")

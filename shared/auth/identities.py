@@ -136,7 +136,8 @@ class Identities:
             raise _unknown()
         if not self._rate(profile.issuer).take():
             message = "Too many new users call at once; try again."
-            raise Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=RETRY_AFTER_SECONDS)
+            seconds = RETRY_AFTER_SECONDS
+            raise Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=seconds, limit="new_users")
         for _ in range(ATTEMPTS):
             await self._try_to_make(profile)
             if found := await self._find(profile):

@@ -12,6 +12,14 @@ import asyncpg
 import orjson
 
 from shared.database.connector import Connector, Url
+from shared.metrics.catalog import (
+    POOL_CONNECTIONS,
+    POOL_SIZE,
+    POOL_WAIT,
+    POOL_WAITING,
+    WAIT_SECONDS,
+)
+from shared.metrics.instruments import Histogram, Sample
 
 Record: TypeAlias = asyncpg.Record
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -36,6 +44,8 @@ class Pool:
         self._generation = 0
         self.completed = 0
         """How many units of work have ended well: while this grows, the database answers."""
+        self._waiting = 0
+        self._waited = Histogram(WAIT_SECONDS)
         self._watch = asyncio.create_task(self._end_what_hangs())
 
     @classmethod
@@ -121,8 +131,7 @@ class Pool:
     async def _lease(self) -> Connection:
         """An idle connection, without the task that asyncpg makes at each acquire and release."""
         if self._slots.locked():
-            async with asyncio.timeout(QUEUE_TIMEOUT_SECONDS):
-                await self._slots.acquire()
+            await self._wait_for_a_slot()
         else:
             await self._slots.acquire()
         try:
@@ -135,6 +144,26 @@ class Pool:
         except BaseException:
             self._slots.release()
             raise
+
+    async def _wait_for_a_slot(self) -> None:
+        began = time.monotonic()
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(QUEUE_TIMEOUT_SECONDS):
+                await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+            self._waited.observe(time.monotonic() - began)
+
+    def samples(self) -> list[Sample]:
+        """Who has connections, and who waits for one."""
+        return [
+            Sample(POOL_SIZE, self._pool.get_max_size()),
+            Sample(POOL_CONNECTIONS, len(self._leased), ("leased",)),
+            Sample(POOL_CONNECTIONS, len(self._idle), ("idle",)),
+            Sample(POOL_WAITING, self._waiting),
+            Sample(POOL_WAIT, self._waited),
+        ]
 
     async def _end_what_hangs(self) -> None:
         """Cut connections on which a unit of work takes too long: the server's host may be gone.

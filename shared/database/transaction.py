@@ -1,6 +1,7 @@
 """Units of work on the database: attempts, transactions, and what ends them early."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -11,6 +12,10 @@ from shared.database import queries
 from shared.database.connector import Url
 from shared.database.pool import UNIT_TIMEOUT_SECONDS, Connection, Pool, UnitOfWork
 from shared.errors import RETRY_AFTER_SECONDS, Reason, Refusal, conflict
+from shared.metrics.catalog import CONFLICT_CAUSES, DATABASE_UP, OUTAGE_CAUSES
+from shared.metrics.catalog import CONFLICTS as CONFLICTS_MET
+from shared.metrics.catalog import OUTAGES as OUTAGES_MET
+from shared.metrics.instruments import Sample
 
 T = TypeVar("T")
 
@@ -39,6 +44,15 @@ OUTAGES = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InvalidCatalogNameError,
 )
+# What metrics call those, if it is not the connection.
+CAUSES = (
+    (asyncpg.LockNotAvailableError, "lock_timeout"),
+    (asyncpg.DeadlockDetectedError, "deadlock"),
+    (asyncpg.SerializationError, "serialization"),
+    (asyncpg.InvalidCachedStatementError, "changed_plan"),
+    (asyncpg.ReadOnlySQLTransactionError, "read_only"),
+    (TimeoutError, "timeout"),
+)
 
 
 class Database:
@@ -48,6 +62,9 @@ class Database:
         self._pool = pool
         self._units: set[asyncio.Future[Any]] = set()
         self._probe: asyncio.Task[bool] | None = None
+        self._is_up = True
+        self._conflicts = Counter(dict.fromkeys(CONFLICT_CAUSES, 0))
+        self._outages = Counter(dict.fromkeys(OUTAGE_CAUSES, 0))
 
     @classmethod
     async def connect(cls, url: Url, size: int, name: str = "tandem") -> "Database":
@@ -80,7 +97,17 @@ class Database:
             self._probe = asyncio.create_task(self._is_writable())
         # A probe that hangs is not cancelled, since that might hang as well: it ends by itself.
         done, _ = await asyncio.wait({self._probe}, timeout=PROBE_SECONDS)
-        return self._probe.result() if done else self._pool.completed > before
+        self._is_up = self._probe.result() if done else self._pool.completed > before
+        return self._is_up
+
+    async def samples(self) -> list[Sample]:
+        """How the database is, and who waits for it."""
+        return [
+            Sample(DATABASE_UP, self._is_up),
+            *self._pool.samples(),
+            *(Sample(CONFLICTS_MET, number, (cause,)) for cause, number in self._conflicts.items()),
+            *(Sample(OUTAGES_MET, number, (cause,)) for cause, number in self._outages.items()),
+        ]
 
     async def _is_writable(self) -> bool:
         before = self._pool.completed
@@ -100,9 +127,11 @@ class Database:
         """
         try:
             return await self._pool.run(unit_of_work)
-        except CONFLICTS:
+        except CONFLICTS as error:
+            self._conflicts[_cause(error)] += 1
             raise conflict() from None
         except OUTAGES as error:
+            self._outages[_cause(error)] += 1
             raise unavailable() from error
 
     async def single(self, unit_of_work: UnitOfWork[T]) -> T:
@@ -133,11 +162,13 @@ class Database:
         for attempt in range(ATTEMPTS):
             try:
                 return await self._pool.run(unit_of_work)
-            except asyncpg.LockNotAvailableError:
-                break  # it has waited long enough, and others need the connection
-            except CONFLICTS:
+            except CONFLICTS as error:
+                self._conflicts[_cause(error)] += 1
+                if isinstance(error, asyncpg.LockNotAvailableError):
+                    break  # it has waited long enough, and others need the connection
                 await asyncio.sleep(0.01 * 2**attempt)
             except OUTAGES as error:
+                self._outages[_cause(error)] += 1
                 raise unavailable() from error
         raise conflict()
 
@@ -151,6 +182,10 @@ class Database:
         self._units.discard(task)
         if not task.cancelled():
             task.exception()  # retrieved, also if no caller waits for it any more
+
+
+def _cause(error: BaseException) -> str:
+    return next((cause for kind, cause in CAUSES if isinstance(error, kind)), "connection")
 
 
 @contextmanager

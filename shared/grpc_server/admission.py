@@ -56,7 +56,7 @@ class Shares:
 
     def __init__(self, total: int, crowd: Crowd | None = None) -> None:
         """While the `crowd` lasts, a holder has no more than that lets it."""
-        self.free = total
+        self.total = self.free = total
         self.crowd = crowd or Crowd(total)
         self.held: dict[Holder, int] = {}
 
@@ -175,6 +175,9 @@ class Streams:
         self._tasks: set[Task] = set()
         self.ending = False
 
+    def __len__(self) -> int:
+        return len(self._tasks)
+
     def end(self) -> None:
         """End every stream: a stop cannot wait for them, because they have no end."""
         self.ending = True
@@ -233,19 +236,19 @@ def host(peer: str) -> str:
 def too_many_calls() -> Refusal:
     """The caller's share of the places is used up."""
     message = "Too many calls are under way, of this caller or in total; try again."
-    return Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=RETRY_SECONDS)
+    return _too_much("calls", message, RETRY_SECONDS)
 
 
 def too_many_streams(where: str) -> Refusal:
     """All that are allowed there, or in total, are open."""
     message = f"Too many streams are open, {where} or in total; close some."
-    return Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=STREAM_RETRY_SECONDS)
+    return _too_much("streams", message, STREAM_RETRY_SECONDS)
 
 
 def answers_not_taken() -> Refusal:
     """The caller's clients have to read what they asked for before."""
     message = "The caller has not taken the answers to its other calls; take those first."
-    return Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=RETRY_SECONDS)
+    return _too_much("answers", message, RETRY_SECONDS)
 
 
 def message_missing() -> Refusal:
@@ -254,4 +257,8 @@ def message_missing() -> Refusal:
         f"The message of the call did not come within {MESSAGE_SECONDS:.0f} s, or others needed "
         "the room; try again."
     )
-    return Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=RETRY_SECONDS)
+    return _too_much("message", message, RETRY_SECONDS)
+
+
+def _too_much(limit: str, message: str, seconds: float) -> Refusal:
+    return Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=seconds, limit=limit)

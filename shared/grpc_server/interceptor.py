@@ -52,10 +52,13 @@ from shared.grpc_server.admission import (
     message_missing,
     too_many_calls,
 )
+from shared.grpc_server.calls import UNARY, Calls, MethodCalls
 from shared.grpc_server.fields import UNCOUNTED_BYTES, require_few_fields
 from shared.grpc_server.parking import ParkingLot
 from shared.grpc_server.status import DETAILS_KEY, GRPC_CODES, packed
 from shared.grpc_server.watches import EndOfStream, Watch, Watches
+from shared.metrics.catalog import IN_FLIGHT, PARKED, PLACES, STREAMS, WAITING
+from shared.metrics.instruments import Sample
 
 log = structlog.get_logger()
 
@@ -80,10 +83,18 @@ class Interceptor:
     """Wraps the handlers of a server, as the module describes."""
 
     def __init__(
-        self, authenticator: Authenticator, access: Mapping[str, Rule], connections: int
+        self,
+        authenticator: Authenticator,
+        access: Mapping[str, Rule],
+        connections: int,
+        calls: Calls | None = None,
     ) -> None:
-        """`connections` to the database decide how many calls are taken at a time."""
+        """`connections` to the database decide how many calls are taken at a time.
+
+        `calls` counts them, for a process that publishes metrics.
+        """
         self._authenticator = authenticator
+        self._calls = calls
         self._access = {**access, UNKNOWN_METHOD: Access.PROBE}
         self.crowd = Crowd(ceil(connections * CALLS_PER_CONNECTION_CROWDED))
         self._places = Shares(connections * CALLS_PER_CONNECTION, self.crowd)
@@ -100,6 +111,22 @@ class Interceptor:
         """End calls whose clients let them wait for too long, from now on until `drain`."""
         self._callers.watch()
         self._strangers.watch()
+
+    def samples(self) -> list[Sample]:
+        """The calls that there are, and, if they are counted, that there were."""
+        shares = {"work": self._places, "probe": self._probes}
+        turns = sum(map(len, self._parking.queue.values()))
+        clients = len(self._callers) + len(self._strangers)
+        return [
+            *(self._calls.samples() if self._calls else ()),
+            *(Sample(IN_FLIGHT, each.total - each.free, (kind,)) for kind, each in shares.items()),
+            *(Sample(PLACES, each.total, (kind,)) for kind, each in shares.items()),
+            Sample(WAITING, clients, ("client",)),
+            Sample(WAITING, turns, ("turn",)),
+            Sample(PARKED, len(self._parking)),
+            Sample(STREAMS, len(self._watches), ("watch",)),
+            Sample(STREAMS, len(self._streams), ("probe",)),
+        ]
 
     async def drain(self, seconds: float) -> None:
         """Refuse new calls; return when those under way have ended, or after `seconds`.
@@ -132,14 +159,21 @@ class Interceptor:
                 self._unary(method, behavior, parse, serialize)
             )
         if handler.unary_stream:
-            serve = self._stream(method, handler.unary_stream, lambda message, _: parse(message))
-        else:
+            calls = self._counted(method, "server_stream")
             serve = self._stream(
-                method, handler.stream_stream, lambda first, rest: _each(first, rest, parse)
+                method, handler.unary_stream, lambda message, _: parse(message), calls
+            )
+        else:
+            calls = self._counted(method, "bidi_stream")
+            serve = self._stream(
+                method, handler.stream_stream, lambda first, rest: _each(first, rest, parse), calls
             )
         return grpc.stream_stream_rpc_method_handler(
             serve, response_serializer=_unless_serialized(handler.response_serializer)
         )
+
+    def _counted(self, method: str, kind: str) -> MethodCalls | None:
+        return self._calls.of(method, kind) if self._calls else None
 
     def _unary(
         self,
@@ -150,10 +184,10 @@ class Interceptor:
     ) -> Callable[[Any, Context], Awaitable[bytes]]:
         places = self._probes if self._access.get(method) is Access.PROBE else self._places
         held, crowd, is_described = places.held, places.crowd, parse is not bytes
-        queue = self._parking.queue
+        queue, calls = self._parking.queue, self._counted(method, UNARY)
 
         async def serve(_requests: Any, context: Context) -> bytes:
-            with _Served(method, context, self._strangers) as served:
+            with _Served(method, context, self._strangers, calls) as served:
                 try:
                     request = await self._admit(served, places)
                     holder, waiting = served.holder, served.waiting
@@ -192,7 +226,11 @@ class Interceptor:
             self._last_ended.set()
 
     def _stream(
-        self, method: str, behavior: Callable[..., Any], parse: Callable[[Any, Context], Any]
+        self,
+        method: str,
+        behavior: Callable[..., Any],
+        parse: Callable[[Any, Context], Any],
+        calls: MethodCalls | None,
     ) -> Callable[[Any, Context], Awaitable[None]]:
         """A coroutine, which writes: what ends it while its client reads nothing is raised here.
 
@@ -201,7 +239,7 @@ class Interceptor:
         places: Any = self._probes if self._access.get(method) in OPEN else self._watches
 
         async def serve(_requests: Any, context: Context) -> None:
-            with _Served(method, context, self._strangers) as served:
+            with _Served(method, context, self._strangers, calls) as served:
                 try:
                     if self._ending:
                         await served.turn_away()
@@ -283,7 +321,8 @@ class Interceptor:
 
     async def _turn_down(self, served: "_Served", access: Rule) -> None:
         if served.metadata_bytes > METADATA_BYTES:
-            raise Refusal(Reason.LIMIT_EXCEEDED, "The metadata of a call can have 16 KiB.")
+            message = "The metadata of a call can have 16 KiB."
+            raise Refusal(Reason.LIMIT_EXCEEDED, message, limit="metadata")
         if access is not Access.PROBE:
             await served.turn_away()  # health goes on saying that the process is not ready
 
@@ -352,6 +391,7 @@ class _Served:
     method: str
     context: Context
     waiting: Waiting
+    calls: MethodCalls | None
     caller: str = "-"
     holder: Holder = ""
     peer: str = ""
@@ -377,17 +417,22 @@ class _Served:
         self.request_id = self.request_id or f"{getrandbits(128):032x}"
         self.context.set_trailing_metadata((("x-request-id", self.request_id),))
         current_call.set(Call(self.method, self.request_id))
+        if self.calls is not None:
+            self.calls.started += 1
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, asyncio.CancelledError):
             self.code = "CANCELLED"
+        seconds = time.perf_counter() - self.started
+        if self.calls is not None:
+            self.calls.ended(self.code, self.reason, seconds)
         log.info(
             "call",
             method=self.method,
             caller=self.caller,
             code=self.code,
-            ms=round((time.perf_counter() - self.started) * 1000, 1),
+            ms=round(seconds * 1000, 1),
             request_id=self.request_id,
             **({"reason": self.reason} if self.reason else {}),
         )
@@ -414,6 +459,8 @@ class _Served:
             refusal = self._fault(fault)
             message, details = refusal.message, b""
         self.code, self.reason = refusal.reason.code.name, refusal.reason.name
+        if self.calls is not None and refusal.limit:
+            self.calls.refused(refusal.limit)
         await self.context.abort(
             GRPC_CODES[refusal.reason.code],
             message,
@@ -442,7 +489,7 @@ class _Served:
 def _wrong_size(message: Any) -> Refusal:
     if message is grpc.aio.EOF:
         return Refusal(Reason.INVALID_FIELD, "The call has no message.")
-    return Refusal(Reason.LIMIT_EXCEEDED, "A request can have 4 MiB.")
+    return Refusal(Reason.LIMIT_EXCEEDED, "A request can have 4 MiB.", limit="message_size")
 
 
 def _unless_serialized(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes]:

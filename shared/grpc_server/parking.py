@@ -202,7 +202,8 @@ class ParkingLot:
         held = self._held.get(parking.holder, 0)
         if self._total >= MAXIMUM_PARKED or held >= PARKED_PER_CALLER:
             message = "Too many calls wait for something, of this caller or in total; try again."
-            raise Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=PARKED_RETRY_SECONDS)
+            seconds = PARKED_RETRY_SECONDS
+            raise Refusal(Reason.LIMIT_EXCEEDED, message, retry_after=seconds, limit="parked")
         self._total += 1
         self._held[parking.holder] = held + 1
         parking.has_parked = True

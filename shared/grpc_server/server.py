@@ -22,6 +22,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServ
 from shared.auth.authenticator import Authenticator
 from shared.auth.permissions import Access, Rule
 from shared.grpc_server import accepting
+from shared.grpc_server.calls import Calls
 from shared.grpc_server.health import LIVENESS, Health
 from shared.grpc_server.interceptor import (
     MESSAGE_BYTES,
@@ -30,6 +31,8 @@ from shared.grpc_server.interceptor import (
     Registrar,
 )
 from shared.grpc_server.watches import AGE_SECONDS
+from shared.metrics.catalog import READY
+from shared.metrics.instruments import Sample, Source
 
 log = structlog.get_logger()
 
@@ -94,8 +97,11 @@ class Server:
         access: Mapping[str, Rule],
         connections: int,
         closers: Iterable[Callable[[], Awaitable[None]]] = (),
+        sources: Iterable[Source] | None = None,
     ) -> None:
         """`connections` are those to the database; `closers` are called after the server stopped.
+
+        With `sources`, what a service measures besides, calls are counted for metrics.
 
         Raises StartError if a method of the services has no access rule.
         """
@@ -103,9 +109,12 @@ class Server:
         access = {**OPEN_TO_ALL, **access}
         _require_a_rule_for_each_method([service.name for service in services], access)
         self._health = Health()
-        self._ending = False
+        self._ending = self._is_ready = False
+        self.sources: tuple[Source, ...] = (self._samples, *(sources or ()))
+        """What is measured here."""
         self._names = [service.name for service in services]
-        self._interceptor = Interceptor(authenticator, access, connections)
+        calls = None if sources is None else Calls()
+        self._interceptor = Interceptor(authenticator, access, connections, calls)
         self._server = accepting.server(OPTIONS, self._interceptor.crowd)
         registrar: Any = Registrar(self._server, self._interceptor)
         for service in services:
@@ -133,8 +142,12 @@ class Server:
     async def set_ready(self, *, ready: bool) -> None:
         """Say whether calls can succeed. After `announce_end` it stays at no."""
         statuses = health_pb2.HealthCheckResponse
-        status = statuses.SERVING if ready and not self._ending else statuses.NOT_SERVING
+        self._is_ready = ready and not self._ending
+        status = statuses.SERVING if self._is_ready else statuses.NOT_SERVING
         await self._health.set(("", *self._names), status)
+
+    async def _samples(self) -> list[Sample]:
+        return [Sample(READY, self._is_ready), *self._interceptor.samples()]
 
     async def announce_end(self) -> None:
         """Say that this process is not ready any more, so that load balancers choose another."""

@@ -115,7 +115,10 @@ def no_room(time: str, limit: int) -> Refusal:
         f"more than {limit} bytes together; call without a request_id, or later."
     )
     metadata = {"limit_bytes": str(limit)}
-    return Refusal(Reason.LIMIT_EXCEEDED, message, metadata, retry_after=ROOM_RETRY_SECONDS)
+    seconds, limit_reached = ROOM_RETRY_SECONDS, "request_ids"
+    return Refusal(
+        Reason.LIMIT_EXCEEDED, message, metadata, retry_after=seconds, limit=limit_reached
+    )
 
 
 async def sweep(database: Database) -> int:

@@ -128,6 +128,25 @@ class Settings:
             "Where the task service listens, and where `tandem tasks` calls it.",
         ),
     ] = "127.0.0.1:50052"
+    agent_metrics_address: Annotated[
+        str | None,
+        Setting(
+            ADDRESS,
+            (AGENTS,),
+            "Where the agent service publishes [metrics](metrics.md). There is no token to read "
+            "them with: let only the monitoring reach it.",
+            without="none",
+        ),
+    ] = None
+    task_metrics_address: Annotated[
+        str | None,
+        Setting(
+            ADDRESS,
+            (TASKS,),
+            "Where the task service publishes metrics.",
+            without="none",
+        ),
+    ] = None
     jwt_issuer: Annotated[
         str,
         Setting(

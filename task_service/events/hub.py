@@ -15,6 +15,8 @@ from uuid import UUID
 import structlog
 
 from shared.errors import Reason, Refusal
+from shared.metrics.catalog import LOG_LAG, LOGS_WATCHED
+from shared.metrics.instruments import Sample
 from task_service.events.assembly import (
     Entry,
     Piece,
@@ -267,6 +269,11 @@ class Hubs:
     def pace(self) -> float:
         """The seconds between two wakes."""
         return PACE_SECONDS * self._watches()
+
+    def samples(self) -> list[Sample]:
+        """How many there are, and how far the last of them is behind."""
+        lags = [self.pulse.latest(each.project_id) - each.ring.last for each in self._hubs.values()]
+        return [Sample(LOGS_WATCHED, len(lags)), Sample(LOG_LAG, max([0, *lags]))]
 
     @contextmanager
     def joined(self, project_id: UUID, log_id: UUID, last: int) -> Iterator[Hub]:

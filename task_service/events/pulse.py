@@ -95,6 +95,11 @@ class Pulse:
                 commits.ignore(self.committed)
                 self._is_sooner.set()
 
+    def latest(self, project_id: UUID) -> int:
+        """The number of the latest event that is known of a log; 0 if it has no subscriber."""
+        news = self._logs.get(project_id)
+        return news.last if news else 0
+
     def committed(self) -> None:
         """Look at once: this process has changed something.
 

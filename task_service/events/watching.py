@@ -13,6 +13,7 @@ from shared.errors import Refusal
 from shared.events.vocabulary import NIL
 from shared.grpc_server import watches
 from shared.grpc_server.watches import EndOfStream, current_watch
+from shared.metrics.instruments import Sample
 from shared.resources.validation import Parsed, as_uuid
 from task_service.events import messages, responses, snapshot, standing
 from task_service.events.assembly import Piece, Position
@@ -68,6 +69,10 @@ class Watching:
             stream = _Stream(hub, view, watcher, self._guard, Position(after, after))
             async for response in stream.responses():
                 yield response
+
+    async def samples(self) -> list[Sample]:
+        """The logs that are followed."""
+        return self._hubs.samples()
 
     async def close(self) -> None:
         """Check and read no more, once all watches have ended."""

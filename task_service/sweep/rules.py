@@ -4,10 +4,11 @@ There is no leader: each process does what the others have not locked, a bounded
 """
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from random import uniform
+from time import time
 from typing import Any, NamedTuple, NoReturn
 from uuid import UUID
 
@@ -19,6 +20,8 @@ from shared.database.statement import Statement
 from shared.database.transaction import Database
 from shared.errors import Refusal
 from shared.events.recording import SYSTEM, Change, Log, recorded
+from shared.metrics.catalog import SWEEP_FAILURES, SWEEP_TIME, SWEPT
+from shared.metrics.instruments import Sample
 from shared.settings import Settings
 from task_service.dependents.rules import propagate
 from task_service.sweep import queries
@@ -50,6 +53,25 @@ CHORES = (
 )
 
 
+class Tally:
+    """What this process has swept. There is one, as there is one sweep in a process."""
+
+    def __init__(self) -> None:
+        self.done: Counter[str] = Counter({chore.does: 0 for chore in CHORES})
+        self.failures = 0
+        self.succeeded_at = 0.0
+
+
+TALLY = Tally()
+
+
+async def samples() -> list[Sample]:
+    """What this process has swept, and when it last did."""
+    done = [Sample(SWEPT, n, (does.replace(" ", "_"),)) for does, n in TALLY.done.items()]
+    failures = Sample(SWEEP_FAILURES, TALLY.failures)
+    return [*done, failures, Sample(SWEEP_TIME, TALLY.succeeded_at)]
+
+
 async def sweep_forever(database: Database, settings: Settings) -> NoReturn:
     """Sweep each second until cancelled; what fails is tried again."""
     while True:
@@ -58,6 +80,7 @@ async def sweep_forever(database: Database, settings: Settings) -> NoReturn:
             if await sweep(database, settings.agent_timeout):
                 pause = PAUSE_SECONDS
         except FAILURES as error:
+            TALLY.failures += 1
             log.warning("tasks not swept", cause=repr(error))
             pause = RETRY_SECONDS
         await asyncio.sleep(pause)
@@ -71,6 +94,7 @@ async def sweep(database: Database, silence: float) -> bool:
     has_more = False
     for chore in CHORES:
         has_more |= await _do(database, chore, {"silence": float(silence)})
+    TALLY.succeeded_at = time()
     return has_more
 
 
@@ -85,8 +109,10 @@ async def _do(database: Database, chore: Chore, offered: Mapping[str, Any]) -> b
         try:
             done += await _do_in(database, chore, {**SYSTEM, **offered}, project_id, ids)
         except FAILURES as error:  # the other projects are not to wait for it
+            TALLY.failures += 1
             log.warning("not swept", project_id=str(project_id), cause=repr(error))
     if done:
+        TALLY.done[chore.does] += done
         log.info(chore.does, number=done)
     return len(rows) == FOUND and done > 0
 

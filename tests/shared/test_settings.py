@@ -59,6 +59,8 @@ WRONG = [
     ("TASK_ADDRESS", "hunter2:65536", "host:port"),
     ("TASK_ADDRESS", "hunter2:\u00b2", "host:port"),
     ("TASK_ADDRESS", "hunter2:-1", "host:port"),
+    ("AGENT_METRICS_ADDRESS", "hunter2", "host:port"),
+    ("TASK_METRICS_ADDRESS", "9464", "host:port"),
     ("JWT_SECRET", "hunter2", "32 bytes"),
     ("JWT_SECRET", "h" * 31, "32 bytes"),
     ("JWT_SECRET", "hunter2" * 5 + "\udcff", "UTF-8"),

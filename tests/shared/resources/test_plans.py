@@ -23,6 +23,8 @@ from shared.database.pool import Record
 from shared.database.transaction import Database
 from shared.resources.listing import Lister
 from shared.resources.pagination import Order, Page, Query
+from task_service.backlog.queries import BY_STATUS, COUNTED, ESTIMATE, LEASES, READY
+from task_service.backlog.rules import Backlog
 from task_service.events.queries import AWAITED
 from task_service.tasks.queries import LIST as TASKS
 from tests.conftest import TEMPLATE
@@ -371,3 +373,22 @@ async def test_waits_and_callers_are_checked_by_keys(filled_url: str) -> None:
     assert not cost.sequential, cost.plans
     # Of each wait the task, the project, and of users the member; then three callers.
     assert cost.rows <= 3 * waits + 3, cost.plans
+
+
+async def test_metrics_count_a_bounded_part_of_the_tasks_by_an_index(filled_url: str) -> None:
+    database = await Database.connect(filled_url, size=1)
+    by_status = await cost_of(database, BY_STATUS.rows)
+    ready = await cost_of(database, READY.row)
+    others = [await cost_of(database, statement.row) for statement in (ESTIMATE, LEASES)]
+    backlog = Backlog(database)
+    found = {labels[0]: value for _, value, labels in await backlog.samples() if labels}
+    await backlog.close()
+    await database.close()
+    assert {n["Node Type"] for n in by_status.nodes if "Relation Name" in n} == {"Index Only Scan"}
+    # The completed ones are too many, and there are 200 of two other statuses.
+    assert by_status.rows == COUNTED + 400
+    assert (ready.rows, ready.sorted, ready.sequential) == (200, 0, set()), ready.plans
+    assert all("tasks" not in cost.sequential and cost.buffers < 200 for cost in others)
+    assert (found["pending"], found["review"], found["failed"]) == (200, 200, 0)
+    assert isinstance(found["completed"], int | float)
+    assert abs(found["completed"] - 99_600) < 1_000, "it is estimated"

@@ -1,0 +1,1 @@
+"""Publishes metrics for Prometheus; loaded only by a process that has an address for it."""

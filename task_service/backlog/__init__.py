@@ -1,0 +1,1 @@
+"""What waits to be done, in all projects together, for metrics."""
