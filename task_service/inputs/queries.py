@@ -21,7 +21,13 @@ NUMBER = Statement(
     "How much was asked for of a task.",
     select(func.count().label("number")).select_from(task_inputs).where(_of_task),
 )
-GET = Statement("What was asked for.", select(task_inputs).where(_of_task, _input.key == _key))
+_latest = select(func.max(_input.requested_at)).where(_of_task).scalar_subquery()
+GET = Statement(
+    "What was asked for, and whether it is what is asked for now.",
+    select(*_input, (_input.requested_at == _latest).label("is_latest")).where(
+        _of_task, _input.key == _key
+    ),
+)
 ADD = Statement(
     "Keeps what is asked for.",
     insert(task_inputs).values(

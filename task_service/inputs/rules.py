@@ -86,6 +86,8 @@ async def _is_answered(connection: Connection, task: Record, given: Values) -> b
     if found is None:
         raise _refusal(Reason.INPUT_NOT_FOUND, task, given["key"])
     if found["answered_at"] is None:
+        if not found["is_latest"]:
+            raise _refusal(Reason.INPUT_NOT_FOUND, task, given["key"], SUPERSEDED)
         return False
     if orjson.loads(found["answer"]) != given["answer"]:
         raise _refusal(Reason.INPUT_ANSWERED, task, given["key"])
@@ -99,8 +101,12 @@ MESSAGES = {
 }
 
 
-def _refusal(reason: Reason, task: Record, key: str) -> Refusal:
-    return Refusal(reason, MESSAGES[reason], {"task_id": str(task["id"]), "key": key})
+SUPERSEDED = "Something else was asked for since, and this no more."
+
+
+def _refusal(reason: Reason, task: Record, key: str, message: str = "") -> Refusal:
+    metadata = {"task_id": str(task["id"]), "key": key}
+    return Refusal(reason, message or MESSAGES[reason], metadata)
 
 
 def _of(task: Record) -> dict[str, Any]:

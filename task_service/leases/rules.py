@@ -99,6 +99,10 @@ async def _not_held(
     is_its = attempt and call.caller.rights["caller_agent_id"] in (None, attempt["agent_id"])
     if attempt is None or not is_its:
         raise lease_lost(task_id, None)
-    if attempt["outcome"] != how.outcome:
+    task = await TASKS.get(connection, call.caller, task_id, CLAIM)
+    # What became of the task since is not for an agent that may not read it.
+    is_as_left = task["updated_at"] == attempt["ended_at"]
+    is_shown = is_as_left or TASKS.is_permitted(call.caller, task, TASKS.read)
+    if attempt["outcome"] != how.outcome or not is_shown:
         raise lease_lost(task_id, attempt["outcome"])
-    return await TASKS.get(connection, call.caller, task_id, CLAIM)
+    return task

@@ -2066,7 +2066,9 @@ class CancelTaskRequest(_message.Message):
     """Makes the call safe to retry; see CreateTaskRequest."""
     @_builtins.property
     def grace(self) -> _duration_pb2.Duration:
-        """How long an agent that holds the task has to stop, up to an hour. Not set: 60 seconds."""
+        """How long an agent that holds the task has to stop, up to an hour. Not set: 60 seconds. 0: not at
+        all: its lease ends with this call, and what it writes under it is LEASE_LOST.
+        """
 
     def __init__(
         self,

@@ -430,7 +430,10 @@ class TaskServiceServicer:
 
     def CompleteTask(self, request, context):
         """Completes a task under a lease, which ends. Tasks that wait for it alone become pending in the
-        same transaction. A call that is repeated with the same token returns the task as it is.
+        same transaction. A call that is repeated with the same token returns the task as it is, if
+        nothing has changed it since or the caller may read it; else it is LEASE_LOST, whose `outcome`
+        says how the attempt has ended. So it is for each method that ends a lease but SplitTask; a
+        `request_id` gets the first response again.
 
         Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
         NOT_ALLOWED_FOR_AGENT, PROJECT_NOT_ACTIVE, LEASE_LOST.
@@ -463,9 +466,10 @@ class TaskServiceServicer:
 
     def CancelTask(self, request, context):
         """Cancels a task. If an agent holds it by a lease, its next heartbeat tells it so, and the task is
-        cancelled when the agent ends the lease, or at the latest when the grace time is over. Without a
-        lease, or without a grace time, it is cancelled at once. Cancelling a cancelled task, or one that
-        is to be, succeeds and changes nothing.
+        cancelled when the agent ends the lease (unless by completing the task), or at the latest when
+        the grace time is over. Without a lease, or with a `grace` of 0, it is cancelled at once.
+        Cancelling a cancelled task succeeds and changes nothing; so does cancelling one that is to be
+        cancelled, whose grace time stays what it is, unless `grace` is 0.
 
         Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
         SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION if it is
@@ -499,7 +503,8 @@ class TaskServiceServicer:
     def AnswerInput(self, request, context):
         """Answers what was asked for. The task is pending; for 10 minutes only the agent that asked can
         claim it, then any other that has the capabilities. Answering again with the same answer
-        succeeds and changes nothing.
+        succeeds and changes nothing. Only what was asked for last can be answered: an earlier question
+        that was left without an answer is INPUT_NOT_FOUND.
 
         Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
         SCOPE_MISSING, PROJECT_NOT_ACTIVE, INPUT_NOT_FOUND, INPUT_ANSWERED, INVALID_STATUS_TRANSITION if

@@ -9,6 +9,7 @@ from shared.errors import Reason
 from tandem.task.v1.task_service_pb2 import (
     ASSIGNEE_TYPE_AGENT,
     INPUT_KIND_AUTH,
+    TASK_STATUS_PENDING,
     AnswerInputRequest,
     Input,
     Task,
@@ -17,6 +18,7 @@ from tests.refusals import outcomes as outcomes_of
 from tests.refusals import refused
 from tests.task_service.leases.held import (
     LEASES,
+    STATE,
     Held,
     claimed,
     events,
@@ -25,6 +27,7 @@ from tests.task_service.leases.held import (
     outcomes,
     status,
 )
+from tests.task_service.steps import move
 from tests.task_service.team import Team
 from tests.world import Client, World
 
@@ -138,6 +141,23 @@ async def test_what_is_not_blocked_any_more_is_not_answered(team: Team, world: W
     await world.execute("UPDATE tasks SET status = 'cancelled', status_reason = NULL")
     await refused(answered(team.owner, one), Reason.INVALID_STATUS_TRANSITION)
     assert await world.value("SELECT answered_at FROM task_inputs") is None
+
+
+async def test_an_answer_to_what_is_not_asked_any_more_changes_nothing(
+    team: Team, world: World
+) -> None:
+    one = await held(team)
+    await one.ask()
+    await move(team.owner, await now(team, one.id), TASK_STATUS_PENDING)
+    again = await claimed(one.worker, one.id)
+    await again.ask(input=Input(key="l", prompt="And?"))
+    state = await world.value(STATE)
+    found = await refused(answered(team.owner, one, "k"), Reason.INPUT_NOT_FOUND)
+    assert found.metadata == {"task_id": str(one.id), "key": "k"}
+    assert await world.value(STATE) == state
+    assert await world.value("SELECT count(answered_at) FROM task_inputs") == 0
+    assert status(await answered(team.owner, one, "l")) == ("PENDING", "")
+    await refused(answered(team.owner, one, "k"), Reason.INPUT_NOT_FOUND)
 
 
 async def test_of_two_answers_at_once_one_counts(team: Team, world: World) -> None:
