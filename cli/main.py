@@ -15,7 +15,10 @@ from shared.host.embedded_postgres import EmbeddedPostgresError
 from shared.host.private_files import UnsafeFileError
 from shared.settings import SettingsError
 
-NAMES = ("up", "token", "users", "events", "tasks", "agents", "db", "backup", "restore", "health")
+NAMES = (
+    *("up", "token", "users", "events", "tasks", "agents", "db", "backup", "restore"),
+    *("config", "health"),
+)
 SENTENCES = (
     CommandError,
     SettingsError,

@@ -283,9 +283,16 @@ async def _require_revision(database: Database) -> None:
     found = ", ".join(row["version_num"] for row in rows)
     if not found:
         raise StartError(NO_TABLES)
-    if found != REVISION:
-        advice = UPGRADE if found < REVISION else USE_ANOTHER.format(needed=REVISION)
-        raise StartError(OTHER_SCHEMA.format(found=found, needed=REVISION, advice=advice))
+    if problem := revision_problem(found):
+        raise StartError(problem)
+
+
+def revision_problem(found: str) -> str | None:
+    """Why this code does not serve a database that is at the revision `found`, if it does not."""
+    if found == REVISION:
+        return None
+    advice = UPGRADE if found < REVISION else USE_ANOTHER.format(needed=REVISION)
+    return OTHER_SCHEMA.format(found=found, needed=REVISION, advice=advice)
 
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:

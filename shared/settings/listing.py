@@ -8,7 +8,8 @@ from shared.settings.variables import Variable
 
 USAGE = "Usage: python -m {module} [--help]"
 CONFIGURED = (
-    "The {reader}. It is configured by environment variables; an empty one counts as not set."
+    "The {reader}. It is configured by environment variables; an empty one counts as not set. "
+    "`tandem config check` looks at all of them without a start."
 )
 INDENT = "    "
 
