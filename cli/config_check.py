@@ -1,6 +1,6 @@
 """`tandem config check`: looks at the configuration without starting anything."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cli.console import CommandError
@@ -11,7 +11,6 @@ from shared.auth.key_sources import NO_KEY
 from shared.database import queries
 from shared.service import database_url, revision_problem
 from shared.settings import Settings, SettingsError, Variable, read_settings, setting_variables
-from shared.settings.environment import Found
 from shared.settings.variables import PREFIX
 from shared.trusted_issuers import TrustedIssuer
 
@@ -31,7 +30,7 @@ def check(width: int, *, for_up: bool) -> tuple[str, list[str]]:
         problems += [each for each in key_problems(settings) if not (for_up and each == NO_KEY)]
     if not _has_problem(problems, "DATABASE_"):
         problems += _database_problems(settings, for_up=for_up)
-    rows = [_row(each, settings, found, problems) for each in setting_variables()]
+    rows = [_row(each, settings, found.sources, problems) for each in setting_variables()]
     return "\n".join(table(HEADINGS, rows, width)), problems
 
 
@@ -40,12 +39,12 @@ def _has_problem(problems: list[str], begin: str) -> bool:
 
 
 def _row(
-    variable: Variable, settings: Settings, found: Found, problems: Sequence[str]
+    variable: Variable, settings: Settings, sources: Mapping[str, str], problems: Sequence[str]
 ) -> tuple[str, str, str]:
     names = (f"{variable.name}:", f"{variable.file_name}:")
     if any(problem.startswith(names) for problem in problems):
         return variable.name, "(refused)", ""
-    source = found.sources.get(variable.field, "default")
+    source = sources.get(variable.field, "default")
     shown = _shown(variable, settings)
     return variable.name, shown, GIVEN if source == variable.name else source
 
