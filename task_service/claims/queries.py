@@ -34,6 +34,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.elements import Grouping
 
 from shared.auth.access import ACTIVE
 from shared.auth.permissions import Permission, Role
@@ -109,11 +110,13 @@ def _agent() -> CTE:
 
 
 def _proved(agent: CTE) -> CTE:
-    """The agent; it is not ready if its API key was revoked."""
-    is_usable = is_proof(agent, agent.c.found_id)
-    others = [each for each in agent.c if each.name != "is_ready"]
-    is_ready = and_(agent.c.is_ready, is_usable).label("is_ready")
-    return select(*others, is_ready, is_usable.label("found_is_usable")).cte("proved")
+    """The agent, and whether its API key, if one is used, still proves who it is."""
+    is_usable = is_proof(agent, agent.c.found_id).label("found_is_usable")
+    return select(*agent.c, is_usable).cte("proved")
+
+
+def _is_ready(agent: CTE) -> ColumnElement[bool]:
+    return and_(agent.c.is_ready, agent.c.found_is_usable)
 
 
 def _own(agent_id: ColumnElement[Any]) -> ColumnElement[str]:
@@ -127,34 +130,40 @@ def _is_able(lane: ColumnElement[str], able: ColumnElement[Any]) -> ColumnElemen
     return and_(lane >= "=", lane < ">", or_(lane == "=", required.bool_op("<@")(able)))
 
 
+def _first_in_lanes(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """The first task of the first lane that matches: the most urgent one, ready or not."""
+    first = select(_task.lane, _task.rank, _task.ready_at).where(_pending, *conditions)
+    return first.order_by(_task.lane, _task.rank, *_order).limit(1)
+
+
 def _shared_lanes() -> CTE:
-    """The lanes of all agents with pending tasks, then a NULL: one look at the index for each."""
-
-    def following(*conditions: ColumnElement[bool]) -> ColumnElement[str]:
-        lane = select(_task.lane).where(_pending, _task.lane < ">", *conditions)
-        return lane.order_by(_task.lane).limit(1).scalar_subquery()
-
-    shared = select(following(_task.lane >= "=").label("lane")).cte("lanes", recursive=True)
-    return shared.union_all(
-        select(following(_task.lane > shared.c.lane)).where(shared.c.lane.is_not(None))
-    )
+    """The first task of each lane of all agents, by one look at the index for each."""
+    first = _first_in_lanes(_task.lane >= "=", _task.lane < ">").subquery("first")
+    shared = select(*first.c).cte("lanes", recursive=True)
+    following = _first_in_lanes(_task.lane > shared.c.lane, _task.lane < ">").lateral("following")
+    return shared.union_all(select(*following.c).select_from(shared.join(following, true())))
 
 
 def _lanes(agent: CTE) -> CTE:
-    """The lanes with pending tasks that the agent can claim."""
+    """The first task of each lane that the agent can claim from."""
     shared = _shared_lanes()
-    can = select(shared.c.lane).select_from(shared.join(agent, true()))
-    can = can.where(agent.c.is_ready, _is_able(shared.c.lane, agent.c.found_able))
-    own = select(_own(agent.c.found_id)).where(agent.c.is_ready)
-    return can.union_all(own).cte("mine")
+    can = select(*shared.c).select_from(shared.join(agent, true()))
+    can = can.where(_is_ready(agent), _is_able(shared.c.lane, agent.c.found_able))
+    first = _first_in_lanes(_task.lane == _own(agent.c.found_id)).lateral("own")
+    own = select(*first.c).select_from(agent.join(first, true())).where(_is_ready(agent))
+    return can.union_all(own).cte("mine").prefix_with("MATERIALIZED", dialect="postgresql")
 
 
 def _is_free() -> ColumnElement[bool]:
     """Whether no task with a lease has the same lock key."""
-    taken = select(task_leases.c.task_id).where(
-        task_leases.c.project_id == _project_id, task_leases.c.lock_key == _task.lock_key
+    of_key = (
+        select(task_leases.c.task_id)
+        .where(task_leases.c.project_id == _project_id, task_leases.c.lock_key == _task.lock_key)
+        .correlate(tasks)
+        .limit(1)
     )
-    return or_(_task.lock_key.is_(None), ~taken.exists())
+    # Not EXISTS, for which a plan may read all leases first.
+    return or_(_task.lock_key.is_(None), of_key.scalar_subquery().is_(None))
 
 
 def _candidates(*conditions: ColumnElement[bool]) -> Select[Any]:
@@ -188,25 +197,34 @@ def _first(*conditions: ColumnElement[bool]) -> Select[Any]:
     return select(_task.ready_at).where(*conditions).order_by(*_order).limit(1)
 
 
+def _ready(lane: ColumnElement[Any], rank: ColumnElement[Any]) -> ColumnElement[bool]:
+    return and_(_within(lane, rank), _task.ready_at <= func.now())
+
+
+def _heads(mine: CTE, urgency: FromClause, rank: ColumnElement[Any]) -> FromClause:
+    """The lanes with ready tasks of a rank, that of the one first that is ready longest.
+
+    Of the lane's most urgent rank the first task is known; none is looked for above it.
+    """
+    known = select(mine.c.ready_at).where(mine.c.rank == rank, mine.c.ready_at <= func.now())
+    looked_for = _first(mine.c.rank < rank, _ready(mine.c.lane, rank))
+    each = (part.correlate(mine, urgency) for part in (known, looked_for))
+    head = union_all(*each).lateral("head")
+    lanes = select(mine.c.lane).select_from(mine.join(head, true()))
+    return lanes.order_by(head.c.ready_at).lateral("heads")
+
+
 def _waiting(agent: CTE) -> Select[Any]:
-    """Those that wait in the lanes of the agent: of each urgency the one that is ready longest."""
-    mine = _lanes(agent)
+    """Those that wait in the lanes of the agent: of each urgency the one that is ready longest.
+
+    Each join is a loop in this order, and ends when enough are found: lanes are looked at for tasks
+    of a rank only if there are too few that are more urgent.
+    """
     urgency, rank = _urgency()
-
-    def ready(lane: ColumnElement[Any], rank: ColumnElement[Any]) -> ColumnElement[bool]:
-        return and_(_within(lane, rank), _task.ready_at <= func.now())
-
-    head = _first(ready(mine.c.lane, rank)).lateral("head")
-    heads = (
-        select(mine.c.lane, rank.label("rank"))
-        .select_from(mine.join(urgency, true()).join(head, true()))
-        .order_by(rank, head.c.ready_at)
-        .cte("heads")
-        .prefix_with("MATERIALIZED", dialect="postgresql")
-    )
-    some = _candidates(ready(heads.c.lane, heads.c.rank)).order_by(*_order).limit(_number)
+    heads = _heads(_lanes(agent), urgency, rank)
+    some = _candidates(_ready(heads.c.lane, rank)).order_by(*_order).limit(_number)
     found = some.lateral("candidate")
-    return select(*found.c).select_from(heads.join(found, true()))
+    return select(*found.c).select_from(urgency.join(heads, true()).join(found, true()))
 
 
 def _named(agent: CTE) -> Select[Any]:
@@ -215,7 +233,7 @@ def _named(agent: CTE) -> Select[Any]:
     found_id, able = (select(agent.c[n]).scalar_subquery() for n in ("found_id", "found_able"))
     can = or_(_task.lane == _own(found_id), _is_able(_task.lane, able))
     is_mine = and_(_task.assigned_agent_id == found_id, ~_task.leased)
-    is_ready = select(agent.c.is_ready).scalar_subquery()
+    is_ready = select(_is_ready(agent)).scalar_subquery()
     return _candidates(
         _here,
         one_of,
@@ -229,63 +247,57 @@ def _named(agent: CTE) -> Select[Any]:
 
 def _claim(purpose: str, choose: Callable[[CTE], Select[Any]]) -> Change:
     agent = _proved(_agent())
-    free = _free_slots(agent)
-    free_number = select(func.count()).select_from(free).scalar_subquery()
-    number = func.least(_number, free_number)
+    slots = select(_free_slots(agent).c.slots).scalar_subquery()
+    number = func.least(_number, func.cardinality(slots))
     chosen = choose(agent).limit(number).cte("chosen").prefix_with("MATERIALIZED")
     # All insert in the order of lock keys: two calls cannot wait for each other by way of two keys.
     place = func.row_number().over(order_by=(chosen.c.lock_key, chosen.c.id))
     picked = select(*chosen.c, place.label("place")).cte("picked")
-    leased = _leasing(picked, free).returning(task_leases.c.task_id, task_leases.c.fence)
-    claimed = _claimed(leased.cte("leased"))
+    old = Old.of(tasks, _CHANGED)
+    claimed = _claimed(_leased(picked, slots), picked, old)
     attempts = _attempts(claimed).cte("attempts")
-    old = Old.of(tasks, _CHANGED).within(picked)
     told_rows = (
-        select(*told(tasks, "task.claimed", claimed, old))
-        .select_from(claimed.join(picked, picked.c.id == claimed.c.id))
+        select(*told(tasks, "task.claimed", claimed, old.within(claimed)))
         .where(after(attempts))
         .cte("told")
     )
     found = [each for each in agent.c if each.name.startswith("found_")]
     found.append(select(func.count()).select_from(picked).scalar_subquery().label("found_number"))
-    found.append(free_number.label("found_free"))
-    rows = agent.outerjoin(claimed, true())
+    found.append(func.cardinality(slots).label("found_free"))
     return Change(
         purpose,
-        [*found, *claimed.c],
-        rows,
+        [*found, *(claimed.c[each.name] for each in tasks.c)],
+        agent.outerjoin(claimed, true()),
         told_rows,
         each=told_rows.c.told_resource_id == claimed.c.id,
     )
 
 
 def _free_slots(agent: CTE) -> CTE:
-    """Slots of the agent without a lease, as many as are asked for, with their places."""
-    slot = func.generate_series(1, select(agent.c.max_leases).scalar_subquery())
-    slots = select(slot.label("slot")).subquery("slots")
-    of_slot = select(task_leases.c.task_id).where(
-        task_leases.c.project_id == _project_id,
-        task_leases.c.agent_id == _agent_id,
-        task_leases.c.agent_slot == slots.c.slot,
+    """Slots of the agent without a lease, as many as are asked for, in one array, in order."""
+    held = (
+        select(task_leases.c.agent_slot)
+        .where(task_leases.c.project_id == _project_id, task_leases.c.agent_id == _agent_id)
+        .cte("held")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
     )
+    most = select(agent.c.max_leases).scalar_subquery()
+    slot = func.generate_series(1, most).column_valued("slot")
     # Each transaction takes others first: calls of one agent at the same time seldom meet.
     moment = cast(extract("microseconds", func.now()), BigInteger)
-    order = func.hashint8(slots.c.slot + moment)
+    order = func.hashint8(slot + moment)
     # Slots above a limit that was lowered count, too.
-    held = (
-        select(func.count())
-        .select_from(task_leases)
-        .where(task_leases.c.project_id == _project_id, task_leases.c.agent_id == _agent_id)
-    )
-    room = select(agent.c.max_leases).scalar_subquery() - held.scalar_subquery()
+    room = most - select(func.count()).select_from(held).scalar_subquery()
     number = func.greatest(func.least(_number, room), 0)
-    found = select(slots.c.slot).where(~of_slot.exists()).order_by(order).limit(number)
-    some = found.subquery("some")
-    place = func.row_number().over(order_by=some.c.slot)
-    return select(some.c.slot, place.label("place")).cte("free").prefix_with("MATERIALIZED")
+    is_free = slot.not_in(select(held.c.agent_slot))  # looked up in a hash table
+    some = select(slot).where(is_free).order_by(order).limit(number).subquery("some")
+    slots = func.array(
+        select(some.c.slot).order_by(some.c.slot).scalar_subquery(), type_=ARRAY(Integer)
+    )
+    return select(slots.label("slots")).cte("free").prefix_with("MATERIALIZED")
 
 
-def _leasing(picked: CTE, free: CTE) -> Insert:
+def _leased(picked: CTE, slots: ColumnElement[Any]) -> CTE:
     """One lease for each; a task whose lock key or slot was taken meanwhile gets none."""
     values: dict[str, ColumnElement[Any]] = {
         "project_id": _project_id,
@@ -293,24 +305,32 @@ def _leasing(picked: CTE, free: CTE) -> Insert:
         "agent_id": _agent_id,
         "fence": picked.c.fence,
         "pooled": picked.c.pooled,
-        "agent_slot": free.c.slot,
+        "agent_slot": Grouping(slots)[picked.c.place],
         "lock_key": picked.c.lock_key,
         "api_key_id": bindparam("actor_api_key_id", type_=Uuid),
         "expires_at": func.now() + func.make_interval(0, 0, 0, 0, 0, 0, _seconds),
         "seconds": _seconds,
     }
-    rows = select(*values.values()).select_from(picked.join(free, free.c.place == picked.c.place))
-    return (
-        insert(task_leases)
-        .from_select(list(values), rows.order_by(picked.c.place))
-        .on_conflict_do_nothing()
-    )
+    rows = select(*values.values()).select_from(picked).order_by(picked.c.place)
+    new = insert(task_leases).from_select(list(values), rows).on_conflict_do_nothing()
+    lease = task_leases.c
+    return new.returning(lease.project_id, lease.task_id, lease.fence).cte("leased")
 
 
-def _claimed(leased: CTE) -> CTE:
+def _claimed(leased: CTE, picked: CTE, old: Old) -> CTE:
+    """The tasks with leases, each looked up by its key however few tasks there are.
+
+    For the planner, few leases are of one project among those of which it knows nothing: this is
+    why `leased` is joined by its project.
+    """
     changed = (
         update(tasks)
-        .where(_here, _task.id == leased.c.task_id)
+        .where(
+            _here,
+            _task.project_id == leased.c.project_id,
+            _task.id == leased.c.task_id,
+            picked.c.id == leased.c.task_id,
+        )
         .values(
             status="in_progress",
             assigned_agent_id=_agent_id,
@@ -325,7 +345,7 @@ def _claimed(leased: CTE) -> CTE:
             revision=_task.revision + 1,
         )
     )
-    return changed.returning(*tasks.c).cte("claimed")
+    return changed.returning(*tasks.c, *old.within(picked).columns).cte("claimed")
 
 
 def _attempts(claimed: CTE) -> Insert:
@@ -378,7 +398,7 @@ def _now_and_next() -> Select[Any]:
     agent_id = func.unnest(bindparam("agent_ids", type_=ARRAY(Uuid))).column_valued("agent_id")
     is_used = select(_task.id).where(_pending, _task.lane == _own(agent_id)).exists()
     here = union_all(
-        select(shared.c.lane).where(shared.c.lane.is_not(None)),
+        select(shared.c.lane),
         select(_own(agent_id)).where(is_used),
     ).cte("here")
     urgency, rank = _urgency()
