@@ -5,7 +5,7 @@ from functools import partial
 
 import structlog
 
-from agent_service.access import ACCESS
+from agent_service.access import ACCESS, OF_TASK_SERVICES
 from agent_service.agents.rules import AgentRules
 from agent_service.agents.servicer import AgentServicer
 from agent_service.api_keys.last_used import LastUsedWriter
@@ -28,7 +28,10 @@ from shared.auth.keys import signing_key
 from shared.auth.signing import sign_agent_token
 from shared.auth.verifier import Verifier
 from shared.database.transaction import Database
+from shared.grpc_server.certificates import Certificates
+from shared.grpc_server.interceptor import EVERY_PEER
 from shared.grpc_server.server import Server, Service
+from shared.grpc_server.tls import Port, agent_port
 from shared.metrics.instruments import Source
 from shared.resources.pagination import Pager
 from shared.settings import Settings
@@ -73,12 +76,16 @@ def build(database: Database, settings: Settings) -> Server:
     )
     closers = [last_used.close, trusted.close]
     sources: list[Source] | None = [] if settings.agent_metrics_address else None
-    return Server(services, authenticator, ACCESS, settings.pool_size, closers, sources)
+    files, names = agent_port(settings).files, settings.agent_tls_task_services
+    tls = Certificates(files) if files else None
+    peers = dict.fromkeys(OF_TASK_SERVICES, names) if names else EVERY_PEER
+    size = settings.pool_size
+    return Server(services, authenticator, ACCESS, size, closers, sources, tls, peers)
 
 
-def addresses(settings: Settings) -> tuple[str, str | None]:
-    """The address of the calls, and of the metrics."""
-    return settings.agent_address, settings.agent_metrics_address
+def addresses(settings: Settings) -> tuple[Port, str | None]:
+    """The port of the calls, and the address of the metrics."""
+    return agent_port(settings), settings.agent_metrics_address
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from shared.auth.permissions import Access, Permission, Rule
 
+# What only the task service has to ask: a setting leaves these to certificates with its name.
+OF_TASK_SERVICES = ("/tandem.agent.v1.AgentService/ValidateAssignee",)
 ACCESS: dict[str, Rule] = {
     "/tandem.agent.v1.AgentService/CreateAgent": Permission.ADMINISTER,
     "/tandem.agent.v1.AgentService/GetAgent": Permission.READ_AGENTS,

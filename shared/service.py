@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -26,6 +25,7 @@ from shared.database.transaction import Database
 from shared.errors import Refusal
 from shared.events.heads import add_missing
 from shared.grpc_server.server import Server, StartError, requests_to_stop
+from shared.grpc_server.tls import Port, crosses_the_network, require_encryption
 from shared.host.embedded_postgres import EmbeddedPostgresError, running_url
 from shared.host.private_files import UnsafeFileError
 from shared.host.supervision import supervised, watch_supervisor
@@ -70,8 +70,8 @@ USE_ANOTHER = (
 )
 
 Build = Callable[[Database, Settings], Server]
-# The address of the calls, and of the metrics if they are to be published.
-Addresses = Callable[[Settings], tuple[str, str | None]]
+# The port of the calls, and the address of the metrics if they are to be published.
+Addresses = Callable[[Settings], tuple[Port, str | None]]
 # What a process does beside its calls, until it is cancelled.
 Beside = Callable[[Database, Settings], Coroutine[Any, Any, NoReturn]]
 T = TypeVar("T")
@@ -86,7 +86,9 @@ def main(name: str, build: Build, addresses: Addresses, *beside: Beside) -> int:
         logs.configure(settings, name)
         watch_supervisor()
         gc.freeze()  # what is imported stays: each full collection would stop all calls for 50 ms
-        uvloop.run(_run(name, settings, build, addresses(settings), beside))
+        port, metrics_address = addresses(settings)
+        require_encryption(settings, port)
+        uvloop.run(_run(name, settings, build, port, metrics_address, beside))
     except (SettingsError, StartError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -184,17 +186,17 @@ async def _run(
     name: str,
     settings: Settings,
     build: Build,
-    addresses: tuple[str, str | None],
+    port: Port,
+    metrics_address: str | None,
     beside: Sequence[Beside],
 ) -> NoReturn:
-    address, metrics_address = addresses
     async with connected(settings, name, beside) as database:
         server = build(database, settings)
         await warn_of_excess(database)
         if metrics_address:
             await _publish(name, metrics_address, [database.samples, *server.sources])
-        await server.start(address)
-        warn_if_exposed(address)
+        await server.start(port.address)
+        warn_if_exposed(port)
         readiness = asyncio.create_task(_follow(database, server))
         await _until_the_end_is_announced(server, settings.shutdown_delay)
         await server.drain()
@@ -231,14 +233,10 @@ async def warn_of_excess(database: Database) -> None:
             log.warning(EXCESS, can=excess)
 
 
-def warn_if_exposed(address: str) -> None:
-    """Log a warning if other machines reach `address` ("host:port"), since nothing is encrypted."""
-    host = address.rpartition(":")[0].strip("[]")
-    with contextlib.suppress(ValueError):
-        if ip_address(host).is_loopback:
-            return
-    if host != "localhost":
-        log.warning("tokens and data cross the network unencrypted", address=address)
+def warn_if_exposed(port: Port) -> None:
+    """Log a warning if other machines reach a port that does not encrypt, as was asked for."""
+    if crosses_the_network(port.address) and not port.files:
+        log.warning("tokens and data cross the network unencrypted", address=port.address)
 
 
 async def _follow(database: Database, server: Server) -> None:

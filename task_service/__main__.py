@@ -9,7 +9,9 @@ from shared.auth.key_sources import page_key
 from shared.auth.verifier import Verifier
 from shared.database.transaction import Database
 from shared.events import retention
+from shared.grpc_server.certificates import Certificates
 from shared.grpc_server.server import Server, Service
+from shared.grpc_server.tls import Port, agent_service, task_port
 from shared.resources.pagination import Pager
 from shared.settings import Settings
 from tandem.event.v1.event_service_pb2_grpc import add_EventServiceServicer_to_server
@@ -38,7 +40,8 @@ from task_service.tasks.waiting import WaitRules
 def build(database: Database, settings: Settings) -> Server:
     """The server of the task service, not started yet. It asks the agent service at its address."""
     trusted = issuers(settings)
-    assignees = Assignees(settings.agent_address)
+    files = task_port(settings).files
+    assignees = Assignees(agent_service(settings))
     verifier, pulse = Verifier(trusted), Pulse(database)
     authenticator = Authenticator(
         database, verifier, provision=settings.jwt_provision == "first-call"
@@ -67,12 +70,13 @@ def build(database: Database, settings: Settings) -> Server:
         backlog = Backlog(database)
         sources = [watching.samples, sweep.samples, backlog.samples]
         closers.append(backlog.close)
-    return Server(services, authenticator, ACCESS, settings.pool_size, closers, sources)
+    tls = Certificates(files) if files else None
+    return Server(services, authenticator, ACCESS, settings.pool_size, closers, sources, tls)
 
 
-def addresses(settings: Settings) -> tuple[str, str | None]:
-    """The address of the calls, and of the metrics."""
-    return settings.task_address, settings.task_metrics_address
+def addresses(settings: Settings) -> tuple[Port, str | None]:
+    """The port of the calls, and the address of the metrics."""
+    return task_port(settings), settings.task_metrics_address
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The one outgoing call: asks the agent service who may be assigned a task."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -12,6 +13,7 @@ from google.rpc.status_pb2 import Status
 from shared.auth.caller import current_call
 from shared.errors import Code, Reason, Refusal
 from shared.grpc_server.status import DETAILS_KEY, to_refusal
+from shared.grpc_server.tls import Target
 from tandem.agent.v1 import agent_service_pb2 as pb
 from tandem.agent.v1.agent_service_pb2_grpc import AgentServiceStub
 
@@ -78,9 +80,21 @@ class Assignee:
 class Assignees:
     """The agents and users that can be assigned a task, as the agent service knows them."""
 
-    def __init__(self, address: str) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._connect()
+        certificates = target.certificates
+        self._following = certificates and asyncio.create_task(certificates.follow(self._renew))
+
+    def _connect(self) -> None:
+        self._channel = self._target.channel(OPTIONS)
         self._agents = AgentServiceStub(self._channel)
+
+    async def _renew(self) -> None:
+        """Make new calls with the certificates of now; those under way end on the old channel."""
+        old = self._channel
+        self._connect()
+        await old.close(TIMEOUT_SECONDS)
 
     async def require(self, project_id: UUID, assignee: Assignee) -> None:
         """Return only if a task of the project can be assigned to the assignee.
@@ -100,6 +114,8 @@ class Assignees:
 
     async def close(self) -> None:
         """Let go of the agent service."""
+        if self._following:
+            self._following.cancel()
         await self._channel.close()
 
 
@@ -121,10 +137,15 @@ def _refuse(error: grpc.aio.AioRpcError) -> NoReturn:
     details = dict(error.trailing_metadata()).get(DETAILS_KEY, b"")
     assert isinstance(details, bytes)
     refusal = to_refusal(Status.FromString(details))
-    if refusal is not None and refusal.reason.code in PASSED_ON:
+    if refusal is not None and _is_for_the_caller(refusal):
         raise refusal from None
     raise Refusal(
         Reason.AGENT_SERVICE_UNAVAILABLE,
         "The agent service could not be asked, so nothing was changed; try again.",
         retry_after=RETRY_AFTER_SECONDS,
     ) from error
+
+
+def _is_for_the_caller(refusal: Refusal) -> bool:
+    """Not that of the task service's own certificate: the log has it, as the cause."""
+    return refusal.reason.code in PASSED_ON and refusal.reason is not Reason.CLIENT_NOT_ALLOWED

@@ -16,7 +16,15 @@ asked on every call.
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import ceil
@@ -74,6 +82,10 @@ UNKNOWN_METHOD = "unknown"
 GOODBYE_SECONDS = 0.1
 TRACE_CONTEXT = ("traceparent", "tracestate")
 SHUTTING_DOWN = "The server is shutting down."
+EVERY_PEER: Mapping[str, Collection[str]] = {}
+"""No method demands that the certificate of a client has a certain name."""
+# The names in a certificate, as gRPC calls them: host names and URIs, such as SPIFFE ids.
+PEER_NAMES = ("peer_dns", "peer_uri")
 
 
 OPEN = (Access.PROBE, Access.OPEN)
@@ -88,11 +100,14 @@ class Interceptor:
         access: Mapping[str, Rule],
         connections: int,
         calls: Calls | None = None,
+        peers: Mapping[str, Collection[str]] = EVERY_PEER,
     ) -> None:
         """`connections` to the database decide how many calls are taken at a time.
 
-        `calls` counts them, for a process that publishes metrics.
+        `calls` counts them, for a process that publishes metrics. `peers` are the names of which
+        the certificate of a client has to have one, by method.
         """
+        self._peers = peers
         self._authenticator = authenticator
         self._calls = calls
         self._access = {**access, UNKNOWN_METHOD: Access.PROBE}
@@ -155,9 +170,12 @@ class Interceptor:
                 behavior = _unimplemented  # the servicer does not override this method yet
             serialize = handler.response_serializer or bytes
             behavior = self._parking.wrap(behavior)
+            if method in self._peers:
+                behavior = _for_peers(self._peers[method], behavior)
             return grpc.stream_unary_rpc_method_handler(
                 self._unary(method, behavior, parse, serialize)
             )
+        assert method not in self._peers, "only unary methods can be left to certain clients"
         if handler.unary_stream:
             calls = self._counted(method, "server_stream")
             serve = self._stream(
@@ -484,6 +502,21 @@ class _Served:
             f"An internal error occurred; the log has details under {self.request_id}.",
             metadata={"request_id": self.request_id},
         )
+
+
+def _for_peers(
+    names: Collection[str], behavior: Callable[[Any, Context], Awaitable[Any]]
+) -> Callable[[Any, Context], Awaitable[Any]]:
+    """A method for clients only whose certificates have one of these names."""
+
+    async def checked(request: Any, context: Context) -> Any:
+        proven = context.auth_context()
+        if any(name.decode() in names for kind in PEER_NAMES for name in proven.get(kind, ())):
+            return await behavior(request, context)
+        message = "The method is for other services, of which the client's certificate is none."
+        raise Refusal(Reason.CLIENT_NOT_ALLOWED, message)
+
+    return checked
 
 
 def _wrong_size(message: Any) -> Refusal:

@@ -7,7 +7,7 @@ which clients do not retry; calls on a connection that just ends are UNAVAILABLE
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,13 +23,16 @@ from shared.auth.authenticator import Authenticator
 from shared.auth.permissions import Access, Rule
 from shared.grpc_server import accepting
 from shared.grpc_server.calls import Calls
+from shared.grpc_server.certificates import Certificates
 from shared.grpc_server.health import LIVENESS, Health
 from shared.grpc_server.interceptor import (
+    EVERY_PEER,
     MESSAGE_BYTES,
     METADATA_BYTES,
     Interceptor,
     Registrar,
 )
+from shared.grpc_server.tls import ServerCredentials
 from shared.grpc_server.watches import AGE_SECONDS
 from shared.metrics.catalog import READY
 from shared.metrics.instruments import Sample, Source
@@ -98,10 +101,13 @@ class Server:
         connections: int,
         closers: Iterable[Callable[[], Awaitable[None]]] = (),
         sources: Iterable[Source] | None = None,
+        tls: Certificates | None = None,
+        peers: Mapping[str, Collection[str]] = EVERY_PEER,
     ) -> None:
         """`connections` are those to the database; `closers` are called after the server stopped.
 
-        With `sources`, what a service measures besides, calls are counted for metrics.
+        With `sources`, what a service measures besides, calls are counted for metrics. `peers` are
+        the names of which the certificate of a client has to have one, by method.
 
         Raises StartError if a method of the services has no access rule.
         """
@@ -114,7 +120,10 @@ class Server:
         """What is measured here."""
         self._names = [service.name for service in services]
         calls = None if sources is None else Calls()
-        self._interceptor = Interceptor(authenticator, access, connections, calls)
+        self._interceptor = Interceptor(authenticator, access, connections, calls, peers)
+        self._tls = tls
+        self._credentials = ServerCredentials(tls) if tls else None
+        self._following: asyncio.Task[None] | None = None
         self._server = accepting.server(OPTIONS, self._interceptor.crowd)
         registrar: Any = Registrar(self._server, self._interceptor)
         for service in services:
@@ -129,15 +138,22 @@ class Server:
         Raises StartError if the address is in use or not available.
         """
         try:
-            port = self._server.add_insecure_port(address)
+            port = self._listen(address)
         except RuntimeError:
             raise StartError(f"Cannot listen on {address}; is it already in use?") from None
         await self._server.start()
+        if self._tls:
+            self._following = asyncio.create_task(self._tls.follow())
         self._interceptor.watch()
         await self._health.set([LIVENESS], health_pb2.HealthCheckResponse.SERVING)
         await self.set_ready(ready=True)
-        log.info("listening", address=address, port=port)
+        log.info("listening", address=address, port=port, tls=_kind(self._tls))
         return port
+
+    def _listen(self, address: str) -> int:
+        if self._credentials:
+            return self._server.add_secure_port(address, self._credentials.grpc)
+        return self._server.add_insecure_port(address)
 
     async def set_ready(self, *, ready: bool) -> None:
         """Say whether calls can succeed. After `announce_end` it stays at no."""
@@ -158,6 +174,8 @@ class Server:
         """Refuse new calls as UNAVAILABLE, and give those under way DRAIN_SECONDS to finish."""
         await self.announce_end()
         await self._interceptor.drain(DRAIN_SECONDS)
+        if self._following:
+            self._following.cancel()
         for close in self._closers:
             await close()
         await asyncio.sleep(FLUSH_SECONDS)
@@ -167,6 +185,13 @@ class Server:
         """Drain, and close the port and every connection, if the process is to go on."""
         await self.drain()
         await self._server.stop(None)
+
+
+def _kind(tls: Certificates | None) -> str:
+    """Who proves itself by certificates, as the log says it."""
+    if tls is None:
+        return "none"
+    return "mutual" if tls.authenticates_clients else "server"
 
 
 def _add_reflection(names: list[str], registrar: Any) -> None:

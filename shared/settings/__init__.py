@@ -17,6 +17,8 @@ from shared.settings.forms import (
     HS256_SECRET,
     ISSUERS,
     JWKS_URL,
+    NAMES,
+    PEM_FILE,
     PRIVATE_KEY,
     PUBLIC_KEY,
     TEXT,
@@ -147,6 +149,120 @@ class Settings:
             without="none",
         ),
     ] = None
+    agent_tls_certificate: Annotated[
+        Path | None,
+        Setting(
+            PEM_FILE,
+            (*SERVICES, UP),
+            "The certificate of the agent service, then those between it and its authority "
+            "([TLS](operations.md#tls)). With it the agent service speaks TLS only.",
+            without="none",
+        ),
+    ] = None
+    agent_tls_key: Annotated[
+        Path | None,
+        Setting(
+            PEM_FILE,
+            (*SERVICES, UP),
+            "Its key, without a password: RSA of 2,048 bits or more, or EC on P-256 or P-384.",
+            without="none",
+        ),
+    ] = None
+    agent_tls_client_ca: Annotated[
+        Path | None,
+        Setting(
+            PEM_FILE,
+            (*SERVICES, UP),
+            "The authorities of clients of the agent service. With it, only clients that have a "
+            "certificate of one of them can connect.",
+            without="none",
+        ),
+    ] = None
+    agent_tls_task_services: Annotated[
+        tuple[str, ...] | None,
+        Setting(
+            NAMES,
+            (AGENTS, UP),
+            "The agent service answers ValidateAssignee only for clients whose certificate has one "
+            "of these names. It needs `TANDEM_AGENT_TLS_CLIENT_CA`.",
+            without="none",
+        ),
+    ] = None
+    agent_tls_server_name: Annotated[
+        str | None,
+        Setting(
+            TEXT,
+            (TASKS,),
+            "The name that the task service requires in the certificate of the agent service.",
+            without="the host in `TANDEM_AGENT_ADDRESS`",
+        ),
+    ] = None
+    task_tls_certificate: Annotated[
+        Path | None,
+        Setting(
+            PEM_FILE,
+            (TASKS, UP),
+            "The certificate of the task service, then those between it and its authority. With "
+            "it the task service speaks TLS only.",
+            without="none",
+        ),
+    ] = None
+    task_tls_key: Annotated[
+        Path | None,
+        Setting(
+            PEM_FILE,
+            (TASKS, UP),
+            "Its key, as that of the agent service.",
+            without="none",
+        ),
+    ] = None
+    task_tls_client_ca: Annotated[
+        Path | None,
+        Setting(
+            PEM_FILE,
+            (TASKS, UP),
+            "The authorities of clients of the task service, as those of the agent service.",
+            without="none",
+        ),
+    ] = None
+    client_tls_ca: Annotated[
+        Path | None,
+        Setting(
+            PEM_FILE,
+            (TASKS, UP, "`tandem tasks`", "`tandem health`"),
+            "The authorities of the servers that are called, by TLS only: of the agent service "
+            "that the task service calls, and of those that `tandem` calls.",
+            without="none",
+        ),
+    ] = None
+    client_tls_certificate: Annotated[
+        Path | None,
+        Setting(
+            PEM_FILE,
+            (TASKS, UP, "`tandem tasks`", "`tandem health`"),
+            "The certificate that these callers show, if the server asks for one.",
+            without="none",
+        ),
+    ] = None
+    client_tls_key: Annotated[
+        Path | None,
+        Setting(
+            PEM_FILE,
+            (TASKS, UP, "`tandem tasks`", "`tandem health`"),
+            "Its key, as that of the agent service.",
+            without="none",
+        ),
+    ] = None
+    plaintext: Annotated[
+        str,
+        Setting(
+            one_of("loopback", "network"),
+            (*SERVICES, UP, "`tandem tasks`"),
+            "How far tokens and data may go unencrypted. With `loopback` nothing starts that would "
+            "listen on, or send a token to, another address without TLS. With `network` something "
+            "else has to encrypt.",
+        ),
+    ] = "loopback"
     jwt_issuer: Annotated[
         str,
         Setting(

@@ -1,5 +1,6 @@
 """The values that variables may have: each form in words, and as what reads it."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ DATABASE_URL_FORM = (
     "must be a URL like postgresql://user:password@host:5432/database, "
     "with special characters of the password written as %23 and so on"
 )
+NAMES_FORM = "must be names as in certificates, separated by commas, for example tasks.example.org"
 MINIMUM_SECRET_BYTES = 32  # RFC 7518, 3.2: an HS256 key is at least as long as its hash
 
 
@@ -104,8 +106,17 @@ def _hs256_secret(text: str) -> SecretStr:
     return SecretStr(text)
 
 
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(re.fullmatch(r"[!-~]+", name) for name in names):
+        raise NotAllowed(NAMES_FORM)
+    return names
+
+
 TEXT = Form("text", str)
 FOLDER = Form("path of a folder", Path)
+PEM_FILE = Form("path of a file in PEM", Path)
+NAMES = Form("names, separated by commas", _names)
 ADDRESS = Form("`host:port`", _host_and_port)
 DATABASE_URL = Form("`postgresql://user:password@host:5432/database`", _database_url, True)
 HS256_SECRET = Form(f"text of {MINIMUM_SECRET_BYTES} bytes or more", _hs256_secret, True)

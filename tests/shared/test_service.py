@@ -14,6 +14,8 @@ from structlog.testing import capture_logs
 
 from cli.queries import SERVICES
 from shared.database.transaction import Database
+from shared.grpc_server.certificates import Files
+from shared.grpc_server.tls import Port
 from shared.schema import REVISION
 from shared.service import EXCESS, warn_if_exposed, warn_of_excess
 from tests import as_service
@@ -25,6 +27,7 @@ from tests.world import SECRET
 MODULES = ("agent_service", "task_service")
 URL = "postgresql://tandem:{password}@127.0.0.1:1/tandem"
 SECONDS = 300
+NO_FILES = Files("TANDEM_AGENT_TLS_", None, None, None)
 
 
 def refused(module: str = "agent_service", **environment: str) -> str:
@@ -184,5 +187,5 @@ async def test_what_the_services_role_can_beyond_rows_is_warned_of(
 )
 def test_an_address_that_other_machines_reach_is_warned_of(address: str, warned: bool) -> None:
     with capture_logs() as said:
-        warn_if_exposed(address)
+        warn_if_exposed(Port("TANDEM_AGENT_ADDRESS", address, NO_FILES))
     assert [line["address"] for line in said] == [address] * warned

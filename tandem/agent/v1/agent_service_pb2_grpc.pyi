@@ -139,10 +139,11 @@ class AgentServiceStub:
     """Checks that a task of a project can be assigned to an agent or user. An agent must exist,
     belong to the project and be active; a user must be its owner or a member and be active. Any other
     user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task service calls this with
-    the token of its own caller. Requires what CreateTask does.
+    the token of its own caller. Requires what CreateTask does. With TANDEM_AGENT_TLS_TASK_SERVICES
+    it is for clients only whose TLS certificates have one of the names there.
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
-    ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT.
+    ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, CLIENT_NOT_ALLOWED.
     """
 
 @_typing.type_check_only
@@ -223,10 +224,11 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """Checks that a task of a project can be assigned to an agent or user. An agent must exist,
     belong to the project and be active; a user must be its owner or a member and be active. Any other
     user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task service calls this with
-    the token of its own caller. Requires what CreateTask does.
+    the token of its own caller. Requires what CreateTask does. With TANDEM_AGENT_TLS_TASK_SERVICES
+    it is for clients only whose TLS certificates have one of the names there.
 
     Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
-    ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT.
+    ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, CLIENT_NOT_ALLOWED.
     """
 
 class AgentServiceServicer:
@@ -349,10 +351,11 @@ class AgentServiceServicer:
         """Checks that a task of a project can be assigned to an agent or user. An agent must exist,
         belong to the project and be active; a user must be its owner or a member and be active. Any other
         user is reported as ASSIGNEE_NOT_FOUND, as if it did not exist. The task service calls this with
-        the token of its own caller. Requires what CreateTask does.
+        the token of its own caller. Requires what CreateTask does. With TANDEM_AGENT_TLS_TASK_SERVICES
+        it is for clients only whose TLS certificates have one of the names there.
 
         Errors: INVALID_FIELD, PROJECT_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE, SCOPE_MISSING,
-        ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT.
+        ASSIGNEE_NOT_FOUND, ASSIGNEE_INACTIVE, ASSIGNEE_OUTSIDE_PROJECT, CLIENT_NOT_ALLOWED.
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -72,6 +72,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     of the scopes that permit it. Metadata: `required`, the scopes that do, separated by ","
     ("API_KEY_SCOPE_MANAGE_TASKS,API_KEY_SCOPE_READ_PROJECT").
     """
+    ERROR_REASON_CLIENT_NOT_ALLOWED: _ErrorReason.ValueType  # 59
+    """PERMISSION_DENIED. The service leaves the method to other services, whose TLS certificates have
+    certain names, and that of this client has none of them. Who the caller is does not matter.
+    """
     ERROR_REASON_PROJECT_NOT_FOUND: _ErrorReason.ValueType  # 12
     """NOT_FOUND. Metadata: `project_id`. As with the other NOT_FOUND reasons, ResourceInfo names the
     id too.
@@ -283,6 +287,10 @@ ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 43
 """PERMISSION_DENIED. The row is in the agent's project, but not its own, and the API key has none
 of the scopes that permit it. Metadata: `required`, the scopes that do, separated by ","
 ("API_KEY_SCOPE_MANAGE_TASKS,API_KEY_SCOPE_READ_PROJECT").
+"""
+ERROR_REASON_CLIENT_NOT_ALLOWED: ErrorReason.ValueType  # 59
+"""PERMISSION_DENIED. The service leaves the method to other services, whose TLS certificates have
+certain names, and that of this client has none of them. Who the caller is does not matter.
 """
 ERROR_REASON_PROJECT_NOT_FOUND: ErrorReason.ValueType  # 12
 """NOT_FOUND. Metadata: `project_id`. As with the other NOT_FOUND reasons, ResourceInfo names the
