@@ -19,14 +19,15 @@ from sqlalchemy import (
 
 from shared.database.pool import Connection
 from shared.database.statement import Statement
-from shared.events.recording import Log, changed_rows, changing_rows
-from shared.resources.leases import WAITS_FOR
+from shared.dependents.queries import CONCERNED, WAITS_FOR
+from shared.dependents.rules import follow_all
+from shared.events.recording import Happening, Log, changed_rows, changing_rows
 from shared.schema import chat_participants, tasks
 
 UNDER_WAY = tasks.c.status == "in_progress"
 _waits = and_(UNDER_WAY, tasks.c.open_dependencies > 0)
 # What becomes of a task whose assignee works on it no more: a dependency may have been reopened, or
-# added, meanwhile.
+# added, meanwhile. `follow_all` comes after it.
 STOPPED: Mapping[str, ColumnElement[Any]] = {
     "status": case((_waits, "blocked"), (UNDER_WAY, "pending"), else_=tasks.c.status),
     "status_reason": case((_waits, WAITS_FOR), else_=tasks.c.status_reason),
@@ -49,7 +50,7 @@ def detach_tasks(
 
 def change_tasks(
     purpose: str,
-    event: str,
+    event: Happening,
     reference: Column[Any],
     values: Mapping[str, ColumnElement[Any]],
     *conditions: ColumnElement[bool],
@@ -57,7 +58,7 @@ def change_tasks(
     """Changes the tasks of a project that refer to the row `id`.
 
     They are locked in the order of their ids, so that changes that have tasks in common wait for
-    each other in that order.
+    each other in that order. It answers what `follow_all` needs to know.
     """
     of_project = tasks.c.project_id == bindparam("of_project", type_=Uuid)
     rows = (
@@ -66,7 +67,7 @@ def change_tasks(
         .order_by(tasks.c.id)
         .with_for_update(key_share=True)
     )
-    return Statement(purpose, changing_rows(tasks, event, rows, values))
+    return Statement(purpose, changing_rows(tasks, event, rows, values, shown=CONCERNED))
 
 
 def unassign_tasks(purpose: str, assignee: Column[Any]) -> Statement:
@@ -106,5 +107,6 @@ async def detach_user(connection: Connection, log: Log, project_id: UUID, user_i
 
     Those who assign and seat the user have to wait already: see shared.resources.membership.
     """
-    for statement in (UNASSIGN_USER, LEAVE_ROOMS):
-        log.add(await statement.rows(connection, of_project=project_id, row_id=user_id))
+    of_user: dict[str, Any] = {"of_project": project_id, "row_id": user_id}
+    await follow_all(connection, log, await UNASSIGN_USER.rows(connection, **of_user))
+    log.add(await LEAVE_ROOMS.rows(connection, **of_user))

@@ -7,6 +7,7 @@ from sqlalchemy import (
     and_,
     any_,
     bindparam,
+    case,
     func,
     or_,
     select,
@@ -57,7 +58,7 @@ DETACH_TASKS = unassign_tasks(
 STOP_TASKS = change_tasks(
     "Makes the tasks pending again that an agent was working on, or lets them wait for what they "
     "depend on. They stay assigned to it.",
-    "task.status_changed",
+    lambda left: case((left.c.status == "blocked", "task.blocked"), else_="task.status_changed"),
     tasks.c.assigned_agent_id,
     STOPPED,
     UNDER_WAY,

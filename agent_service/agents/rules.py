@@ -15,6 +15,7 @@ from shared.auth.caller import Caller
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
+from shared.dependents.rules import follow_all
 from shared.errors import (
     Reason,
     Refusal,
@@ -101,7 +102,8 @@ class AgentRules:
             if before["is_active"]:
                 await _release(connection, log, row)
                 of_agent = {"of_project": row["project_id"], "row_id": row["id"]}
-                log.add(await queries.STOP_TASKS.rows(connection, **of_agent))
+                stopped = await queries.STOP_TASKS.rows(connection, **of_agent)
+                await follow_all(connection, log, stopped)
             return row
 
         if changes.refusal is None and changes.value.get("is_active") is False:
@@ -119,7 +121,8 @@ class AgentRules:
             agent = await AGENTS.lock_to_delete(connection, call.caller, agent_id, revision)
             await _release(connection, log, agent)
             of_agent = {"of_project": agent["project_id"], "row_id": agent["id"]}
-            log.add(await queries.DETACH_TASKS.rows(connection, **of_agent))
+            detached = await queries.DETACH_TASKS.rows(connection, **of_agent)
+            await follow_all(connection, log, detached)
             await AGENTS.delete(connection, log, agent["id"])
 
         return await call.transaction(self._database, work)
@@ -172,7 +175,7 @@ class AgentRules:
 async def _release(connection: Connection, log: Log, agent: Record) -> None:
     """End the leases of an agent that is locked."""
     of_agent = {"project_id": agent["project_id"], "agent_id": agent["id"]}
-    log.add(await leases.RELEASE.rows(connection, **of_agent))
+    await follow_all(connection, log, await leases.RELEASE.rows(connection, **of_agent))
 
 
 def _name_taken(values: Values) -> Refusal:

@@ -21,6 +21,7 @@ from shared.auth.caller import Caller
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
+from shared.dependents.rules import follow_all
 from shared.errors import (
     Reason,
     Refusal,
@@ -209,7 +210,8 @@ async def _release(connection: Connection, log: Log, keys: Sequence[Record]) -> 
     if keys:
         project_id = keys[0]["told_project_id"]
         ids = [key["told_resource_id"] for key in keys]
-        log.add(await leases.RELEASE_KEYS.rows(connection, project_id=project_id, api_key_ids=ids))
+        of_keys = {"project_id": project_id, "api_key_ids": ids}
+        await follow_all(connection, log, await leases.RELEASE_KEYS.rows(connection, **of_keys))
 
 
 def _successor(old: Record) -> Values:

@@ -22,6 +22,7 @@ from agent_service.queries import STOPPED
 from shared.auth.access import RIGHTS
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
+from shared.dependents.queries import CONCERNED
 from shared.errors import IDS_NAMED
 from shared.events.recording import Change, changed_rows, changing_rows, told
 from shared.resources.listing import Lister
@@ -162,6 +163,7 @@ DETACH_TASKS = Statement(
         _tasks,
         {"assigned_user_id": null(), **STOPPED},
         tasks.c.assigned_user_id == _id,
+        shown=CONCERNED,
     ),
 )
 

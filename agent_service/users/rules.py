@@ -9,6 +9,7 @@ from agent_service.users import queries
 from shared.auth.caller import Caller, User, offered
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
+from shared.dependents.rules import follow_all
 from shared.errors import (
     Reason,
     Refusal,
@@ -142,12 +143,9 @@ async def delete(connection: Connection, log: Log, user_id: UUID, revision: int)
     _require_other_superuser(row, kept)
     if owned := await queries.OWNED.rows(connection, id=user_id):
         raise _owner(owned)
-    for statement in (
-        queries.DELETE_MEMBERSHIPS,
-        queries.DETACH_TASKS,
-        queries.LEAVE_ROOMS,
-        queries.DELETE,
-    ):
+    log.add(await queries.DELETE_MEMBERSHIPS.rows(connection, id=user_id))
+    await follow_all(connection, log, await queries.DETACH_TASKS.rows(connection, id=user_id))
+    for statement in (queries.LEAVE_ROOMS, queries.DELETE):
         log.add(await statement.rows(connection, id=user_id))
 
 

@@ -49,6 +49,8 @@ from shared.schema import event_heads, events, projects, users
 
 T = TypeVar("T")
 Type: TypeAlias = str | ColumnElement[str]
+# The type of an event, or what decides it from the row that is left.
+Happening: TypeAlias = str | Callable[[CTE], ColumnElement[str]]
 
 # Who writes to a log: parameters that are offered to every statement that changes something.
 ORIGIN = {
@@ -290,7 +292,7 @@ def recorded(
 
 def changing_rows(
     table: Table,
-    event: Type,
+    event: Happening,
     rows: Select[Any],
     values: Mapping[str, ColumnElement[Any]],
     *conditions: ColumnElement[bool],
@@ -302,16 +304,18 @@ def changing_rows(
     `shown` of the rows as they are then.
     """
     old, shown = Old.of(table, values), list(shown)
+    besides = (each for each in shown if each.name not in table.c)
     locked = rows.with_only_columns(table.c.id, *old.columns).cte("locked")
     updated = (
         update(table)
         .where(table.c.id == locked.c.id, *conditions)
         .values(**values, revision=table.c.revision + 1, updated_at=func.now())
         # With what they were: to join the two afterwards, PostgreSQL may compare each with each.
-        .returning(*(shown or table.c), *old.within(locked).columns)
+        .returning(*table.c, *besides, *old.within(locked).columns)
         .cte("updated")
     )
-    return _telling(select(*told(table, event, updated, old.within(updated))), updated, shown)
+    happened = event if isinstance(event, str) else event(updated)
+    return _telling(select(*told(table, happened, updated, old.within(updated))), updated, shown)
 
 
 def changed_rows(

@@ -28,7 +28,6 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
-    not_,
     null,
     or_,
     select,
@@ -39,9 +38,10 @@ from sqlalchemy import (
 
 from shared.auth.access import usable
 from shared.database.statement import Statement
+from shared.dependents.queries import CONCERNED, WAITS_FOR
 from shared.events.recording import Old, as_told, told
 from shared.resources.locking import after
-from shared.schema import agent_api_keys, task_attempts, task_dependencies, task_leases, tasks
+from shared.schema import agent_api_keys, task_attempts, task_leases, tasks
 
 _lease, _attempt = task_leases.c, task_attempts.c
 _of_task = and_(
@@ -130,42 +130,15 @@ def backoff() -> ColumnElement[Any]:
     return func.make_interval(0, 0, 0, 0, 0, 0, seconds * thousandths / 1000.0)
 
 
-_dependency = tasks.alias("dependency")
-_edge = task_dependencies.c
-# Not EXISTS, for which a plan may read the edges of all projects first.
-_has_lost = (
-    select(_dependency.c.id)
-    .select_from(
-        task_dependencies.join(
-            _dependency,
-            and_(
-                _dependency.c.project_id == _edge.project_id,
-                _dependency.c.id == _edge.depends_on_id,
-            ),
-        )
-    )
-    .where(
-        _edge.project_id == tasks.c.project_id,
-        _edge.task_id == tasks.c.id,
-        _dependency.c.status.in_(("failed", "cancelled")),
-    )
-    .correlate(tasks)
-    .limit(1)
-    .scalar_subquery()
-    .is_not(None)
-)
-# Why a task is blocked that has open dependencies and is not worked on any more.
-WAITS_FOR = case((_has_lost, "dependency_failed"), else_="dependencies")
-
-
 def pending_again(pooled: ColumnElement[bool]) -> dict[str, ColumnElement[Any]]:
     """The columns of a task that can be claimed again by those who could before.
 
-    A dependency may have been reopened meanwhile, and lost: then it waits for that. If it is to be
-    cancelled, that is done at the next look at what is due.
+    A dependency may have been reopened meanwhile, and lost: then it waits for that, and what
+    follows has to be looked for in the same transaction, by `follow`. If it is to be cancelled,
+    that is done at the next look at what is due.
     """
     is_cancelled = tasks.c.cancel_requested_at.is_not(None)
-    waits = and_(tasks.c.open_dependencies > 0, not_(is_cancelled))
+    waits = tasks.c.open_dependencies > 0
     return {
         "status": case((waits, "blocked"), else_="pending"),
         "leased": false(),
@@ -212,7 +185,8 @@ def _release(purpose: str, outcome: str, *is_its: ColumnElement[bool]) -> Statem
     )
     attempts = ended(locked, outcome)
     return Statement(
-        f"{purpose} Their tasks are pending again, and the attempts do not count. It tells a Log.",
+        f"{purpose} Their tasks are pending again, and the attempts do not count. It tells a Log, "
+        "and answers what `follow_all` needs to know.",
         releasing(locked, attempts, old),
     )
 
@@ -234,8 +208,11 @@ def releasing(locked: CTE, attempts: CTE, old: Old) -> Select[Any]:
         )
     )
     released = changed.returning(*tasks.c, *old.within(locked).columns).cte("released")
-    found = select(*told(tasks, "task.released", released, old.within(released)))
-    return select(*as_told(found.subquery("told")))
+    found = select(
+        *told(tasks, "task.released", released, old.within(released)),
+        *(released.c[each.name] for each in CONCERNED),
+    ).subquery("told")
+    return select(*(found.c[each.name] for each in CONCERNED), *as_told(found))
 
 
 _is_of_agent = _lease.agent_id == bindparam("agent_id", type_=Uuid)

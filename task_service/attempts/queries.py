@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
+from shared.dependents.queries import WAITS_FOR
 from shared.events.recording import Change
 from shared.resources.measuring import fitted
 from shared.schema import task_attempts, tasks
@@ -94,14 +95,12 @@ REQUEST_CANCEL = TASKS.changing(
 
 def _retrying(purpose: str, *conditions: ColumnElement[bool]) -> Change:
     waits, zero = _task.open_dependencies > 0, literal(0, Integer)
-    was_given_up = _task.status_reason == "dependency_failed"
-    waits_for = case((was_given_up, "dependency_failed"), else_="dependencies")
     return TASKS.changing(
         purpose,
         {
             **_NOT_TO_BE_CANCELLED,
             "status": case((waits, "blocked"), else_="pending"),
-            "status_reason": case((waits, waits_for)),
+            "status_reason": case((waits, WAITS_FOR)),
             "status_message": null(),
             "started_at": null(),
             "attempt": zero,
@@ -116,8 +115,12 @@ def _retrying(purpose: str, *conditions: ColumnElement[bool]) -> Change:
 
 
 RETRY = Way(
-    _retrying("Gives a task that has failed or was cancelled new attempts.", ~_task.has_dependents),
-    _retrying("The same. Others may be concerned."),
+    _retrying(
+        "Gives a task that has failed or was cancelled new attempts.",
+        ~_task.has_dependents,
+        _task.open_dependencies == 0,
+    ),
+    _retrying("The same. Others may be concerned, or it may have to wait for others."),
 )
 
 

@@ -6,6 +6,7 @@ from shared.auth.caller import Caller
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
+from shared.dependents.rules import follow, propagate
 from shared.errors import invalid_transition
 from shared.events.recording import Change, Log, Recorder
 from shared.resources import leases
@@ -14,7 +15,6 @@ from shared.resources.pagination import Listing, Query
 from shared.resources.project_scoped import Values, as_new
 from shared.resources.validation import Parsed
 from task_service.attempts import queries
-from task_service.dependents.rules import propagate
 from task_service.tasks.lifecycle import MOVES
 from task_service.tasks.queries import TASKS
 from task_service.tasks.whole import Whole, alone_or_whole
@@ -57,8 +57,7 @@ class AttemptRules:
             before = await TASKS.lock(connection, call.caller, UUID(task_id))
             change = queries.RETRY.whole
             row = await _retry(connection, log, call.caller, before["id"], revision, change)
-            await propagate(connection, log, row, before["status"])
-            return row
+            return await follow(connection, log, row, before["status"])
 
         return await alone_or_whole(call, self._database, alone, whole)
 

@@ -13,6 +13,7 @@ import structlog
 from shared.auth.caller import Caller, offered
 from shared.database.pool import Connection
 from shared.database.transaction import Database
+from shared.dependents.rules import follow_all
 from shared.errors import Refusal
 from shared.events.news import committed
 from shared.events.recording import Log, recorded
@@ -64,4 +65,5 @@ class HandOut:
 
     async def _end_leases(self, connection: Connection, events: Log) -> None:
         assert self.claimed is not None
-        events.add(await leases.GIVE_BACK.rows(connection, **self.claimed.leases))
+        rows = await leases.GIVE_BACK.rows(connection, **self.claimed.leases)
+        await follow_all(connection, events, rows)

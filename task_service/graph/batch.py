@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from shared.dependents.effects import initial
 from shared.errors import Reason, Refusal, invalid_field
-from task_service.dependents.effects import initial
 
 MAXIMUM_DEPENDENCIES = 1000
 MAXIMUM_DEPTH = 10

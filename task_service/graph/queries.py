@@ -31,12 +31,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
+from shared.dependents.queries import FOREVER, PREFERRED
 from shared.events.recording import as_told, told
 from shared.resources.leases import UNCOUNTED, ended
 from shared.resources.membership import locked
 from shared.resources.project_scoped import new_values
 from shared.schema import agents, chat_rooms, projects, task_dependencies, task_leases, tasks
-from task_service.dependents.queries import FOREVER, PREFERRED
 from task_service.leases.queries import CLEARED, HOLDS, STILL_TO_BE_CANCELLED
 from task_service.tasks.queries import TASKS
 

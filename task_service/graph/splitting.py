@@ -5,12 +5,12 @@ from uuid import UUID
 from shared.auth.caller import Agent, Caller
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
+from shared.dependents import queries as statements
+from shared.dependents.effects import initial
+from shared.dependents.rules import propagate
 from shared.errors import conflict, invalid_field, lease_lost
 from shared.events.recording import Log
 from shared.resources.project_scoped import as_new
-from task_service.dependents import queries as statements
-from task_service.dependents.effects import initial
-from task_service.dependents.rules import propagate
 from task_service.graph import queries
 from task_service.graph.creation import create_all
 from task_service.graph.shape import Parts, Split

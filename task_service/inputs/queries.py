@@ -5,8 +5,8 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
+from shared.dependents.queries import FOREVER, PREFERRED, WAITS_FOR
 from shared.schema import task_inputs, tasks
-from task_service.dependents.queries import FOREVER, PREFERRED
 from task_service.tasks.queries import TASKS
 
 _input, _task = task_inputs.c, tasks.c
@@ -53,7 +53,7 @@ UNBLOCK = TASKS.changing(
     "the agent that has asked can claim it for a time.",
     {
         "status": case((_waits, "blocked"), else_="pending"),
-        "status_reason": case((_waits, "dependencies")),
+        "status_reason": case((_waits, WAITS_FOR)),
         "started_at": null(),
         "ready_at": func.greatest(func.now(), _task.ready_at),
         "preferred_until": case(

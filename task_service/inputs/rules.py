@@ -8,6 +8,7 @@ import orjson
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
+from shared.dependents.rules import follow
 from shared.errors import Reason, Refusal, invalid_transition, lease_lost
 from shared.events.recording import Log
 from shared.resources.idempotency import IdempotentCall, M
@@ -59,7 +60,7 @@ class InputRules:
                 status = task["status"]
                 others = [each for each in MOVES[status] if each != "pending"]
                 raise invalid_transition("TASK_STATUS", status, "pending", others)
-            return outcome.row
+            return await follow(connection, log, outcome.row, task["status"])
 
         return await call.transaction(self._database, work)
 

@@ -20,18 +20,17 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from shared.auth.access import RIGHTS
 from shared.auth.permissions import Permission
 from shared.database.statement import Statement
+from shared.dependents.queries import FOREVER
 from shared.events.recording import Change
 from shared.resources.leases import UNCOUNTED, backoff, ended, pending_again
 from shared.resources.project_scoped import Event, new_values
 from shared.schema import task_attempts, task_leases, tasks
-from task_service.dependents.queries import FOREVER
 from task_service.tasks.queries import TASKS
 
 # So often a task can be given back without that it counts as an attempt.
@@ -76,13 +75,11 @@ STILL_TO_BE_CANCELLED = {
 }
 
 
-_ALWAYS = true()
-
-
 class Ending(NamedTuple):
     """What ends a lease: as a statement alone, and within a transaction that looks after others.
 
-    The first declines if other tasks may wait for this one. `outcome` is that of the attempt.
+    The first declines if other tasks may wait for this one, or this one for others. `outcome` is
+    that of the attempt.
     """
 
     outcome: str
@@ -95,12 +92,12 @@ def _ending(
     outcome: str,
     event: Event,
     values: Mapping[str, ColumnElement[Any]],
-    concerns: ColumnElement[bool] = _ALWAYS,
+    concerns_none: ColumnElement[bool] = ~_task.has_dependents,
     **attempt: ColumnElement[Any],
 ) -> Ending:
     """Ends the lease `fence` of the task `id`: the task gets `values`, the attempt `attempt`.
 
-    It `concerns` those that may wait for the task.
+    It may concern those that wait for the task, or the task may have to wait for others itself.
     """
 
     def change(purpose: str, *conditions: ColumnElement[bool]) -> Change:
@@ -114,7 +111,7 @@ def _ending(
             permission=Permission.CLAIM_TASKS,
         )
 
-    alone = change(purpose, not_(and_(_task.has_dependents, concerns)))
+    alone = change(purpose, concerns_none)
     return Ending(outcome, alone, change(f"{purpose} Others may be concerned."))
 
 
@@ -147,6 +144,9 @@ POOLED = func.coalesce(
 AGAIN = {**pending_again(POOLED), "cancel_requested_at": _task.cancel_requested_at}
 
 
+_WAITS_FOR_NONE = _task.open_dependencies == 0
+
+
 def _failing() -> Ending:
     is_retryable = bindparam("new_retryable", type_=Boolean)
     message = bindparam("new_message", type_=String)
@@ -175,7 +175,7 @@ def _failing() -> Ending:
         "failed",
         lambda _, left: case((left.c.status == "failed", "task.failed"), else_="task.retried"),
         values,
-        is_final,
+        case((is_final, ~_task.has_dependents), else_=_WAITS_FOR_NONE),
         error=bindparam("new_error", type_=JSONB),
     )
 
@@ -198,7 +198,7 @@ RELEASE = _ending(
         "attempt": case((_is_uncounted, UNCOUNTED), else_=_task.attempt),
         "releases": case((_is_uncounted, _task.releases + 1), else_=_task.releases),
     },
-    false(),
+    _WAITS_FOR_NONE,
 )
 
 ASK = _ending(
@@ -215,5 +215,4 @@ ASK = _ending(
         "attempt": UNCOUNTED,
         "preferred_until": case((POOLED, FOREVER)),
     },
-    false(),
 )

@@ -6,12 +6,12 @@ from uuid import UUID
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database
+from shared.dependents.rules import follow
 from shared.errors import lease_lost
 from shared.events.recording import Change, Log, Recorder
 from shared.resources.idempotency import IdempotentCall, M
 from shared.resources.project_scoped import Values, as_new
 from shared.resources.validation import Parsed
-from task_service.dependents.rules import propagate
 from task_service.leases import queries
 from task_service.leases.queries import Ending
 from task_service.tasks.queries import TASKS
@@ -81,8 +81,8 @@ async def end(
     )
     if outcome.row is None:
         return await _not_held(connection, call, outcome.found, fence, how)
-    if isinstance(log, Log) and outcome.row["has_dependents"]:
-        await propagate(connection, log, outcome.row, outcome.found["found_status"])
+    if isinstance(log, Log):
+        return await follow(connection, log, outcome.row, outcome.found["found_status"])
     return outcome.row
 
 

@@ -28,7 +28,6 @@ from sqlalchemy import (
     null,
     or_,
     select,
-    true,
     update,
 )
 
@@ -111,12 +110,12 @@ def _ending(
     event: str,
     outcome: str,
     is_due: ColumnElement[bool],
-    is_final: ColumnElement[bool],
+    concerns: ColumnElement[bool],
     values: Callable[[ColumnElement[bool]], Values],
 ) -> Due:
     """Ends leases, given what becomes of a task by whether it was assigned to no agent before.
 
-    Others may be concerned by a task for which that `is_final`.
+    It `concerns` others, or they the task: they are looked after in a transaction.
     """
 
     def change(purpose: str, is_its: ColumnElement[bool], limit: int) -> Change:
@@ -128,9 +127,9 @@ def _ending(
         done = after(ended(locked, outcome))
         return _changing(purpose, tasks, event, locked, old, values(locked.c.pooled), done)
 
-    concerns = and_(_task.has_dependents, is_final)
     alone = change(purpose, not_(concerns), AT_ONCE)
-    return Due(alone, change(f"{purpose} One, for which others may wait.", concerns, 1))
+    one = f"{purpose} One, for which others may wait, or that may have to wait itself."
+    return Due(alone, change(one, concerns, 1))
 
 
 def _locked(rows: Select[Any], *tables: Table) -> CTE:
@@ -203,7 +202,7 @@ EXPIRE = _ending(
     "task.lease_expired",
     "expired",
     and_(_has_expired, not_(_was_asked)),
-    _has_failed,
+    case((_has_failed, _task.has_dependents), else_=_task.open_dependencies > 0),
     _after_expiry,
 )
 CANCEL_HELD = _ending(
@@ -212,14 +211,16 @@ CANCEL_HELD = _ending(
     "task.cancelled",
     "cancelled",
     or_(_grace_is_over, and_(_has_expired, _was_asked)),
-    true(),
+    _task.has_dependents,
     _after_cancellation,
 )
 
 
 def _cancelling(purpose: str, concerns: ColumnElement[bool], limit: int) -> Change:
     is_due = and_(_grace_is_over, ~_task.leased, concerns)
-    return _changing_due(purpose, "task.cancelled", is_due, _CANCELLED, limit)
+    is_for_all = _task.preferred_until.is_not(None)
+    shared: Values = {"assigned_agent_id": case((not_(is_for_all), _task.assigned_agent_id))}
+    return _changing_due(purpose, "task.cancelled", is_due, {**shared, **_CANCELLED}, limit)
 
 
 _purpose = "Cancels tasks that were to be cancelled, and whose agents have given them back."

@@ -18,12 +18,12 @@ import structlog
 from shared.database.pool import Connection, Record
 from shared.database.statement import Statement
 from shared.database.transaction import Database
+from shared.dependents.rules import follow
 from shared.errors import Refusal
 from shared.events.recording import SYSTEM, Change, Log, recorded
 from shared.metrics.catalog import SWEEP_FAILURES, SWEEP_TIME, SWEPT
 from shared.metrics.instruments import Sample
 from shared.settings import Settings
-from task_service.dependents.rules import propagate
 from task_service.sweep import queries
 from task_service.sweep.queries import AT_ONCE, FOUND, Due
 
@@ -163,10 +163,10 @@ async def _whole(
     connection: Connection,
     log: Log,
 ) -> list[Record]:
-    """The same with one for which others wait: they know of it."""
+    """The same with one for which others wait: they know of it. Or it waits for others."""
     rows = await log.run_all(connection, change, offered, of)
     for row in rows:
-        await propagate(connection, log, row, row["old_status"], is_due=True)
+        await follow(connection, log, row, row["old_status"], is_due=True)
     return rows
 
 

@@ -6,12 +6,12 @@ from uuid import UUID
 
 from shared.auth.caller import Caller
 from shared.database.pool import Connection, Record
+from shared.dependents import queries as statements
+from shared.dependents.effects import LOST, initial
+from shared.dependents.rules import recount, recount_all
 from shared.errors import Reason, Refusal, Violation, invalid_field
 from shared.events.recording import Log
 from shared.resources.project_scoped import Values, require_insertable
-from task_service.dependents import queries as statements
-from task_service.dependents.effects import LOST, initial
-from task_service.dependents.rules import recount, recount_all
 from task_service.tasks import queries
 from task_service.tasks.dependencies import Facts, require_possible
 from task_service.tasks.queries import TASKS

@@ -125,9 +125,12 @@ def _cancelled_as_asked(status: ColumnElement[str]) -> dict[str, ColumnElement[A
     }
 
 
-def _given_back(status: ColumnElement[str]) -> dict[str, ColumnElement[Any]]:
-    """A task that its agent took from those for all, and that is pending again, is for all."""
-    is_for_all = and_(bindparam("pooled", type_=Boolean), status == "pending")
+def _given_back(
+    status: ColumnElement[str], pooled: ColumnElement[bool]
+) -> dict[str, ColumnElement[Any]]:
+    """A task that is pending again is for all, if its agent had it of all or was only preferred."""
+    was_for_all = or_(pooled, tasks.c.preferred_until.is_not(None))
+    is_for_all = and_(was_for_all, status == "pending")
     return {"assigned_agent_id": case((is_for_all, null()), else_=tasks.c.assigned_agent_id)}
 
 
@@ -156,9 +159,19 @@ def _move(purpose: str, *names: str) -> Move:
     )
     how: dict[str, Any] = {"event": _of_move, "permission": Permission.MOVE_TASKS}
     return Move(
-        TASKS.changing(purpose, changed, *may, ~tasks.c.leased, ~tasks.c.has_dependents, **how),
         TASKS.changing(
-            f"{purpose} Others may be concerned.", {**changed, **_given_back(status)}, *may, **how
+            purpose,
+            {**changed, **_given_back(status, false())},
+            *may,
+            ~tasks.c.leased,
+            ~tasks.c.has_dependents,
+            **how,
+        ),
+        TASKS.changing(
+            f"{purpose} Others may be concerned.",
+            {**changed, **_given_back(status, bindparam("pooled", type_=Boolean))},
+            *may,
+            **how,
         ),
     )
 

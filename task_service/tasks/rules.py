@@ -9,6 +9,7 @@ from shared.auth.caller import Agent, Caller
 from shared.auth.permissions import Permission
 from shared.database.pool import Connection, Record
 from shared.database.transaction import Database, translate_violations
+from shared.dependents.rules import follow, propagate, recount
 from shared.errors import (
     Reason,
     Refusal,
@@ -44,7 +45,6 @@ from shared.schema import (
     FK_TASKS_ROOM,
 )
 from task_service.assignees import Assignee, Assignees
-from task_service.dependents.rules import propagate, recount
 from task_service.tasks import edges, queries
 from task_service.tasks.assigning import queries as assigning
 from task_service.tasks.lifecycle import ENDED, MOVES, sources
@@ -270,7 +270,8 @@ class TaskRules:
             if task["leased"]:
                 of_task = {"project_id": task["project_id"], "task_id": task["id"]}
                 await leases.END.run(connection, **of_task, outcome="overridden")
-            return await work(connection, log, change.whole)
+            row = await work(connection, log, change.whole)
+            return await follow(connection, log, row, task["status"])
 
         return await alone_or_whole(
             call, self._database, lambda c, log: work(c, log, change.alone), whole

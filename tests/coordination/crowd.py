@@ -132,6 +132,7 @@ class Worker(Member):
             self.release,
             self.forget,
             self.split,
+            self.ask,
         ]
         return [self.claim, self.heartbeat, self.heartbeat, *ends]
 
@@ -228,6 +229,8 @@ class Manager(Member):
         edges: list[Choice] = [self.add_edge, self.add_edge, self.remove_edge]
         ends: list[Choice] = [self.cancel, self.retry, self.retry, self.reopen, self.delete]
         moves: list[Choice] = [self.assign, self.unassign, self.hurry, self.hurry]
+        if self.told.asked:
+            moves += [self.answer] * 3
         return [*always, *edges, *ends, *moves, self.deactivate]
 
     async def create(self) -> None:
@@ -296,12 +299,11 @@ class Manager(Member):
 
     async def answer(self) -> None:
         """What an agent has asked for."""
-        if self.told.asked:
-            task_id, key = self.told.asked.pop()
-            answer = Struct()
-            answer["choice"] = "this one"
-            request = pb.AnswerInputRequest(task_id=task_id, key=key, answer=answer)
-            await self.call(self.tandem.tasks.AnswerInput, request)
+        task_id, key = self.told.asked.pop()
+        answer = Struct()
+        answer["choice"] = "this one"
+        request = pb.AnswerInputRequest(task_id=task_id, key=key, answer=answer)
+        await self.call(self.tandem.tasks.AnswerInput, request)
 
     async def hurry(self) -> None:
         """Whatever was to be tried again later can be claimed now."""

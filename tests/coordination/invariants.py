@@ -54,10 +54,10 @@ LEASES = {
     "no attempt is counted that was not made": """
         SELECT id FROM tasks WHERE project_id = $1 AND attempt NOT BETWEEN 0 AND fence
     """,
-    "a task that has ended has no end of a grace time": """
+    "a task that has ended is not to be cancelled": """
         SELECT id FROM tasks
         WHERE project_id = $1 AND status IN ('completed', 'failed', 'cancelled')
-            AND cancel_deadline IS NOT NULL
+            AND (cancel_requested_at IS NOT NULL OR cancel_deadline IS NOT NULL)
     """,
 }
 
@@ -89,12 +89,12 @@ LIMITS = {
 
 # Tasks wait for as long as they have to, and no longer.
 OPEN = """
-    SELECT t.id, t.status, t.status_reason, t.open_dependencies, t.on_dependency_failure, t.fence,
-        t.cancel_requested_at IS NOT NULL AS is_to_be_cancelled,
+    SELECT t.id, t.status, t.status_reason, t.open_dependencies, t.on_dependency_failure,
         count(d.id) FILTER (WHERE d.status <> 'completed' AND NOT (
             t.on_dependency_failure = 'ignore' AND d.status IN ('failed', 'cancelled')
         )) AS open,
-        count(d.id) FILTER (WHERE d.status IN ('failed', 'cancelled')) AS failed
+        count(d.id) FILTER (WHERE t.on_dependency_failure <> 'ignore'
+            AND d.status IN ('failed', 'cancelled')) AS lost
     FROM tasks t
     LEFT JOIN task_dependencies e ON e.project_id = t.project_id AND e.task_id = t.id
     LEFT JOIN tasks d ON d.project_id = e.project_id AND d.id = e.depends_on_id
@@ -111,14 +111,19 @@ WAITS = {
             AND status_reason IN ('dependencies', 'dependency_failed')
     """,  # noqa: S608
     "no task can be claimed that waits for a dependency": f"""
-        SELECT id FROM ({OPEN}) counted
-        WHERE open > 0 AND status = 'pending' AND NOT is_to_be_cancelled
+        SELECT id FROM ({OPEN}) counted WHERE open > 0 AND status = 'pending'
     """,  # noqa: S608
-    # One that was claimed may have been given back while that dependency was retried.
-    "a task that no agent has had says that a dependency has failed only if one has": f"""
+    "a task that waits says that a dependency is lost if and only if one is": f"""
         SELECT id FROM ({OPEN}) counted
-        WHERE status = 'blocked' AND status_reason = 'dependency_failed' AND failed = 0
-            AND fence = 0
+        WHERE status = 'blocked' AND status_reason IN ('dependencies', 'dependency_failed')
+            AND (lost > 0) <> (status_reason = 'dependency_failed')
+    """,  # noqa: S608
+    "no task waits for what is lost that is to end with it": f"""
+        SELECT id FROM ({OPEN}) counted
+        WHERE lost > 0 AND on_dependency_failure IN ('cancel', 'fail') AND (
+            status = 'pending'
+            OR status = 'blocked' AND status_reason IN ('dependencies', 'dependency_failed')
+        )
     """,  # noqa: S608
     "a task that others wait for knows that": """
         SELECT d.id FROM task_dependencies e

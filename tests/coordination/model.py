@@ -36,6 +36,7 @@ class Task:
     is_leased: bool = False
     is_pooled: bool = False
     is_to_be_cancelled: bool = False
+    asked: dict[str, bool] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -68,8 +69,7 @@ class Model:
         self.tasks[task.id] = task
         task.open = self._count(task)
         if task.open:
-            gives_up = GIVES_UP.get(task.on_failure) if self._has_lost(task) else None
-            task.status = gives_up or "blocked"
+            task.status = self._gives_up(task) or "blocked"
             task.reason = self._reason(task)
 
     def claimable(self, agent: str, able: set[str]) -> list[Task]:
@@ -95,31 +95,54 @@ class Model:
 
     def expire(self, task: Task) -> None:
         """The holder has given no sign."""
+        is_over = task.is_to_be_cancelled or task.attempt >= task.max_attempts
         self._try_again(task, "expired", "lease_expired", None)
-        task.is_later = task.status in ("pending", "blocked")
+        task.is_later = not is_over
 
     def release(self, task: Task) -> None:
         """The holder gives it back."""
-        self._end(task, "cancelled" if task.is_to_be_cancelled else "released")
+        self._end(task, "released")
         task.attempt, task.releases = task.attempt - 1, task.releases + 1
         self._free(task, None)
+
+    def ask(self, task: Task, key: str) -> None:
+        """The holder asks for input, and is preferred when that is there."""
+        self._end(task, "released")
+        task.attempt, task.asked[key] = task.attempt - 1, False
+        task.is_preferred = task.is_pooled
+        self.leave(task, "blocked", "input")
+
+    def answer(self, task: Task, key: str) -> None:
+        """What it has asked for."""
+        task.asked[key] = True
+        self.move(task, "pending")
 
     def override(self, task: Task, status: str) -> None:
         """Somebody else moves or assigns it, which ends the lease, if there is one."""
         if task.is_leased:
             self._end(task, "overridden")
-            if status == "pending":
-                self._unassign(task)
+            task.is_preferred = task.is_pooled
+        if status == "pending":
+            self._share(task)
+        task.is_preferred = False
+
+    def leave(self, task: Task, status: str, reason: str | None = None) -> None:
+        """Another status. If it is to be cancelled, and has not ended so, that is done then."""
+        is_due = task.is_to_be_cancelled
+        self.move(task, status, reason)
+        if is_due and task.status not in ENDED:
+            self._share(task)
+            self.move(task, "cancelled", "cancel_requested")
 
     def assign(self, task: Task, agent: str | None) -> None:
         """Another assignee, or none: the agent that holds it loses it, and has not failed."""
-        if task.assigned == agent:
-            return
-        if task.is_leased:
-            self.override(task, "pending")
-            task.attempt -= 1
-            self.move(task, "pending")
-        task.assigned = agent
+        task.is_preferred = False
+        if task.assigned != agent:
+            is_leased, task.assigned = task.is_leased, agent
+            if is_leased:
+                self._end(task, "overridden")
+                task.attempt -= 1
+                self.leave(task, "pending")
 
     def cancel(self, task: Task, *, at_once: bool) -> None:
         """At once, or when the holder is ready for it."""
@@ -128,12 +151,14 @@ class Model:
             return
         if task.is_leased:
             self._end(task, "cancelled")
+            task.is_preferred = task.is_pooled
+        self._share(task)
         self.move(task, "cancelled", "cancel_requested")
 
     def retry(self, task: Task) -> None:
         """New attempts for one that has failed or was cancelled."""
         task.attempt = task.releases = 0
-        task.is_later = False
+        task.is_later = task.is_preferred = False
         self.move(task, "pending")
 
     def move(self, task: Task, status: str, reason: str | None = None) -> None:
@@ -179,25 +204,24 @@ class Model:
         return is_free and (task.assigned == agent or is_able)
 
     def _try_again(self, task: Task, outcome: str, reason: str, final: str | None) -> None:
-        is_over = task.is_to_be_cancelled
-        self._end(task, "cancelled" if is_over and outcome != "failed" else outcome)
-        if not is_over and (final or task.attempt >= task.max_attempts):
-            self._unassign(task)
+        is_swept = task.is_to_be_cancelled and outcome == "expired"
+        self._end(task, "cancelled" if is_swept else outcome)
+        if not is_swept and (final or task.attempt >= task.max_attempts):
+            task.is_preferred = task.is_pooled
+            self._share(task)
             self.move(task, "failed", final or "attempts_exhausted")
         else:
             self._free(task, reason)
 
     def _free(self, task: Task, reason: str | None) -> None:
-        self._unassign(task)
-        if task.is_to_be_cancelled:
-            self.move(task, "cancelled", "cancel_requested")
-        else:
-            self.move(task, "pending", reason)
+        task.is_preferred = task.is_pooled
+        self._share(task)
+        self.leave(task, "pending", reason)
 
-    def _unassign(self, task: Task) -> None:
-        """It is for all again, if it was before it was claimed."""
-        if task.is_pooled:
-            task.assigned = None
+    def _share(self, task: Task) -> None:
+        """It is for all again if an agent was only preferred, or had it of all."""
+        if task.is_preferred:
+            task.assigned, task.is_preferred = None, False
 
     def _end(self, task: Task, outcome: str) -> None:
         task.is_leased = False
@@ -206,7 +230,9 @@ class Model:
     def _hold_back(self, task: Task) -> None:
         task.open = self._count(task)
         if task.open:
-            task.status, task.reason = "blocked", "dependencies"
+            task.status, task.reason = self._gives_up(task) or "blocked", self._reason(task)
+        if task.status in LOST:
+            self._share(task)
 
     def _told(self, task: Task, before: str) -> None:
         for other in list(self._waiting_for(task)):
@@ -215,10 +241,13 @@ class Model:
 
     def _recount(self, task: Task, *, is_lost: bool) -> None:
         task.open = self._count(task)
-        if not (task.waits or task.status == "pending"):
+        may_begin = task.waits or task.status == "pending"
+        is_hit = may_begin or (is_lost and task.status == "blocked")
+        if is_hit and task.open and (gives_up := self._gives_up(task)):
+            self._share(task)
+            self.move(task, gives_up, "dependency_failed")
+        elif not may_begin:
             return
-        if is_lost and task.open and task.on_failure in GIVES_UP:
-            self.move(task, GIVES_UP[task.on_failure], "dependency_failed")
         elif task.open:
             task.status, task.reason = "blocked", self._reason(task)
         elif task.waits:
@@ -234,6 +263,10 @@ class Model:
     def _has_lost(self, task: Task) -> bool:
         is_lost = any(self.tasks[above].status in LOST for above in task.depends_on)
         return is_lost and task.on_failure != "ignore"
+
+    def _gives_up(self, task: Task) -> str | None:
+        """What a task becomes that waits for what is lost, if it is to end with that."""
+        return GIVES_UP.get(task.on_failure) if self._has_lost(task) else None
 
     def _reason(self, task: Task) -> str:
         return "dependency_failed" if self._has_lost(task) else "dependencies"

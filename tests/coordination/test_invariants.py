@@ -40,8 +40,8 @@ BREAKS: dict[str, str] = {
     "no attempt is counted that was not made": """
         UPDATE tasks SET attempt = fence + 1 WHERE id = $1
     """,
-    "a task that has ended has no end of a grace time": """
-        UPDATE tasks SET cancel_deadline = now(), leased = false, status = 'cancelled'
+    "a task that has ended is not to be cancelled": """
+        UPDATE tasks SET cancel_requested_at = now(), leased = false, status = 'cancelled'
         WHERE id = $1
     """,
     "an agent has at most as many leases as it may have": """
@@ -66,8 +66,13 @@ BREAKS: dict[str, str] = {
     "no task can be claimed that waits for a dependency": """
         UPDATE tasks SET status = 'pending', status_reason = NULL WHERE id = $2
     """,
-    "a task that no agent has had says that a dependency has failed only if one has": """
+    "a task that waits says that a dependency is lost if and only if one is": """
         UPDATE tasks SET status_reason = 'dependency_failed' WHERE id = $2
+    """,
+    "no task waits for what is lost that is to end with it": """
+        WITH lost AS (UPDATE tasks SET status = 'failed', leased = false WHERE id = $1)
+        UPDATE tasks SET on_dependency_failure = 'fail', status_reason = 'dependency_failed'
+        WHERE id = $2
     """,
     "a task that others wait for knows that": """
         UPDATE tasks SET has_dependents = false WHERE id = $1

@@ -8,10 +8,11 @@ import os
 from collections.abc import AsyncIterator, Coroutine
 from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import hypothesis
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -31,7 +32,7 @@ from task_service.sweep.rules import sweep
 from task_service.tasks.lifecycle import MOVES
 from tests import as_service
 from tests.coordination.invariants import broken
-from tests.coordination.model import Model, Task
+from tests.coordination.model import LOST, Model, Task
 from tests.refusals import outcome
 from tests.world import User, World
 
@@ -251,7 +252,66 @@ class Machine(RuleBasedStateMachine):
         is_held = task.is_leased and task.fence == fence
         is_repeated = task.outcomes.get(fence) == word
         assert found == ("OK" if is_held or is_repeated else "LEASE_LOST")
+        self.cancel_what_is_due(task)
         return is_held
+
+    def cancel_what_is_due(self, task: Task) -> None:
+        """A task that is to be cancelled, and whose lease may have ended, is at the next look."""
+        if task.is_to_be_cancelled:
+            self.run(self._sweep())
+
+    @precondition(lambda self: any(task.is_leased for task in self.model.tasks.values()))
+    @rule(number=ANY, stale=st.sampled_from((0, 0, 0, 1)))
+    def ask(self, number: int, stale: int) -> None:
+        (task, fence), key = self.lease(number, stale), str(uuid4())
+        question = pb.Input(key=key, prompt="Which?")
+        request = pb.RequestInputRequest(task_id=task.id, fencing_token=fence, input=question)
+        # What was given back is not asked for: it is no call that is repeated.
+        if self._under_lease(task, fence, "asked", self.call("RequestInput", request)):
+            self.model.ask(task, key)
+
+    @precondition(lambda self: any(task.asked for task in self.model.tasks.values()))
+    @rule(number=ANY, which=ANY)
+    def answer(self, number: int, which: int) -> None:
+        asked = [(task, key) for task in self.model.tasks.values() for key in task.asked]
+        blocked = [(task, key) for task, key in asked if task.reason == "input"]
+        some = blocked or asked
+        task, key = some[(number + which) % len(some)]
+        request = pb.AnswerInputRequest(task_id=task.id, key=key)
+        request.answer["it"] = "this one"
+        found = self.call("AnswerInput", request)
+        if task.asked[key]:
+            assert found == "OK"
+        elif task.reason != "input":
+            assert found == "INVALID_STATUS_TRANSITION"
+        else:
+            assert found == "OK"
+            self.model.answer(task, key)
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(number=ANY, at_once=st.booleans(), is_held=st.booleans())
+    def cancel(self, number: int, at_once: bool, is_held: bool) -> None:
+        task = self.held(number) if is_held else self.any(number)
+        grace = Duration(seconds=0 if at_once else 600)
+        found = self.call("CancelTask", pb.CancelTaskRequest(task_id=task.id, grace=grace))
+        if task.status in ("completed", "failed"):
+            assert found == "INVALID_STATUS_TRANSITION"
+            return
+        assert found == "OK"
+        if task.status != "cancelled":
+            self.model.cancel(task, at_once=at_once)
+
+    @precondition(lambda self: any(task.status in LOST for task in self.model.tasks.values()))
+    @rule(number=ANY)
+    def retry(self, number: int) -> None:
+        ended = [task for task in self.model.tasks.values() if task.status in LOST]
+        task = [*ended, *self.model.tasks.values()][number % (len(ended) + 1)]
+        found = self.call("RetryTask", pb.RetryTaskRequest(task_id=task.id))
+        if task.status not in LOST:
+            assert found == "INVALID_STATUS_TRANSITION"
+            return
+        assert found == "OK"
+        self.model.retry(task)
 
     @precondition(lambda self: self.model.tasks)
     @rule(number=ANY, stale=st.booleans())
@@ -295,8 +355,9 @@ class Machine(RuleBasedStateMachine):
             assert found == "DEPENDENCY_NOT_COMPLETED"
         else:
             assert found == "OK"
+            self.cancel_what_is_due(task)
             self.model.override(task, status)
-            self.model.move(task, status, "external" if status == "blocked" else None)
+            self.model.leave(task, status, "external" if status == "blocked" else None)
 
     @precondition(lambda self: self.model.tasks)
     @rule(number=ANY, agent=st.sampled_from((0, 1)))
@@ -306,6 +367,7 @@ class Machine(RuleBasedStateMachine):
             task_id=task.id, assigned_to=who, assigned_to_type=pb.ASSIGNEE_TYPE_AGENT
         )
         assert self.call("AssignTask", request) == "OK"
+        self.cancel_what_is_due(task)
         self.model.assign(task, who)
 
     @precondition(lambda self: self.model.tasks)
@@ -313,6 +375,7 @@ class Machine(RuleBasedStateMachine):
     def unassign(self, number: int) -> None:
         task = self.any(number)
         assert self.call("UnassignTask", pb.UnassignTaskRequest(task_id=task.id)) == "OK"
+        self.cancel_what_is_due(task)
         self.model.assign(task, None)
 
     @precondition(lambda self: self.model.tasks)

@@ -4,9 +4,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from shared.database.transaction import Database
+from shared.dependents.effects import effect
+from shared.dependents.rules import _settle
 from shared.events.recording import Log
-from task_service.dependents.effects import effect
-from task_service.dependents.rules import _settle
 from task_service.graph import queries
 from tests.plans import Cost, cost_of
 

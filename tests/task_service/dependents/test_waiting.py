@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shared.dependents import rules
 from shared.errors import Reason
 from tandem.task.v1.task_service_pb2 import (
     ON_DEPENDENCY_FAILURE_CANCEL,
@@ -16,7 +17,6 @@ from tandem.task.v1.task_service_pb2 import (
     Task,
     VerifyDependenciesRequest,
 )
-from task_service.dependents import rules
 from tests.refusals import refused
 from tests.task_service.dependents.waits import events_of, moved, now, state, waiting
 from tests.task_service.steps import completed, update

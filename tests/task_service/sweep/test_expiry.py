@@ -4,6 +4,7 @@ from uuid import UUID
 
 import pytest
 
+from shared.dependents import rules as dependents
 from shared.errors import Reason
 from tandem.task.v1.task_service_pb2 import (
     ASSIGNEE_TYPE_AGENT,
@@ -11,7 +12,6 @@ from tandem.task.v1.task_service_pb2 import (
     ON_DEPENDENCY_FAILURE_FAIL,
     CompleteTaskRequest,
 )
-from task_service.dependents import rules as dependents
 from task_service.sweep import rules
 from task_service.sweep.rules import sweep
 from tests.refusals import refused

@@ -1,13 +1,14 @@
 """What the move of a task does to those that wait for it, in the transaction of the move."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 from shared.database.pool import Connection, Record
+from shared.dependents import queries
+from shared.dependents.effects import Effect, effect
 from shared.errors import Reason, Refusal
 from shared.events.recording import Log
-from task_service.dependents import queries
-from task_service.dependents.effects import Effect, effect
 
 # Tasks that fail or are cancelled by the move of one.
 MAXIMUM = 10_000
@@ -27,9 +28,50 @@ async def propagate(
     `is_due`: no caller could do with less.
     """
     happened = effect(before, task["status"])
-    if happened is None or not task["has_dependents"]:
-        return
-    project_id, level, total = task["project_id"], [task["id"]], 0
+    if happened is not None and task["has_dependents"]:
+        of_project = task["project_id"]
+        await _cascade(connection, log, of_project, [task["id"]], happened, is_due=is_due)
+
+
+async def follow(
+    connection: Connection, log: Log, task: Record, before: str, *, is_due: bool = False
+) -> Record:
+    """A task that has moved, as it is with what follows from those that it waits for.
+
+    It is as the move has left it, and locked by a statement that has returned; its status was
+    `before`. What that statement knew of other tasks may be older than the row. Those that wait for
+    it know then. Raises Refusal as `propagate`.
+    """
+    if task["open_dependencies"] and _may_begin(task):
+        of_task = (task["project_id"], [task["id"]])
+        rows = await _recount(connection, log, *of_task, is_lost=False)
+        task = rows[0] if rows else task
+    await propagate(connection, log, task, before, is_due=is_due)
+    return task
+
+
+async def follow_all(connection: Connection, log: Log, changed: Sequence[Record]) -> None:
+    """Tell of many tasks that are worked on no more, of which CONCERNED is known, and the same."""
+    log.add(changed)
+    waiting = defaultdict(list)
+    for row in changed:
+        if row["open_dependencies"]:
+            waiting[row["project_id"]].append(row["id"])
+    for project_id, ids in waiting.items():
+        await recount_all(connection, log, project_id, ids)
+
+
+async def _cascade(
+    connection: Connection,
+    log: Log,
+    project_id: UUID,
+    level: Sequence[UUID],
+    happened: Effect,
+    *,
+    is_due: bool,
+) -> None:
+    """Settle those that wait for the tasks of a level to which this has happened, and so on."""
+    total = 0
     while level:
         given_up = []
         for part in _parts(level):
@@ -58,8 +100,19 @@ async def recount(
 async def recount_all(
     connection: Connection, log: Log, project_id: UUID, ids: Sequence[UUID]
 ) -> None:
-    """The same of many tasks, which have lost edges and are locked."""
-    await _recount(connection, log, project_id, ids, is_lost=False)
+    """The same of many tasks that are locked and have lost edges, or come to wait."""
+    given_up: list[Record] = []
+    for part in _parts(ids):
+        rows = await _recount(connection, log, project_id, part, is_lost=False)
+        given_up += (row for row in rows if row["told_type"] in GIVEN_UP)
+    level = [row["id"] for row in given_up if row["has_dependents"]]
+    await _cascade(connection, log, project_id, level, GIVE_UP, is_due=True)
+
+
+def _may_begin(task: Record) -> bool:
+    """Whether a task is pending, or blocked only because it waits for others."""
+    is_blocked = task["status"] == "blocked" and task["status_reason"] in queries.WAITING
+    return is_blocked or task["status"] == "pending"
 
 
 async def _settle(

@@ -25,7 +25,6 @@ from sqlalchemy import (
     delete,
     false,
     func,
-    literal,
     not_,
     null,
     or_,
@@ -37,10 +36,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.database.statement import Statement
+from shared.dependents.effects import GIVES_UP, IGNORES, LOST
 from shared.errors import IDS_NAMED
 from shared.events.recording import Old, as_told, changing_rows, told
 from shared.schema import task_dependencies, tasks
-from task_service.dependents.effects import GIVES_UP, IGNORES, LOST
 
 Values: TypeAlias = dict[str, ColumnElement[Any]]
 
@@ -61,6 +60,9 @@ SET = (
     "cancel_requested_at",
     "cancel_deadline",
 )
+
+# What is known of tasks that may have come to wait.
+CONCERNED = (tasks.c.project_id, tasks.c.id, tasks.c.open_dependencies)
 
 _id = bindparam("id", type_=Uuid)
 _ids = any_(bindparam("ids", type_=ARRAY(Uuid)))
@@ -169,17 +171,25 @@ LOCK_WAITING = Statement(
 )
 
 _dependency = tasks.alias("dependency")
-_its_edges = task_dependencies.join(_dependency, _dependency.c.id == _edges.depends_on_id)
+_its_edges = task_dependencies.join(
+    _dependency,
+    and_(_dependency.c.project_id == _edges.project_id, _dependency.c.id == _edges.depends_on_id),
+)
 _is_its_edge = and_(_edges.project_id == tasks.c.project_id, _edges.task_id == tasks.c.id)
 _ignores = tasks.c.on_dependency_failure == IGNORES
-_has_lost = and_(
-    not_(_ignores),
-    select(literal(1, Integer))
+# Not EXISTS, for which a plan may read the edges of all projects first.
+_a_lost_one = (
+    select(_dependency.c.id)
     .select_from(_its_edges)
     .where(_is_its_edge, _dependency.c.status.in_(LOST))
     .correlate(tasks)
-    .exists(),
+    .limit(1)
+    .scalar_subquery()
 )
+_has_lost = and_(not_(_ignores), _a_lost_one.is_not(None))
+# Why a task is blocked that has open dependencies and is not worked on any more. It judges by the
+# snapshot, which may be older than the row: RECOUNT has to follow in the same transaction.
+WAITS_FOR = case((_has_lost, "dependency_failed"), else_="dependencies")
 _is_lost = bindparam("is_lost", type_=Boolean)
 _waits = and_(tasks.c.status == "blocked", tasks.c.status_reason.in_(WAITING))
 
@@ -187,15 +197,14 @@ _waits = and_(tasks.c.status == "blocked", tasks.c.status_reason.in_(WAITING))
 def _settled(left: ColumnElement[int], has_lost: ColumnElement[bool]) -> Values:
     """The columns of a task that waits, or might, if so many tasks are `left` to wait for.
 
-    What has begun goes on. One that was given up and then retried waits for what is lost, too.
+    What has begun goes on. What is blocked for another reason gives up only if one `is_lost` now.
     """
     is_held, may_begin = left > 0, or_(_waits, tasks.c.status == "pending")
     is_freed, is_blocked = and_(_waits, not_(is_held)), and_(is_held, may_begin)
     gives_up = and_(
-        _is_lost,
         is_held,
         tasks.c.on_dependency_failure.in_(GIVES_UP),
-        tasks.c.status.in_(("blocked", "pending")),
+        or_(and_(_is_lost, tasks.c.status == "blocked"), and_(has_lost, may_begin)),
     )
     status = case(
         (gives_up, case(GIVES_UP, value=tasks.c.on_dependency_failure)),
@@ -254,13 +263,14 @@ def _event(changed: CTE) -> ColumnElement[str]:
     )
 
 
-def _settling(rows: Select[Any], left: ColumnElement[int]) -> Select[Any]:
+def _settling(
+    rows: Select[Any], left: ColumnElement[int], has_lost: ColumnElement[bool]
+) -> Select[Any]:
     """Changes rows that are locked, each if something follows for it; what it left is counted once.
 
     It answers the rows as they are then, and what is told of them.
     """
     old = Old.of(tasks, SET)
-    has_lost = case((tasks.c.status_reason == "dependency_failed", _has_lost), else_=false())
     counted = (cast(left, Integer).label("left"), has_lost.label("has_lost"))
     found = rows.with_only_columns(tasks.c.id, *counted, *old.columns).cte("found")
     lost_by_now = or_(and_(_is_lost, not_(_ignores)), found.c.has_lost)
@@ -289,10 +299,12 @@ _step = case(
     (_ignores, bindparam("step_if_ignored", type_=Integer)), else_=bindparam("step", type_=Integer)
 )
 _stepped = tasks.c.open_dependencies + case((_step == 0, 0), else_=_step * _number)
+# Only one that says so can have lost another one than that which has moved.
+_has_lost_another = case((tasks.c.status_reason == "dependency_failed", _has_lost), else_=false())
 SETTLE = Statement(
     "Lets the tasks that wait for these, and are locked, know of their move: their counters, and "
     "what follows from them.",
-    _settling(_waiting, _stepped),
+    _settling(_waiting, _stepped, _has_lost_another),
 )
 
 _counted = (
@@ -307,7 +319,7 @@ _counted = (
     .scalar_subquery()
 )
 RECOUNT = Statement(
-    "Counts what tasks that are locked wait for, after their edges have changed, and what follows. "
-    "`is_lost`: a dependency that was added is.",
-    _settling(_locked(tasks.c.id == _ids), _counted),
+    "Counts what tasks wait for that are locked since a statement before, after they or their "
+    "edges have changed, and what follows. `is_lost`: a dependency that was added is.",
+    _settling(_locked(tasks.c.id == _ids), _counted, _has_lost),
 )
