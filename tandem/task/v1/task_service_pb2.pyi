@@ -127,7 +127,9 @@ class _OnDependencyFailureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_O
     """It waits for that dependency no longer."""
 
 class OnDependencyFailure(_OnDependencyFailure, metaclass=_OnDependencyFailureEnumTypeWrapper):
-    """What becomes of a task that waits if a dependency fails or is cancelled."""
+    """What becomes of a task that waits if a dependency fails or is cancelled, or has before the task
+    begins to wait. A task that is worked on goes on; if it comes back, it counts.
+    """
 
 ON_DEPENDENCY_FAILURE_UNSPECIFIED: OnDependencyFailure.ValueType  # 0
 """Not specified."""

@@ -481,7 +481,8 @@ class TaskServiceServicer:
 
     def RetryTask(self, request, context):
         """Gives a failed or cancelled task new attempts: it is pending and claimable at once, or blocked
-        while it waits for others.
+        while it waits for others. If one of those has failed or was cancelled, it ends again at once if
+        `on_dependency_failure` says so: retry that one first.
 
         Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
         SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION.

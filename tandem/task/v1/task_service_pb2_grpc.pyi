@@ -257,7 +257,8 @@ class TaskServiceStub:
     """
     RetryTask: _grpc.UnaryUnaryMultiCallable[_task_service_pb2.RetryTaskRequest, _task_service_pb2.Task]
     """Gives a failed or cancelled task new attempts: it is pending and claimable at once, or blocked
-    while it waits for others.
+    while it waits for others. If one of those has failed or was cancelled, it ends again at once if
+    `on_dependency_failure` says so: retry that one first.
 
     Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
     SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION.
@@ -523,7 +524,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """
     RetryTask: _aio.UnaryUnaryMultiCallable[_task_service_pb2.RetryTaskRequest, _task_service_pb2.Task]  # type: ignore[assignment]
     """Gives a failed or cancelled task new attempts: it is pending and claimable at once, or blocked
-    while it waits for others.
+    while it waits for others. If one of those has failed or was cancelled, it ends again at once if
+    `on_dependency_failure` says so: retry that one first.
 
     Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
     SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION.
@@ -896,7 +898,8 @@ class TaskServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_task_service_pb2.Task, _abc.Awaitable[_task_service_pb2.Task]]:
         """Gives a failed or cancelled task new attempts: it is pending and claimable at once, or blocked
-        while it waits for others.
+        while it waits for others. If one of those has failed or was cancelled, it ends again at once if
+        `on_dependency_failure` says so: retry that one first.
 
         Requires an editor. Errors: INVALID_FIELD, TASK_NOT_FOUND, NOT_PROJECT_OWNER, INSUFFICIENT_ROLE,
         SCOPE_MISSING, PROJECT_NOT_ACTIVE, REVISION_MISMATCH, INVALID_STATUS_TRANSITION.
