@@ -282,6 +282,8 @@ class Machine(RuleBasedStateMachine):
         found = self.call("AnswerInput", request)
         if task.asked[key]:
             assert found == "OK"
+        elif key != [*task.asked][-1]:
+            assert found == "INPUT_NOT_FOUND"
         elif task.reason != "input":
             assert found == "INVALID_STATUS_TRANSITION"
         else:
