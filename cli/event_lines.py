@@ -56,8 +56,9 @@ def _name(event: Mapping[str, Any]) -> str:
 def _changes(event: Mapping[str, Any]) -> Iterator[str]:
     before, after = _read(event["before"]) or {}, _read(event["after"]) or {}
     for name, value in before.items():
-        if name not in ALWAYS and value != after.get(name):
-            yield f"{name}: {_value(value)} → {_value(after.get(name))}"
+        # `before` may have columns that no event shows, of which `after` says nothing.
+        if name in after and name not in ALWAYS and value != after[name]:
+            yield f"{name}: {_value(value)} → {_value(after[name])}"
     for name in event["changed"] or ():
         yield f"{name} changed"
 

@@ -35,10 +35,11 @@ def show_top(url: str, project: str, interval: float | None) -> None:
 
 
 async def _follow(url: str, project: str, interval: float) -> None:
-    is_read = True
+    is_read, is_away = True, False
     while is_read:
         try:
             connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS)
+            is_away = False
             try:
                 while is_read:
                     await asyncio.sleep(interval)
@@ -46,7 +47,9 @@ async def _follow(url: str, project: str, interval: float) -> None:
             finally:
                 connection.terminate()
         except LOST:
-            say("The database does not answer; waiting for it.")
+            if not is_away:
+                say("The database does not answer; waiting for it.")
+            is_away = True
             await asyncio.sleep(RECONNECT_SECONDS)
 
 

@@ -1,5 +1,7 @@
 """`tandem agents`: who works on what."""
 
+import sys
+
 import click
 
 from cli.console import say
@@ -22,12 +24,16 @@ def command() -> None:
     help="Seconds between two looks.",
 )
 def top(project: str, once: bool, interval: float) -> None:
-    """Show the agents of PROJECT, named by its slug or id, what they hold, and what waits."""
+    """Show the agents of PROJECT, what they hold, and what waits.
+
+    PROJECT is a slug or an id. On anything but a terminal it is shown once.
+    """
     from cli import top as view
     from cli.database import database_url
 
+    is_shown_again = sys.stdout.isatty() and not once
     with database_url(load_settings()) as url:
         try:
-            view.show_top(url, project, None if once else interval)
+            view.show_top(url, project, interval if is_shown_again else None)
         except KeyboardInterrupt:
             say("")

@@ -32,7 +32,7 @@ def command(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Show what has changed in PROJECT, which is named by its slug or its id.
+    """Show what has changed in PROJECT, named by its slug or id.
 
     A deleted project is known by its id only. Changes of users are in the project with the nil id.
     """

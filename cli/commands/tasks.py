@@ -1,14 +1,16 @@
-"""`tandem tasks`: claim tasks, say how they have ended, and see how they depend on each other."""
+"""`tandem tasks`: claim tasks, say how they have ended, and see what waits for what."""
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import wraps
 from typing import Any
 from uuid import UUID
 
 import click
+from click.core import ParameterSource
 
 from cli import arguments
-from cli.console import show
+from cli.console import CommandError, show
 from shared.settings import load_settings
 
 api_key = click.option(
@@ -23,8 +25,10 @@ token = click.option(
     envvar="TANDEM_TOKEN",
     default="",
     callback=arguments.or_in_file,
-    help="Or in TANDEM_TOKEN, or in the file that TANDEM_TOKEN_FILE names.",
+    help="Of a user, if there is no API key. Or in TANDEM_TOKEN, or in the file that "
+    "TANDEM_TOKEN_FILE names.",
 )
+BOTH = "--api-key and --token exclude each other: it is one of them who calls."
 task = click.argument("task", type=click.UUID)
 fence = click.option(
     "--fence", type=click.IntRange(1), required=True, help="The fencing token of the lease."
@@ -32,8 +36,18 @@ fence = click.option(
 
 
 def as_caller(function: Callable[..., Any]) -> Callable[..., Any]:
-    """With the options that say who calls."""
-    return api_key(token(function))
+    """With the options that say who calls. One that is given goes before the environment."""
+
+    @wraps(function)
+    def called(api_key: str, token: str, **given: Any) -> Any:
+        is_given = click.get_current_context().get_parameter_source
+        if is_given("token") is ParameterSource.COMMANDLINE:
+            if is_given("api_key") is ParameterSource.COMMANDLINE:
+                raise CommandError(BOTH)
+            api_key = ""
+        return function(api_key=api_key, token=token, **given)
+
+    return api_key(token(called))
 
 
 def under_lease(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,12 +57,22 @@ def under_lease(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.group("tasks")
 def command() -> None:
-    """Work on tasks: over gRPC, as an agent (TANDEM_API_KEY) or a user (TANDEM_TOKEN)."""
+    """Claim tasks, say how they ended, see what waits for what.
+
+    Over gRPC, as an agent (TANDEM_API_KEY) or a user (TANDEM_TOKEN).
+    """
 
 
 @command.command()
 @click.option("--agent", type=click.UUID, help="For which agent. Default: the caller.")
-@click.option("--count", type=click.IntRange(1, 100), default=1, show_default=True, metavar="N")
+@click.option(
+    "--count",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="How many at most.",
+)
 @click.option("--capability", "capabilities", multiple=True, help="Only tasks that need no other.")
 @click.option(
     *("--lease", "lease"),
@@ -76,7 +100,7 @@ def claim(
     api_key: str,
     token: str,
 ) -> None:
-    """Claim tasks: they are the agent's until they end, or the lease does."""
+    """Claim tasks for an agent, until they end or the lease does."""
     from cli import tasks
     from cli.tandem_calls import calling
 
@@ -117,7 +141,10 @@ def fail(
     api_key: str,
     token: str,
 ) -> None:
-    """Say that the attempt at TASK has failed: it is pending again, or failed."""
+    """Say that the attempt at TASK has failed.
+
+    The task is pending again after a pause, if it has attempts left; otherwise it has failed.
+    """
     from cli import tasks
     from cli.tandem_calls import calling
 
@@ -129,7 +156,7 @@ def fail(
 @command.command()
 @under_lease
 def release(task: UUID, fence: int, api_key: str, token: str) -> None:
-    """Give TASK back: it is pending again, and the attempt does not count."""
+    """Give TASK back: it is pending again, the attempt does not count."""
     from cli import tasks
     from cli.tandem_calls import calling
 
@@ -145,13 +172,20 @@ def release(task: UUID, fence: int, api_key: str, token: str) -> None:
     default="tree",
     show_default=True,
 )
-@click.option("--limit", type=click.IntRange(1, 5000), default=1000, show_default=True, metavar="N")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 5000),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="How many tasks at most.",
+)
 @as_caller
 def graph(project: str, form: str, limit: int, api_key: str, token: str) -> None:
-    """Show how the tasks of PROJECT, named by its slug or id, depend on each other.
+    """Show how the tasks of PROJECT depend on each other.
 
-    A task below another one waits for it. The critical path is marked: the longest chain of what is
-    still to be done.
+    PROJECT is a slug or an id. A task below another one waits for it. The critical path is marked:
+    the longest chain of what is still to be done.
     """
     from cli import task_graph
     from cli.console import say

@@ -104,6 +104,14 @@ def test_an_event_is_a_line_that_says_who_changed_what(tandem: Tandem, project: 
     assert third.split()[3:] == ["system", "member.added", str(agent_id)[:8]]
 
 
+def test_what_the_log_does_not_show_afterwards_is_no_change(
+    tandem: Tandem, project: Project
+) -> None:
+    project.add(after={"attempt": 0}, before={"attempt": 1, "releases": 0})
+    (line,) = tandem.says("events", "demo").splitlines()
+    assert line.endswith("  attempt: 1 → 0")
+
+
 def test_what_a_terminal_would_obey_is_shown_as_text(tandem: Tandem, project: Project) -> None:
     project.add(after={"title": "\x1b[2J\n"}, before={"title": "x" * 100})
     (line,) = tandem.says("events", "demo").splitlines()

@@ -109,6 +109,18 @@ async def test_a_user_claims_for_an_agent(world: World) -> None:
     assert (await desk.says("claim", "--agent", desk.agent.id, **user)).startswith("Land\n")
 
 
+async def test_an_option_goes_before_the_environment(world: World) -> None:
+    desk = await Desk.of(world)
+    await desk.alice.task(desk.project, title="Land")
+    token = desk.alice.token or ""
+    said = await desk.says("graph", desk.project.id, "--token", token)
+    assert "Land" in said
+    both = await desk.refuses("graph", desk.project.id, "--token", token, "--api-key", "tdm_x")
+    assert both == "--api-key and --token exclude each other: it is one of them who calls.\n"
+    said = await desk.says("claim", TANDEM_TOKEN=token)
+    assert said.startswith("Land\n"), "the agent, as in the environment of a worker"
+
+
 async def test_what_cannot_be_is_a_sentence(world: World) -> None:
     desk = await Desk.of(world)
     task = await desk.alice.task(desk.project)

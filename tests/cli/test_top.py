@@ -1,15 +1,21 @@
 """`tandem agents top`."""
 
+import asyncio
+import os
+import pty
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
 import pytest
 
-from cli.top import age, picture
+from cli.top import CLEAR, age, picture
 from tandem.task.v1 import task_service_pb2 as pb
-from tests.cli.conftest import SECRET, Program
+from tests.cli.conftest import PROGRAM, SECRET, Program
 from tests.plans import cost_of
+from tests.waiting import SECONDS
 from tests.world import World
 
 MANY_TASKS = """
@@ -81,6 +87,63 @@ async def test_it_says_that_there_is_nothing(world: World) -> None:
     said = await tandem(world).prints("agents", "top", project.id, "--once")
     for part in ("Agents: none", "Leases: none", "Waiting: none", "0 offline"):
         assert f" {part}\n" in said
+
+
+class Terminal:
+    """A process on a terminal of its own, and what it has written there."""
+
+    def __init__(self, process: asyncio.subprocess.Process, keyboard: int) -> None:
+        self.process = process
+        self.written = ""
+        self._keyboard = keyboard
+
+    async def until_pictures(self, number: int, text: str) -> None:
+        """Wait for so many pictures, the last of which is whole if it has the text."""
+        while self.written.count(CLEAR) < number or text not in self.written.split(CLEAR)[-1]:
+            part = asyncio.to_thread(os.read, self._keyboard, 65536)
+            self.written += (await asyncio.wait_for(part, SECONDS)).decode()
+
+    def press(self, key: bytes) -> None:
+        os.write(self._keyboard, key)
+
+
+@asynccontextmanager
+async def on_a_terminal(tandem: Program, *arguments: str) -> AsyncIterator[Terminal]:
+    keyboard, screen = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        PROGRAM,
+        *arguments,
+        env={**os.environ, **tandem.environment},
+        preexec_fn=lambda: os.login_tty(screen),
+    )
+    os.close(screen)
+    try:
+        yield Terminal(process, keyboard)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        os.close(keyboard)
+
+
+async def test_on_a_terminal_it_is_shown_again_until_ctrl_c(world: World) -> None:
+    alice = await world.user()
+    project = await alice.project()
+    top = ("agents", "top", project.slug, "--interval", "0.5")
+    async with on_a_terminal(tandem(world), *top) as terminal:
+        await terminal.until_pictures(1, "Waiting: none")
+        await alice.task(project, required_capabilities=["search"])
+        await terminal.until_pictures(2, "search")
+        terminal.press(b"\x03")
+        assert await asyncio.wait_for(terminal.process.wait(), SECONDS) == 0
+    assert "Traceback" not in terminal.written
+
+
+async def test_without_a_terminal_it_is_shown_once(world: World) -> None:
+    project = await (await world.user()).project()
+    said = await tandem(world).prints("agents", "top", project.slug)
+    assert said.count(f"({project.slug})") == 1
+    assert CLEAR not in said
 
 
 async def test_a_project_that_is_not_there_is_a_sentence(world: World) -> None:
