@@ -4,7 +4,8 @@ Many threads may use one client. The code that decides is shared with the asynch
 the channels and the way of waiting differ.
 """
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import grpc
@@ -18,14 +19,18 @@ from tandem.agent.v1.user_service_pb2_grpc import UserServiceStub
 from tandem.event.v1.event_service_pb2_grpc import EventServiceStub
 from tandem.task.v1.task_service_pb2 import Task, WaitTaskRequest
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
+from tandem_client import client
 from tandem_client import options as defaults
 from tandem_client.calls import Calls, Metadata
 from tandem_client.pages import Pages
 from tandem_client.retries import Retries
 from tandem_client.runtime import THREADS, Runtime, run
+from tandem_client.threads import Stopped, Work, Worker
 from tandem_client.tokens import Credentials, GivenTokens, Tokens, tokens_for
 from tandem_client.waiting import wait_task
 from tandem_client.watch import Watcher
+
+__all__ = ["Stopped", "Tandem", "Work", "Worker", "connect"]
 
 
 class Tandem:
@@ -41,9 +46,14 @@ class Tandem:
         timeout: float = defaults.TIMEOUT_SECONDS,
         retries: Retries = defaults.RETRIES,
         runtime: Runtime = THREADS,
+        asynchronous: Callable[[], client.Tandem] | None = None,
     ) -> None:
-        """A client over channels of your own, which it closes at the end; else see `connect`."""
+        """A client over channels of your own, which it closes at the end; else see `connect`.
+
+        `asynchronous` makes the client of the same services that workers use.
+        """
         self._channels = (agents, tasks)
+        self._asynchronous = asynchronous
 
         def sending(tokens: Tokens) -> Calls:
             return Calls(runtime, tokens, retries, timeout)
@@ -78,6 +88,35 @@ class Tandem:
 
         return run(wait_task(self._calls, wait, task_id, seconds, revision))
 
+    def worker(
+        self,
+        *,
+        project_id: str = "",
+        agent_id: str = "",
+        capabilities: Sequence[str] = (),
+        concurrency: int = 1,
+        lease: float = 60.0,
+        grace: float = 20.0,
+        signals: Sequence[signal.Signals] = (signal.SIGTERM,),
+    ) -> Worker:
+        """Works for an agent: `tandem.worker().run(handler)`. See tandem_client.Tandem.
+
+        The handler runs in the thread that calls `run`, and with a `concurrency` of more than 1 in
+        others, too. It cannot be cancelled, but sees that it has to end: see Work. Raises
+        ValueError if this client does not know where its channels lead.
+        """
+        if not self._asynchronous:
+            raise ValueError("A worker needs a client that was made by `connect`.")
+        options = {
+            "project_id": project_id,
+            "agent_id": agent_id,
+            "capabilities": capabilities,
+            "lease": lease,
+            "grace": grace,
+            "signals": signals,
+        }
+        return Worker(self._asynchronous, concurrency, options)
+
     def close(self) -> None:
         """Close the connections. Calls under way are cancelled."""
         for channel in self._channels:
@@ -107,7 +146,19 @@ def connect(
             return grpc.insecure_channel(address, defaults.merged(options))
         return grpc.secure_channel(address, tls, defaults.merged(options))
 
-    return Tandem(channel(agent_address), channel(task_address), credentials, timeout, retries)
+    def asynchronous() -> client.Tandem:
+        return client.connect(
+            agent_address=agent_address,
+            task_address=task_address,
+            credentials=credentials,
+            tls=tls,
+            timeout=timeout,
+            retries=retries,
+            options=options,
+        )
+
+    channels = channel(agent_address), channel(task_address)
+    return Tandem(*channels, credentials, timeout, retries, asynchronous=asynchronous)
 
 
 class _Attempt(NamedTuple):
