@@ -61,9 +61,29 @@ def test_each_part_has_the_roles_that_it_needs_and_no_other() -> None:
     }
 
 
-def test_only_the_services_are_reachable_and_from_this_machine_only() -> None:
+def test_what_is_reachable_is_so_from_this_machine_only() -> None:
     ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert ports == {"agents": ["127.0.0.1:50051:50051"], "tasks": ["127.0.0.1:50052:50052"]}
+    assert ports == {
+        "agents": ["127.0.0.1:50051:50051"],
+        "tasks": ["127.0.0.1:50052:50052"],
+        "grafana": ["127.0.0.1:3000:3000"],
+        "grpcui": ["127.0.0.1:8080:8080"],
+    }
+
+
+def test_the_monitoring_has_its_files_and_reaches_the_metrics() -> None:
+    parts = {name: each for name, each in SERVICES.items() if each.get("profiles")}
+    assert {"prometheus", "grafana", "grpcui"} == parts.keys()
+    mounted = [volume for part in parts.values() for volume in part.get("volumes", ())]
+    sources = [volume.partition(":")[0] for volume in mounted if volume.startswith("./")]
+    assert len(sources) == 4
+    assert all((ROOT / source).exists() for source in sources)
+    config = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yml").read_text())
+    targets = config["scrape_configs"][0]["static_configs"][0]["targets"]
+    for target in targets:
+        service, _, port = target.partition(":")
+        name = f"TANDEM_{service.upper().removesuffix('S')}_METRICS_ADDRESS"
+        assert SERVICES[service]["environment"][name] == f"0.0.0.0:{port}"
 
 
 def test_the_image_does_not_run_as_root_and_checks_every_hash() -> None:
