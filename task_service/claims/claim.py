@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.database.pool import Record
+from task_service.presence.rules import Sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Worker:
     able: frozenset[str]
     free: int
     revision: int
-    status: str
+    sign: Sign
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ from shared.schema import (
     tasks,
 )
 from task_service.holders import HOLDERS
+from task_service.presence.queries import is_known
 
 # Attempts that are handed to the next one.
 PREVIOUS = 5
@@ -97,6 +98,7 @@ def _agent() -> CTE:
             agents.c.revision.label("found_revision"),
             func.array(able.scalar_subquery(), type_=ARRAY(Text)).label("found_able"),
             agents.c.max_leases,
+            is_known().label("found_is_known"),
         )
         .select_from(HOLDERS.with_project)
         .where(

@@ -26,7 +26,7 @@ from task_service.claims.claim import Claim, Claimed, Worker
 from task_service.claims.hand_out import HandOut
 from task_service.claims.waiting import Queues, Waiter
 from task_service.holders import content, refuse
-from task_service.presence.rules import seen
+from task_service.presence.rules import Sign, seen
 from task_service.tasks.waiting import end_of
 
 # Of calls that take the same slot or lock key at the same time, one gets it. The others look again.
@@ -116,13 +116,13 @@ class ClaimRules:
         parsed: Parsed[Claim],
     ) -> M:
         """Claim what is there. The agent is seen by it. Raises Nothing."""
-        status = None
+        sign = None
 
         async def work(connection: Connection, log: Recorder) -> Claimed:
-            nonlocal status
+            nonlocal sign
             claim = await content(connection, call.caller, *ids, parsed)
             rows, worker, _ = await _claim(connection, log, call.caller, claim)
-            status = worker.status
+            sign = worker.sign
             if not rows:
                 raise Nothing(worker)
             hand_out.claimed = await _with_history(connection, claim, rows)
@@ -132,9 +132,9 @@ class ClaimRules:
             try:
                 return await call.single(self._database, work)
             finally:
-                if status is not None:
+                if sign is not None:
                     of = parsed.value.project_id, parsed.value.agent_id
-                    await seen(self._database, call.caller, *of, status)
+                    await seen(self._database, call.caller, *of, sign)
 
         return await hand_out.awaited(attempt())
 
@@ -163,7 +163,8 @@ async def _attempt(connection: Connection, log: Recorder, caller: Caller, claim:
         raise Refusal(Reason.ASSIGNEE_INACTIVE, "The agent is not active.", metadata)
     claimed = [row for row in rows if row["id"] is not None]
     able = frozenset(found["found_able"])
-    worker = Worker(able, found["found_free"], found["found_revision"], found["found_status"])
+    sign = Sign(found["found_status"], found["found_is_known"])
+    worker = Worker(able, found["found_free"], found["found_revision"], sign)
     return Attempt(claimed, worker, found["found_number"] > len(claimed))
 
 

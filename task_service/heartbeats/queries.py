@@ -28,6 +28,7 @@ from shared.resources.leases import is_proof
 from shared.resources.locking import after
 from shared.schema import agents, task_attempts, task_leases, tasks
 from task_service.holders import HOLDERS
+from task_service.presence.queries import is_known
 
 _project_id = bindparam("project_id", type_=Uuid)
 _agent_id = bindparam("agent_id", type_=Uuid)
@@ -121,7 +122,7 @@ def _renewing(purpose: str, *, with_progress: bool) -> Statement:
         .subquery("held")
     )
     status = agent.c.status.label("agent_status")
-    answer = select(status, agent.c.is_usable, *held.c)
+    answer = select(status, agent.c.is_usable, is_known().label("is_known"), *held.c)
     return Statement(purpose, answer.select_from(agent.outerjoin(held, true())))
 
 

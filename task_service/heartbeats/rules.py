@@ -10,7 +10,7 @@ from shared.resources.validation import Parsed
 from task_service.heartbeats import queries
 from task_service.heartbeats.heartbeat import Beaten, Heartbeats
 from task_service.holders import content, refuse
-from task_service.presence.rules import seen
+from task_service.presence.rules import Sign, seen
 
 
 class HeartbeatRules:
@@ -23,28 +23,26 @@ class HeartbeatRules:
         self, caller: Caller, project_id: str, agent_id: str, parsed: Parsed[Heartbeats]
     ) -> Beaten:
         """Renew leases, and say of each what has become of it. The agent is seen by it."""
-        status = ""
 
-        async def unit_of_work(connection: Connection) -> Beaten:
-            nonlocal status
+        async def unit_of_work(connection: Connection) -> tuple[Sign, Beaten]:
             asked = await content(connection, caller, project_id, agent_id, parsed)
-            status, held = await _renew(connection, caller, asked)
+            sign, held = await _renew(connection, caller, asked)
             if len(held) == len(asked.task_ids):
-                return Beaten(asked, held, {})
+                return sign, Beaten(asked, held, {})
             # Looked up with a snapshot of its own: the first may be older than what ended a lease.
             rows = await queries.OUTCOMES.rows(connection, **asked.parameters)
-            return Beaten(asked, held, {row["task_id"]: row["outcome"] for row in rows})
+            return sign, Beaten(asked, held, {row["task_id"]: row["outcome"] for row in rows})
 
-        found = await self._database.single(unit_of_work)
+        sign, found = await self._database.single(unit_of_work)
         of = found.asked.project_id, found.asked.agent_id
-        await seen(self._database, caller, *of, status)
+        await seen(self._database, caller, *of, sign)
         return found
 
 
 async def _renew(
     connection: Connection, caller: Caller, asked: Heartbeats
-) -> tuple[str, dict[UUID, Record]]:
-    """The status of the agent, and the leases that are held.
+) -> tuple[Sign, dict[UUID, Record]]:
+    """The sign of life, and the leases that are held.
 
     Raises a Refusal if the caller may not act for the agent.
     """
@@ -58,4 +56,4 @@ async def _renew(
     if not rows[0]["is_usable"]:
         raise caller_inactive()
     held = {row["task_id"]: row for row in rows if row["task_id"] is not None}
-    return rows[0]["agent_status"], held
+    return Sign(rows[0]["agent_status"], rows[0]["is_known"]), held

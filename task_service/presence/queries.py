@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from sqlalchemy import Integer, String, Uuid, bindparam, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    String,
+    Uuid,
+    bindparam,
+    func,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.database.statement import Statement
@@ -17,15 +27,20 @@ _project_id = bindparam("project_id", type_=Uuid)
 _agent_id = bindparam("agent_id", type_=Uuid)
 
 
-def _note() -> Statement:
+def is_known() -> ColumnElement[bool]:
+    """Whether it is known for a few seconds that the agent was seen."""
     since = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, literal(KNOWN_SECONDS, Integer))
-    # Without a look before, also a row that stays as it is would be locked, and so be written.
     known = select(_presence.agent_id).where(
         _presence.project_id == _project_id,
         _presence.agent_id == _agent_id,
         _presence.last_seen_at >= since,
     )
-    row = select(_project_id, _agent_id).where(~known.exists())
+    return known.exists()
+
+
+def _note() -> Statement:
+    # Without a look before, also a row that stays as it is would be locked, and so be written.
+    row = select(_project_id, _agent_id).where(~is_known())
     new = insert(agent_presence).from_select(["project_id", "agent_id"], row)
     return Statement(
         "Writes that an agent was seen, unless that is known for a few seconds.",

@@ -26,6 +26,8 @@ INSERT INTO users (id, username, email) VALUES (id(1), 'one', 'one');
 INSERT INTO projects (id, owner_id, slug, name) VALUES (id(1), id(1), 'one', 'one');
 INSERT INTO agents (id, project_id, name, agent_type) SELECT id(n), id(1), n, 'x'
     FROM generate_series(0, 4999) n;
+INSERT INTO agent_presence (project_id, agent_id) SELECT id(1), id(n)
+    FROM generate_series(0, 4999) n;
 INSERT INTO agent_api_keys (id, project_id, agent_id, key_id, api_key_hash, key_prefix)
     SELECT id(n), id(1), id(n), n, n, 'x' FROM generate_series(0, 4999) n;
 INSERT INTO tasks (id, project_id, title, status, leased, fence, assigned_agent_id)

@@ -7,6 +7,7 @@ import pytest
 
 from tandem.agent.v1.agent_service_pb2 import AgentStatus, GetAgentRequest
 from tandem.task.v1.task_service_pb2 import HeartbeatTasksRequest
+from tests.locks import under_way
 from tests.task_service.sweep.swept import events_of, swept
 from tests.task_service.team import Team, Worker
 from tests.world import World
@@ -57,6 +58,15 @@ async def test_it_is_noted_only_now_and_then(
     before = await world.value(SEEN, UUID(worker.agent.id))
     await beat(worker)
     assert (await world.value(SEEN, UUID(worker.agent.id)) != before) is is_written
+
+
+@pytest.mark.parametrize("sign", [Worker.claim, beat])
+async def test_what_is_known_takes_no_statement(team: Team, world: World, sign: Any) -> None:
+    worker = await team.worker()
+    await beat(worker)
+    async with under_way(world.url, "LOCK TABLE agent_presence IN EXCLUSIVE MODE") as blocked:
+        await sign(worker)
+    assert not blocked.is_set()
 
 
 async def test_a_busy_agent_stays_so(team: Team, world: World) -> None:
