@@ -9,7 +9,7 @@ from tandem.agent.v1.agent_service_pb2 import Agent, DeleteAgentRequest, UpdateA
 from tandem.agent.v1.member_service_pb2 import RemoveMemberRequest
 from tandem.agent.v1.project_service_pb2 import Project
 from tandem.task.v1.task_service_pb2 import ASSIGNEE_TYPE_AGENT, ASSIGNEE_TYPE_USER
-from tests.task_service.dependents.waits import moved, state, waiting
+from tests.task_service.dependents.waits import events_of, moved, state, waiting
 from tests.world import User, World
 
 Leave: TypeAlias = Callable[[User, Project, Agent, User], Awaitable[None]]
@@ -52,5 +52,7 @@ async def test_it_waits_for_what_was_reopened(
     assert await state(alice, task) == ("IN_PROGRESS", "", 1)
     await leave(alice, project, agent, bob)
     assert await state(alice, task) == ("BLOCKED", reason, 1)
+    said = "task.blocked" if leave is _deactivated else "task.unassigned"
+    assert (await events_of(world, task))[-1] == said
     await moved(alice, first, "completed")
     assert await state(alice, task) == ("PENDING", "", 0)

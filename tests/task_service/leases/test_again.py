@@ -59,3 +59,18 @@ async def test_what_is_to_be_cancelled_is_not_claimed(team: Team) -> None:
     assert await worker.claim() == []
     found = await team.owner.tasks.GetTask(GetTaskRequest(task_id=task.id))
     assert found.HasField("cancel_requested_at")
+
+
+async def test_what_is_to_be_cancelled_and_given_back_waits_meanwhile(team: Team) -> None:
+    first = await team.owner.task(team.project)
+    await moved(team.owner, first, "completed")
+    waits = {"dependencies": [first.id], "dependency_policy": DEPENDENCY_POLICY_WAIT}
+    task = await team.owner.task(team.project, **waits)
+    worker = await team.worker()
+    await worker.claim(task_ids=[task.id])
+    await moved(team.owner, first, "in_progress")
+    await team.owner.tasks.CancelTask(CancelTaskRequest(task_id=task.id))
+    request = ReleaseTaskRequest(task_id=task.id, fencing_token=1)
+    released = await worker.client.tasks.ReleaseTask(request)
+    assert TaskStatus.Name(released.status) == "TASK_STATUS_BLOCKED"
+    assert released.HasField("cancel_requested_at")
