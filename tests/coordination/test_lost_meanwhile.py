@@ -26,11 +26,9 @@ from tests.task_service.dependents.waits import moved, waiting
 from tests.world import User, World
 
 # What becomes of a task if what it waits for is lost, and of the one that waits for it.
+KEEP = pb.ON_DEPENDENCY_FAILURE_KEEP_BLOCKED
 ENDS = {
-    pb.ON_DEPENDENCY_FAILURE_KEEP_BLOCKED: [
-        ("blocked", "dependency_failed"),
-        ("blocked", "dependencies"),
-    ],
+    KEEP: [("blocked", "dependency_failed")],
     pb.ON_DEPENDENCY_FAILURE_CANCEL: [("cancelled", "dependency_failed")] * 2,
 }
 Make: TypeAlias = Callable[[World, User, Project, Any], Awaitable["Waits"]]
@@ -38,10 +36,10 @@ Make: TypeAlias = Callable[[World, User, Project, Any], Awaitable["Waits"]]
 
 @dataclass
 class Waits(Case):
-    """A task that waits for `upon` or may, and one that waits for the task."""
+    """A task that waits for `upon` or may, and one that waits for the task, if it is to end."""
 
     upon: pb.Task
-    below: pb.Task
+    below: pb.Task | None
 
     @classmethod
     async def free_to_be_claimed(
@@ -50,7 +48,9 @@ class Waits(Case):
         """Its dependency is completed."""
         upon = await owner.task(project)
         task = await waiting(owner, project, upon, on_dependency_failure=policy)
-        below = await waiting(owner, project, task, on_dependency_failure=policy)
+        below = None
+        if policy != KEEP:  # else a statement could do it alone
+            below = await waiting(owner, project, task, on_dependency_failure=policy)
         await moved(owner, upon, "completed")
         agent, other = await owner.agent(project), await owner.agent(project)
         return cls(world, owner, project, task, agent, other, upon, below)
@@ -127,8 +127,10 @@ class Waits(Case):
 
     async def left(self) -> Any:
         """What is left of both."""
-        rows = [await super().left()]
-        found = await self.world.owner.read(lambda c: c.fetchrow(ROW, UUID(self.below.id)))
+        rows, below = [await super().left()], self.below
+        if below is None:
+            return rows
+        found = await self.world.owner.read(lambda c: c.fetchrow(ROW, UUID(below.id)))
         return [*rows, found and tuple(found)]
 
 
