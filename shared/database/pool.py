@@ -62,6 +62,7 @@ class Pool:
             timeout=CONNECT_TIMEOUT_SECONDS,
             init=_set_up_connection,
             reset=_leave_as_it_is,
+            max_cacheable_statement_size=0,  # any: a claim has 13 KB, and is costly to plan
             server_settings={
                 "application_name": name,
                 "jit": "off",

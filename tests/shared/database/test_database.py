@@ -39,6 +39,13 @@ async def test_a_mistake_in_an_argument_is_no_outage(database: Database) -> None
         await database.read(lambda c: c.fetchval("SELECT $1::int", "x"))
 
 
+async def test_a_long_statement_is_prepared_once(single: Database) -> None:
+    long = f"SELECT {' + '.join(['$1::int'] * 2_000)}"
+    prepared = "SELECT count(*) FROM pg_prepared_statements WHERE statement = $1"
+    assert await single.read(lambda c: c.fetchval(long, 1)) == 2_000
+    assert await single.read(lambda c: c.fetchval(prepared, long)) == 1
+
+
 @pytest.mark.parametrize("setting", ["statement_timeout", "idle_in_transaction_session_timeout"])
 async def test_what_takes_too_long_is_an_outage(single: Database, setting: str) -> None:
     async def slow(connection: Connection) -> None:
