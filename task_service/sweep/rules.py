@@ -33,7 +33,6 @@ log = structlog.get_logger()
 SWEEP_SECONDS = (0.8, 1.2)
 # For so many rows as one statement changes: after a long absence calls come in between.
 PAUSE_SECONDS = 0.02
-RETRY_SECONDS = 5.0
 FAILURES = (Refusal, asyncpg.PostgresError)
 
 
@@ -82,7 +81,6 @@ async def sweep_forever(database: Database, settings: Settings) -> NoReturn:
         except FAILURES as error:
             TALLY.failures += 1
             log.warning("tasks not swept", cause=repr(error))
-            pause = RETRY_SECONDS
         await asyncio.sleep(pause)
 
 

@@ -90,6 +90,7 @@ async def set_up(tandem: Tandem) -> tuple[str, dict[str, str]]:
         request = auth.CreateApiKeyRequest(api_key=auth.ApiKey(agent_id=agent.id))
         keys[name] = (await tandem.auth.CreateApiKey(request)).secret
     await create_tasks(tandem, project.id)
+    print(f"project {project.slug}")  # noqa: T201
     return project.id, keys
 
 
