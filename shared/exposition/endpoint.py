@@ -4,7 +4,6 @@ Whoever reaches the port needs no token; there is nothing on the page but number
 """
 
 import asyncio
-from contextlib import suppress
 
 import h11
 import structlog
@@ -63,9 +62,11 @@ class Endpoint:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
-        status, kind, text = 400, "text/plain", b""
-        with suppress(h11.RemoteProtocolError):
+        try:
             request = await _request(connection, reader)
+        except h11.RemoteProtocolError as error:
+            status, kind, text = error.error_status_hint, "text/plain", b""
+        else:
             status, kind, text = await self._found(request)
             text = b"" if request.method == b"HEAD" else text
         headers = [("content-type", kind), ("content-length", str(len(text)))]
