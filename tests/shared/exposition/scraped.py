@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from agent_service.__main__ import build as build_agents
 from shared.exposition.publishing import Publisher
+from shared.grpc_server.server import Server
 from shared.metrics.instruments import Source
 from task_service.__main__ import build as build_tasks
 from tests.world import Channels, World, running
@@ -66,6 +67,7 @@ class Published:
     world: World
     agents: int
     tasks: int
+    agent_server: Server
 
     async def scrape(self, port: int) -> Scrape:
         answer = await got(port)
@@ -90,7 +92,7 @@ async def published(world: World) -> AsyncIterator[Published]:
                 publishing("agents", [database.samples, *agent_server.sources]) as agents_port,
                 publishing("tasks", [database.samples, *task_server.sources]) as tasks_port,
             ):
-                yield Published(own, agents_port, tasks_port)
+                yield Published(own, agents_port, tasks_port, agent_server)
 
 
 @asynccontextmanager

@@ -1,10 +1,12 @@
 """What the pages of both services say, after the calls that move each metric."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+import orjson
 import pytest
 
 from shared.errors import Reason
@@ -13,14 +15,21 @@ from shared.metrics.catalog import LIMITS, METRICS, PROCESS
 from tandem.agent.v1.agent_service_pb2 import Agent, GetAgentRequest, UpdateAgentRequest
 from tandem.event.v1.event_service_pb2 import WatchEventsRequest
 from tandem.task.v1.task_service_pb2 import WaitTaskRequest
+from task_service.backlog.rules import Backlog
+from task_service.events.log_reader import LogReader
+from tests.databases import execute
 from tests.locks import under_way
+from tests.processes import service
 from tests.refusals import outcome, refused
-from tests.shared.exposition.scraped import Published, Scrape, published
+from tests.shared.exposition.scraped import FREE, Published, Scrape, got, published
+from tests.task_service.sweep.swept import expire, swept
+from tests.task_service.team import Team
 from tests.waiting import until
 from tests.world import World
 
 GET_AGENT = {"grpc_service": "tandem.agent.v1.AgentService", "grpc_method": "GetAgent"}
 WATCHED = {"grpc_service": "tandem.event.v1.EventService", "grpc_method": "WatchEvents"}
+END_OTHERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
 NOWHERE = "00000000-0000-7000-8000-000000000000"
 
 
@@ -183,6 +192,7 @@ async def test_a_call_that_waits_is_parked_until_it_ends(pages: Published) -> No
 async def test_watches_and_how_far_they_are_behind_are_counted(pages: Published) -> None:
     alice = await pages.world.user()
     project = await alice.project()
+    before = await pages.scrape(pages.tasks)
     watch = alice.events.WatchEvents(WatchEventsRequest(project_id=project.id), timeout=None)
     await watch.read()
     scrape = await pages.scrape(pages.tasks)
@@ -192,10 +202,10 @@ async def test_watches_and_how_far_they_are_behind_are_counted(pages: Published)
     watch.cancel()
     for name in ("tandem_streams_open", "tandem_event_logs_watched"):
         await until(lambda n=name: _value(pages.tasks, pages, n, 0))  # type: ignore[misc]
-    scrape = await pages.scrape(pages.tasks)
-    assert scrape.value("grpc_server_started_total", **WATCHED, grpc_type="server_stream") == 1
-    assert scrape.value("grpc_server_handled_total", **WATCHED, grpc_code="Canceled") == 1
-    assert scrape.value("grpc_server_handling_seconds_count", **WATCHED) == 0
+    moved = Moved(before, await pages.scrape(pages.tasks))
+    assert moved("grpc_server_started_total", **WATCHED, grpc_type="server_stream") == 1
+    assert moved("grpc_server_handled_total", **WATCHED, grpc_code="Canceled") == 1
+    assert moved("grpc_server_handling_seconds_count", **WATCHED) == 0
 
 
 async def test_calls_that_are_refused_because_of_load_name_the_limit(pages: Published) -> None:
@@ -243,9 +253,9 @@ async def test_conflicts_and_lost_connections_are_counted_by_their_causes(
 
 async def test_a_process_says_what_it_is_and_how_late_its_loop_is(pages: Published) -> None:
     await until(lambda: _lag(pages, 2))
-    for port, service in ((pages.agents, "agents"), (pages.tasks, "tasks")):
+    for port, name in ((pages.agents, "agents"), (pages.tasks, "tasks")):
         scrape = await pages.scrape(port)
-        assert scrape.value("tandem_build_info", service=service) == 1
+        assert scrape.value("tandem_build_info", service=name) == 1
         assert scrape.value("tandem_ready") == scrape.value("tandem_database_up") == 1
         assert scrape.value("process_resident_memory_bytes") > 1e7
 
@@ -253,3 +263,128 @@ async def test_a_process_says_what_it_is_and_how_late_its_loop_is(pages: Publish
 async def _lag(pages: Published, times: int) -> bool:
     scrape = await pages.scrape(pages.agents)
     return scrape.value("tandem_event_loop_lag_seconds_count") >= times
+
+
+async def test_a_process_that_is_not_ready_says_so(pages: Published) -> None:
+    await pages.agent_server.set_ready(ready=False)
+    assert await _value(pages.agents, pages, "tandem_ready", 0)
+    await pages.agent_server.set_ready(ready=True)
+    assert await _value(pages.agents, pages, "tandem_ready", 1)
+
+
+async def test_calls_that_end_in_any_way_leave_nothing_under_way(pages: Published) -> None:
+    """Given up, out of time, or served: each that began has ended once."""
+    alice = await pages.world.user()
+    agent = await alice.agent(await alice.project())
+    change = UpdateAgentRequest(agent=Agent(id=agent.id, nickname="Scout"))
+    async with under_way(pages.world.url, "LOCK TABLE agents IN EXCLUSIVE MODE") as blocked:
+        calls = [alice.agents.UpdateAgent(change) for _ in range(6)]
+        late = [alice.agents.UpdateAgent(change, timeout=0.05) for _ in range(6)]
+        waiting = [asyncio.ensure_future(outcome(call)) for call in calls + late]
+        await blocked.wait()
+        for call in calls[:3]:
+            call.cancel()
+        await asyncio.wait(waiting[6:])
+    await asyncio.wait(waiting)
+    method = {"grpc_method": "UpdateAgent"}
+
+    async def are_even() -> bool:
+        scrape = await pages.scrape(pages.agents)
+        started = scrape.value("grpc_server_started_total", **method)
+        return started > 0 and scrape.value("grpc_server_handled_total", **method) == started
+
+    await until(are_even)
+    await until(lambda: _value(pages.agents, pages, "tandem_calls_in_flight", 0, kind="work"))
+    scrape = await pages.scrape(pages.agents)
+    assert scrape.value("grpc_server_handled_total", **method, grpc_code="Canceled") >= 9
+    assert scrape.value("grpc_server_handled_total", **method, grpc_code="OK") >= 3
+
+
+async def test_a_watch_that_cannot_read_falls_behind_by_the_events_that_are_there(
+    pages: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = await pages.world.user()
+    project = await alice.project()
+    watch = alice.events.WatchEvents(WatchEventsRequest(project_id=project.id), timeout=None)
+    await watch.read()
+    gate, page = asyncio.Event(), LogReader.page
+
+    async def gated(self: LogReader, *position: Any) -> Any:
+        await gate.wait()
+        return await page(self, *position)
+
+    monkeypatch.setattr(LogReader, "page", gated)
+
+    async def is_behind() -> bool:
+        """A read that began before may still find some of them."""
+        await alice.task(project)
+        return (await pages.scrape(pages.tasks)).value("tandem_event_log_lag_events") >= 2
+
+    await until(is_behind)
+    gate.set()
+    await until(lambda: _value(pages.tasks, pages, "tandem_event_log_lag_events", 0))
+    watch.cancel()
+    await until(lambda: _value(pages.tasks, pages, "tandem_streams_open", 0, kind="watch"))
+
+
+async def test_a_sweep_counts_what_it_has_done(pages: Published) -> None:
+    world = pages.world
+    team = await Team.formed(world)
+    task = await team.owner.task(team.project)
+    await (await team.worker()).claim()
+    await expire(world, task.id)
+    before, began = await pages.scrape(pages.tasks), time.time()
+    await swept(world, team)
+    after = await pages.scrape(pages.tasks)
+    moved = Moved(before, after)
+    assert moved("tandem_sweep_done_total", chore="leases_expired") == 1
+    assert moved("tandem_sweep_done_total") == 1
+    assert after.value("tandem_sweep_last_success_timestamp_seconds") >= began
+    assert moved("tandem_sweep_failures_total") == 0
+
+
+async def test_without_the_database_a_page_says_so_and_comes_at_once(
+    fresh_world: World, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backlog.__init__, "__defaults__", (0,))  # look at each scrape
+    name = fresh_world.url.rpartition("/")[2]
+    async with published(fresh_world) as pages:
+        for down in (True, False):
+            await execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS {not down}")
+            await execute(postgres_url, END_OTHERS.format(name))
+            await until(lambda d=down: _follows(pages, is_up=not d))  # type: ignore[misc]
+            for port in (pages.agents, pages.tasks):
+                scrape = await pages.scrape(port)
+                assert scrape.value("tandem_database_up") == (not down)
+                assert scrape.value("process_open_fds") > 0
+            about_tasks = {"tandem_tasks", "tandem_leases", "tandem_tasks_read_timestamp_seconds"}
+            assert about_tasks <= scrape.names() or down
+            assert about_tasks.isdisjoint(scrape.names()) or not down
+
+
+async def _follows(pages: Published, *, is_up: bool) -> bool:
+    """Whether the look of each second, which only a process has, finds this."""
+    return await pages.world.database.takes_changes() == is_up
+
+
+async def test_a_process_publishes_at_the_address_of_its_setting(database_url: str) -> None:
+    process = service(
+        "agent_service", TANDEM_DATABASE_URL=database_url, TANDEM_AGENT_METRICS_ADDRESS=FREE
+    )
+    assert process.stderr
+    try:
+        said = orjson.loads(await asyncio.to_thread(process.stderr.readline))
+        while said["event"] != "metrics":
+            said = orjson.loads(await asyncio.to_thread(process.stderr.readline))
+        answer = await got(said["port"])
+        assert Scrape(answer.text).value("tandem_build_info", service="agents") == 1
+        taken = f"127.0.0.1:{said['port']}"
+        other = service(
+            "agent_service", TANDEM_DATABASE_URL=database_url, TANDEM_AGENT_METRICS_ADDRESS=taken
+        )
+        _, refusal = await asyncio.to_thread(other.communicate)
+        assert refusal.splitlines()[-1].startswith(f"Cannot listen on {taken}")
+        assert other.returncode == 1
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.communicate)
