@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from shared.database.pool import Connection
 from shared.errors import Reason
 from shared.grpc_server.admission import STREAMS_PER_CONNECTION
 from shared.metrics.catalog import LIMITS, METRICS, PROCESS
@@ -139,31 +140,50 @@ async def test_what_is_published_is_what_is_documented(pages: Published) -> None
     assert {m.name: set(m.labels) for m in (*METRICS, *PROCESS)} == labels
 
 
-async def test_a_call_at_work_holds_a_place_and_a_connection_and_gives_them_back(
-    pages: Published,
-) -> None:
+async def test_a_call_at_work_holds_a_place_and_gives_it_back(pages: Published) -> None:
     alice = await pages.world.user()
     agent = await alice.agent(await alice.project())
-    rest = await pages.scrape(pages.agents)
-    leased = {"state": "leased"}
-    async with under_way(pages.world.url, "LOCK TABLE agents IN EXCLUSIVE MODE"):
-        change = UpdateAgentRequest(agent=Agent(id=agent.id, nickname="Scout"))
-        calls = [asyncio.ensure_future(alice.agents.UpdateAgent(change)) for _ in range(12)]
-        await until(lambda: _value(pages.agents, pages, "tandem_database_pool_waiting", 2))
+    change = UpdateAgentRequest(agent=Agent(id=agent.id, nickname="Scout"))
+    async with under_way(pages.world.url, "LOCK TABLE agents IN EXCLUSIVE MODE") as blocked:
+        call = asyncio.ensure_future(outcome(alice.agents.UpdateAgent(change)))
+        await blocked.wait()
         scrape = await pages.scrape(pages.agents)
-        assert scrape.value("tandem_calls_in_flight", kind="work") == 12
-        assert scrape.value("tandem_database_pool_connections", **leased) == 10
-        assert scrape.value("tandem_database_pool_size") == 10
+        assert scrape.value("tandem_calls_in_flight", kind="work") == 1
         assert scrape.value("tandem_calls_in_flight_limit", kind="work") == 160
-    await asyncio.gather(*calls, return_exceptions=True)
-    for name, labels in (
-        ("tandem_calls_in_flight", {"kind": "work"}),
-        ("tandem_database_pool_connections", leased),
-        ("tandem_database_pool_waiting", {}),
-        ("tandem_calls_waiting", {}),
-    ):
-        await until(lambda n=name, of=labels: _value(pages.agents, pages, n, 0, **of))  # type: ignore[misc]
-    moved = Moved(rest, await pages.scrape(pages.agents))
+    await call
+    for name in ("tandem_calls_in_flight", "tandem_calls_waiting"):
+        await until(lambda n=name: _value(pages.agents, pages, n, 0))  # type: ignore[misc]
+
+
+async def test_connections_are_leased_and_waited_for_until_they_are_free(
+    pages: Published,
+) -> None:
+    database, gate, all_are = pages.world.database, asyncio.Event(), asyncio.Barrier(11)
+    before = await pages.scrape(pages.agents)
+
+    async def hold(_connection: Connection) -> None:
+        await all_are.wait()
+        await gate.wait()
+
+    async def hurry(_connection: Connection) -> None:
+        pass
+
+    holders = [asyncio.create_task(database.read(hold)) for _ in range(10)]
+    await all_are.wait()
+    waiting = [asyncio.create_task(database.read(hurry)) for _ in range(2)]
+    await until(lambda: _value(pages.agents, pages, "tandem_database_pool_waiting", 2))
+    scrape = await pages.scrape(pages.agents)
+    connections = "tandem_database_pool_connections"
+    assert scrape.value(connections, state="leased") == 10
+    assert scrape.value(connections, state="idle") == 0
+    assert scrape.value("tandem_database_pool_size") == 10
+    gate.set()
+    await asyncio.gather(*holders, *waiting)
+    scrape = await pages.scrape(pages.agents)
+    assert scrape.value(connections, state="leased") == 0
+    assert scrape.value(connections, state="idle") == 10
+    assert scrape.value("tandem_database_pool_waiting") == 0
+    moved = Moved(before, scrape)
     assert moved("tandem_database_pool_wait_seconds_count") == 2
     assert moved("tandem_database_pool_wait_seconds_bucket", le="+Inf") == 2
     assert moved("tandem_database_pool_wait_seconds_sum") > 0
