@@ -14,6 +14,10 @@ PASSWORD = "correct-horse-" + "battery-staple"  # pragma: allowlist secret
 TOKEN = "eyJhbGciOiJIUzI1NiJ9" + ".eyJzdWIiOiIxMjM0NTY3ODkwIn0" + ".dozjgNryP4J3jVm"
 PLANTED = {
     "an API key": ("notes.md", "Use tdm_" + "qgvnpwuk5ychoypl" + "_" + "Zk3" * 14 + "Q"),
+    "an API key that is given to a call": (
+        "d.py",
+        'client = connect("tdm_' + "qgvnpwuk5ychoypl" + "_" + "Zk3" * 14 + 'Q")',
+    ),
     "a private key": ("key.pem", "-----BEGIN " + "PRIVATE KEY-----"),
     "a token": ("a.sh", f"T={TOKEN}"),
     "a password in a URL": ("b.env", f"URL=postgresql://tandem:{PASSWORD}@db/tandem"),
