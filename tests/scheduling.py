@@ -2,13 +2,18 @@
 
 from xdist.scheduler import LoadScopeScheduling
 
-# Their files share services that run as processes, or many rows, which take seconds to have.
+# Their files share services that run as processes, or many rows, which take seconds to have: in
+# every other file each process that gets a test of it makes them anew.
 GROUPS = {
     "tests/access/test_revocation.py": "four services",
     "tests/e2e/test_flows.py": "tandem up",
     "tests/e2e/test_readme.py": "tandem up",
     "tests/e2e/test_supervision.py": "tandem up",
-    "tests/shared/resources/test_plans.py": "many rows",
+    "tests/shared/resources/test_plans.py": "rows of lists",
+    "tests/task_service/claims/test_plans.py": "rows of claims",
+    "tests/task_service/events/test_plans.py": "rows of events",
+    "tests/task_service/heartbeats/test_plans.py": "rows of heartbeats",
+    "tests/task_service/sweep/test_plans.py": "rows of sweeps",
 }
 
 
