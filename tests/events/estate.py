@@ -7,7 +7,6 @@ so that they go from one to the other.
 import asyncio
 import random
 import signal
-import subprocess
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -25,7 +24,7 @@ from shared.errors import Refusal
 from shared.settings import Settings
 from tandem_client import Credentials, Retries, Tandem, Token, connect
 from tests.e2e.supervised import free_port
-from tests.processes import port, service
+from tests.processes import Process, port, service
 from tests.world import SECRET
 
 CHANCE = random.Random()  # noqa: S311
@@ -56,7 +55,7 @@ class Estate:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.ports = {name: free_port() for name in ("tasks", "other_tasks", "agents")}
-        self.processes: dict[str, subprocess.Popen[str]] = {}
+        self.processes: dict[str, Process] = {}
         self.postgres: Server
         self.kills: dict[str, int] = {}
         self._readers: list[threading.Thread] = []

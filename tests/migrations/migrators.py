@@ -1,13 +1,8 @@
-"""Migrators as processes of their own, forked from one that has everything imported.
-
-Python's fork server starts with the first migrator and ends with the tests. It only imports, and
-opens no connection, so that its children share nothing but code.
-"""
+"""Migrators as processes of their own, forked from one that has everything imported."""
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
@@ -15,6 +10,7 @@ from sqlalchemy import Connection, Engine, event
 
 from migrations.run import upgrade
 from migrations.transaction import MigrationError
+from tests.forking import CONTEXT
 
 # The advisory lock that a migrator waits for when it stops.
 LOCK = 4711
@@ -22,16 +18,14 @@ LOCK = 4711
 COMMIT = 0
 
 _STOP = f"SELECT pg_advisory_xact_lock({LOCK})"
-_CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__])
 
 
 class Migrator:
     """An upgrade to the newest revision, which stops before a statement if one is given."""
 
     def __init__(self, url: str, stop_at: int | None) -> None:
-        self._messages, message = _CONTEXT.Pipe(duplex=False)
-        self._process = _CONTEXT.Process(target=_migrate, args=(url, stop_at, message))
+        self._messages, message = CONTEXT.Pipe(duplex=False)
+        self._process = CONTEXT.Process(target=_migrate, args=(url, stop_at, message))
         self._process.start()
         message.close()
 

@@ -1,7 +1,6 @@
 """Services whose issuer is down, slow or back again, as their callers see it."""
 
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 
@@ -13,7 +12,7 @@ from shared.errors import Reason
 from shared.settings import Settings
 from tandem.agent.v1.auth_service_pb2 import WhoAmIRequest
 from tests.issuer import Issuer, issuing, published, token
-from tests.processes import service
+from tests.processes import Process, service
 from tests.refusals import refused
 from tests.waiting import SECONDS, until
 from tests.world import Channels, Client, World
@@ -34,7 +33,7 @@ async def caller(world: World) -> Client:
     return Client(world.channels, token("RS256", "a", sub=str(user.id)))
 
 
-def listening(process: "subprocess.Popen[str]") -> int:
+def listening(process: Process) -> int:
     """Where it listens, as soon as it does, whatever it says before."""
     assert process.stderr
     while (said := orjson.loads(process.stderr.readline()))["event"] != "listening":
