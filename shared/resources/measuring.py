@@ -28,7 +28,7 @@ JSON_EXPANSION = 8
 def light(rows: Select[Any], batch_size: int, descending: bool) -> Select[Any]:
     """A batch of rows, without the values that are large; `is_large` if a row has one."""
     page, limit = rows.subquery("page"), PAGE_BYTES // batch_size
-    large = {column: _is_heavy(column, limit) for column in page.c if is_large(column)}
+    large = {column: is_heavy(column, limit) for column in page.c if is_large(column)}
     columns = (
         case((~large[column], column)).label(column.name) if column in large else column
         for column in page.c
@@ -38,7 +38,7 @@ def light(rows: Select[Any], batch_size: int, descending: bool) -> Select[Any]:
     )
 
 
-def _is_heavy(column: ColumnElement[Any], limit: int) -> ColumnElement[bool]:
+def is_heavy(column: ColumnElement[Any], limit: int) -> ColumnElement[bool]:
     """Whether a value can have more than `limit` bytes as text; nothing of it is read for that.
 
     JSON that is compressed can have any number.

@@ -47,12 +47,16 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Tasks that are claimed for `seconds`, and what the agent should know of each, by its id."""
+    """Tasks that are claimed for `seconds`, and what the agent should know of each, by its id.
 
-    rows: Sequence[Record]
+    `is_cut`: something is left out, because a response has no room for it.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
     seconds: int
     previous: Mapping[UUID, list[Record]] = field(default_factory=dict)
     inputs: Mapping[UUID, list[Record]] = field(default_factory=dict)
+    is_cut: bool = False
 
     @property
     def leases(self) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Select,
     SmallInteger,
     String,
+    Table,
     Text,
     Uuid,
     and_,
@@ -42,6 +43,8 @@ from shared.database.statement import Statement
 from shared.events.recording import Change, Old, told
 from shared.resources.leases import is_proof
 from shared.resources.locking import after
+from shared.resources.measuring import fitted, is_heavy
+from shared.resources.pagination import PAGE_BYTES
 from shared.schema import (
     agents,
     project_members,
@@ -56,6 +59,10 @@ from task_service.presence.queries import is_known
 
 # Attempts that are handed to the next one.
 PREVIOUS = 5
+MOST_TASKS, MOST_INPUTS = 100, 100
+# What of a task can be large, and so much of it that all tasks of a claim may have it.
+LARGE = ("description", "result", "dependencies")
+SMALL_BYTES = PAGE_BYTES // MOST_TASKS
 RANKS = 4
 
 CLAIM_ROLES = Permission.CLAIM_TASKS.roles
@@ -268,7 +275,7 @@ def _claim(purpose: str, choose: Callable[[CTE], Select[Any]]) -> Change:
     found.append(func.cardinality(slots).label("found_free"))
     return Change(
         purpose,
-        [*found, *(claimed.c[each.name] for each in tasks.c)],
+        [*found, *_light(claimed)],
         agent.outerjoin(claimed, true()),
         told_rows,
         each=told_rows.c.told_resource_id == claimed.c.id,
@@ -350,6 +357,16 @@ def _claimed(leased: CTE, picked: CTE, old: Old) -> CTE:
     return changed.returning(*tasks.c, *old.within(picked).columns).cte("claimed")
 
 
+def _light(claimed: CTE) -> list[Any]:
+    """The columns of tasks without what is large, and whether there is any: see LARGE_COLUMNS."""
+    large = {name: is_heavy(claimed.c[name], SMALL_BYTES) for name in LARGE}
+    columns = (
+        case((~large[each.name], each)).label(each.name) if each.name in large else each
+        for each in (claimed.c[known.name] for known in tasks.c)
+    )
+    return [*columns, or_(*large.values()).label("is_large")]
+
+
 def _attempts(claimed: CTE) -> Insert:
     names = ("project_id", "fence", "attempt")
     rows = select(claimed.c.id, _agent_id, *(claimed.c[name] for name in names))
@@ -367,30 +384,55 @@ CLAIM = _claim(
 )
 CLAIM_NAMED = _claim("The same, of the tasks `task_ids`.", _named)
 
-_of_tasks = any_(bindparam("task_ids", type_=ARRAY(Uuid)))
-_place = func.row_number().over(
-    partition_by=task_attempts.c.task_id, order_by=task_attempts.c.fence.desc()
-)
-_numbered = (
-    select(*task_attempts.c, _place.label("place"))
-    .where(
-        task_attempts.c.project_id == _project_id,
-        task_attempts.c.task_id == _of_tasks,
-        task_attempts.c.ended_at.is_not(None),
+_task_ids = bindparam("task_ids", type_=ARRAY(Uuid))
+_of_tasks = any_(_task_ids)
+
+
+def _latest_of_each(
+    table: Table, *order: Any, most: int, condition: ColumnElement[bool] | None = None
+) -> Select[Any]:
+    """The latest rows of each task, of all tasks the latest first, as far as there is room."""
+    place = func.row_number().over(
+        partition_by=table.c.task_id, order_by=[each.desc() for each in order]
     )
-    .subquery("numbered")
-)
+    numbered = (
+        select(*table.c, place.label("place"))
+        .where(
+            table.c.project_id == _project_id,
+            table.c.task_id == _of_tasks,
+            true() if condition is None else condition,
+        )
+        .subquery("numbered")
+    )
+    page_key = numbered.c.place * MOST_TASKS + func.array_position(_task_ids, numbered.c.task_id)
+    rows = select(*numbered.c, numbered.c.task_id.label("id"), page_key.label("page_key"))
+    return fitted(rows.where(numbered.c.place <= most), descending=False)
+
+
 PREVIOUS_ATTEMPTS = Statement(
-    "The latest attempts at each of some tasks that have ended, the latest first.",
-    select(_numbered)
-    .where(_numbered.c.place <= PREVIOUS)
-    .order_by(_numbered.c.task_id, _numbered.c.place),
+    "The latest attempts at each of some tasks that have ended, the latest first, as far as a "
+    "response has room.",
+    _latest_of_each(
+        task_attempts,
+        task_attempts.c.fence,
+        most=PREVIOUS,
+        condition=task_attempts.c.ended_at.is_not(None),
+    ),
 )
 INPUTS = Statement(
-    "What was asked for of each of some tasks, in the order of the questions.",
-    select(task_inputs)
-    .where(task_inputs.c.project_id == _project_id, task_inputs.c.task_id == _of_tasks)
-    .order_by(task_inputs.c.task_id, task_inputs.c.requested_at, task_inputs.c.key),
+    "What was asked for of each of some tasks, the latest first, as far as a response has room.",
+    _latest_of_each(task_inputs, task_inputs.c.requested_at, task_inputs.c.key, most=MOST_INPUTS),
+)
+LARGE_COLUMNS = Statement(
+    "What is large of some tasks, in their order, as far as a response has room.",
+    fitted(
+        select(
+            _task.id,
+            *(_task[name] for name in LARGE),
+            func.array_position(_task_ids, _task.id).label("page_key"),
+        ).where(_here, _task.id == _of_tasks),
+        descending=False,
+    ),
 )
 
 

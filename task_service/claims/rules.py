@@ -76,7 +76,7 @@ class ClaimRules:
             if parsed.value.task_ids:
                 message = "None of these tasks can be claimed by the agent now."
                 raise Refusal(Reason.NOT_CLAIMABLE, message) from None
-            nothing: M = call.to_response(Claimed((), 0))
+            nothing: M = await call.to_response(Claimed((), 0))
             return nothing
 
     async def _wait(
@@ -171,13 +171,33 @@ async def _attempt(connection: Connection, log: Recorder, caller: Caller, claim:
 async def _with_history(connection: Connection, claim: Claim, rows: list[Record]) -> Claimed:
     """With what came before, which is looked for only if there can be any."""
     order = sorted(rows, key=lambda row: (row["rank"], row["ready_at"], row["id"]))
+    whole, is_cut = await _whole(connection, claim, order)
     again = [row["id"] for row in order if row["fence"] > 1]
     if not again:
-        return Claimed(order, claim.seconds)
+        return Claimed(whole, claim.seconds, is_cut=is_cut)
     of: dict[str, Any] = {"project_id": claim.project_id, "task_ids": again}
     previous = await queries.PREVIOUS_ATTEMPTS.rows(connection, **of)
     inputs = await queries.INPUTS.rows(connection, **of)
-    return Claimed(order, claim.seconds, _by_task(previous), _by_task(inputs))
+    is_cut = is_cut or _is_cut(previous) or _is_cut(inputs)
+    return Claimed(whole, claim.seconds, _by_task(previous), _by_task(inputs), is_cut)
+
+
+async def _whole(
+    connection: Connection, claim: Claim, rows: list[Record]
+) -> tuple[list[dict[str, Any]], bool]:
+    """Tasks with what is large of them, as far as a response has room; whether something is cut."""
+    large = [row["id"] for row in rows if row["is_large"]]
+    found: list[Record] = []
+    if large:
+        of: dict[str, Any] = {"project_id": claim.project_id, "task_ids": large}
+        found = await queries.LARGE_COLUMNS.rows(connection, **of)
+    columns = {row["id"]: {name: row[name] for name in queries.LARGE} for row in found}
+    whole = [{**dict(row.items()), **columns.get(row["id"], {})} for row in rows]
+    return whole, len(found) < len(large)
+
+
+def _is_cut(rows: Sequence[Record]) -> bool:
+    return bool(rows) and len(rows) < rows[0]["batch_rows"]
 
 
 def _by_task(rows: Sequence[Record]) -> dict[UUID, list[Record]]:

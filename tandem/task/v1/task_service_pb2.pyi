@@ -1504,6 +1504,12 @@ class ClaimTasksResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TASKS_FIELD_NUMBER: _builtins.int
+    INCOMPLETE_FIELD_NUMBER: _builtins.int
+    incomplete: _builtins.bool
+    """Whether something is left out because the response would be larger than 3 MiB: attempts and
+    inputs (of each task the latest come first), or of the last tasks `description`, `result` and
+    `dependencies`. GetTask and ListAttempts return it.
+    """
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedTask]:
         """The tasks, the most urgent first. Empty if there was none."""
@@ -1512,10 +1518,11 @@ class ClaimTasksResponse(_message.Message):
         self,
         *,
         tasks: _abc.Iterable[Global___ClaimedTask] | None = ...,
+        incomplete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tasks", b"tasks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incomplete", b"incomplete", "tasks", b"tasks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
