@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 import sys
 from pathlib import Path
 
@@ -23,12 +24,12 @@ A development token for the user {user}, valid for {hours} hours:
 
 Two calls to paste into another terminal; the second one needs nothing else installed:
 
-grpcurl -plaintext -H 'authorization: Bearer {token}' \\
+grpcurl {security} -H 'authorization: Bearer {token}' \\
   {agent} tandem.agent.v1.AuthService/WhoAmI
 
-{buf} curl --protocol grpc --http2-prior-knowledge -H 'authorization: Bearer {token}' \\
+{buf} curl --protocol grpc {buf_security} -H 'authorization: Bearer {token}' \\
   -d '{{"project": {{"slug": "{slug}", "name": "My first project"}}}}' \\
-  http://{agent}/tandem.agent.v1.ProjectService/CreateProject
+  {scheme}://{agent}/tandem.agent.v1.ProjectService/CreateProject
 
 Ctrl-C stops everything."""
 
@@ -54,8 +55,27 @@ def calls(settings: Settings, user: str, token: str, hours: int) -> str:
         token=token,
         agent=reachable(settings.agent_address),
         buf=_shortest(Path(sys.executable).with_name("buf")),
+        **_security(settings),
         slug=f"first-{secrets.token_hex(3)}",
     )
+
+
+def _security(settings: Settings) -> dict[str, str]:
+    """The options of both programs by which they call the agent service."""
+    if not settings.agent_tls_certificate:
+        plain = {"security": "-plaintext", "buf_security": "--http2-prior-knowledge"}
+        return {**plain, "scheme": "http"}
+    files = {
+        "cacert": settings.client_tls_ca,
+        "cert": settings.client_tls_certificate,
+        "key": settings.client_tls_key,
+    }
+    options = [f"-{name} {shlex.quote(str(path))}" for name, path in files.items() if path]
+    return {
+        "security": " ".join(options),
+        "buf_security": " ".join(f"-{option}" for option in options),
+        "scheme": "https",
+    }
 
 
 def _shortest(path: Path) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 import grpc
 
 from cli.console import CommandError
+from shared.grpc_server.tls import client_files, require_encrypted_calls
 from shared.settings import Settings
 from tandem.agent.v1.agent_service_pb2 import GetAgentRequest
 from tandem.agent.v1.auth_service_pb2 import CALLER_TYPE_AGENT, WhoAmIRequest
-from tandem_client import ApiKey, Credentials, TandemError, Token
+from tandem_client import ApiKey, Credentials, TandemError, Tls, Token
 from tandem_client.sync import Tandem, connect
 
 WITHOUT_CREDENTIALS = "Set TANDEM_API_KEY or TANDEM_TOKEN, to say as whom to call."
@@ -23,13 +24,25 @@ def calling(settings: Settings, api_key: str, token: str) -> Iterator[Tandem]:
     credentials: Credentials = ApiKey(api_key) if api_key else Token(token)
     if not (api_key or token):
         raise CommandError(WITHOUT_CREDENTIALS)
-    addresses = (settings.agent_address, settings.task_address)
-    agents, tasks = map(_reachable, addresses)
+    agents, tasks = _reachable(settings.agent_address), _reachable(settings.task_address)
+    require_encrypted_calls(settings, "TANDEM_AGENT_ADDRESS", agents)
+    require_encrypted_calls(settings, "TANDEM_TASK_ADDRESS", tasks)
     try:
-        with connect(agent_address=agents, task_address=tasks, credentials=credentials) as tandem:
+        with connect(
+            agent_address=agents,
+            task_address=tasks,
+            credentials=credentials,
+            tls=tls_of_client(settings),
+        ) as tandem:
             yield tandem
     except TandemError as error:
         raise CommandError(_sentence(error)) from None
+
+
+def tls_of_client(settings: Settings) -> Tls | None:
+    """What `tandem` trusts and proves, or None if it calls without TLS. Raises SettingsError."""
+    files = client_files(settings)
+    return Tls(files.ca, files.certificate, files.key) if files.ca else None
 
 
 def agent_of(tandem: Tandem, agent_id: str | None) -> tuple[str, str]:

@@ -12,16 +12,19 @@ from cli.console import CommandError, say, show
 from cli.health import serves
 from cli.schema import upgrade
 from cli.secret import development_secret
+from cli.tandem_calls import tls_of_client
 from local.addresses import reachable, require_free
 from local.embedded_postgres.command import COMMAND
 from local.processes import ManagedProcess, Postgres, Service
 from local.signals import Signals
 from local.supervisor import keep_running
 from shared.auth.signing import sign_user_token
+from shared.grpc_server.tls import agent_port, agent_service, require_encryption, task_port
 from shared.host import data_lock
 from shared.host.private_files import located
 from shared.settings import Settings, load_settings
 from shared.settings.variables import IN_FILE
+from tandem_client import Tls
 
 DEVELOPER = "developer"
 TOKEN_HOURS = 12
@@ -29,6 +32,9 @@ COMMAND_SECONDS = 10.0
 POLL_SECONDS = 0.05
 SAY_EVERY_SECONDS = 5.0
 NOT_FOR_SERVICES = {"TANDEM_DATABASE_OWNER_URL", "TANDEM_DATABASE_ADMIN_URL"}
+WITHOUT_CA = (
+    "A service has a certificate: set TANDEM_CLIENT_TLS_CA too, by which `tandem up` knows it."
+)
 
 
 class StoppedError(Exception):
@@ -43,6 +49,12 @@ def up() -> None:
         data_lock.lock(settings.data_dir, "tandem up", wait_for=COMMAND, timeout=COMMAND_SECONDS),
     ):
         require_free(settings)
+        ports = agent_port(settings), task_port(settings)
+        for port in ports:
+            require_encryption(settings, port)
+        agent_service(settings)  # raises the same as the task service would
+        if any(port.files for port in ports) and not settings.client_tls_ca:
+            raise CommandError(WITHOUT_CA)
         Up(settings, signals).run()
 
 
@@ -104,7 +116,7 @@ class Up:
         """Wait as long as the services live: how long a start takes depends on the machine."""
         for address, service in services.items():
             say_at = time.monotonic() + SAY_EVERY_SECONDS
-            while not serves(reachable(address)):
+            while not serves(reachable(address), self._tls(address)):
                 self._go_on()
                 if not service.alive():
                     raise CommandError(f"{service.name} did not start ({service.exit_reason()}).")
@@ -112,6 +124,12 @@ class Up:
                     say(f"Waiting for {service.name.lower()} to serve at {address}")
                     say_at += SAY_EVERY_SECONDS
                 self._signals.wait(POLL_SECONDS)
+
+    def _tls(self, address: str) -> Tls | None:
+        """What its own calls of a service need."""
+        ports = agent_port(self._settings), task_port(self._settings)
+        encrypted = [port.address for port in ports if port.files]
+        return tls_of_client(self._settings) if address in encrypted else None
 
     def _calls(self, url: str) -> str:
         settings = self._settings

@@ -6,12 +6,15 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 import pytest
+from cryptography import x509
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
+from tests.authority import Authority, written
 from tests.cli.conftest import Tandem
 
 LOADED = "import sys, cli.main, cli.commands.health, cli.health; print(*sys.modules)"
@@ -24,14 +27,21 @@ def tandem() -> Tandem:
 
 
 @contextmanager
-def serving(status: str, service: str = "") -> Iterator[str]:
+def serving(
+    status: str, service: str = "", credentials: grpc.ServerCredentials | None = None
+) -> Iterator[str]:
     """The address of a server with a service of this status."""
     servicer = health.HealthServicer()
     servicer.set(service, HealthCheckResponse.ServingStatus.Value(status))
     with ThreadPoolExecutor() as pool:
         server = grpc.server(pool)
         health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-        port = server.add_insecure_port("127.0.0.1:0")
+        here = "127.0.0.1:0"
+        port = (
+            server.add_secure_port(here, credentials)
+            if credentials
+            else server.add_insecure_port(here)
+        )
         server.start()
         yield f"127.0.0.1:{port}"
         server.stop(None).wait()
@@ -79,6 +89,29 @@ def test_a_proxy_is_not_asked(tandem: Tandem) -> None:
     with serving("SERVING") as address:
         said = tandem.says("health", address, http_proxy="http://127.0.0.1:1", no_proxy="")
     assert said == "SERVING\n"
+
+
+def test_a_server_is_asked_by_tls(tandem: Tandem, tmp_path: Path) -> None:
+    authority, other = Authority(), Authority("other")
+    own = authority.signs(x509.DNSName("tasks.example.org"))
+    ca = str(written(tmp_path / "ca.pem", authority.pem))
+    wrong = str(written(tmp_path / "other.pem", other.pem))
+    name = ("--tls-server-name", "tasks.example.org")
+    credentials = grpc.ssl_server_credentials([(own.key_pem, own.pem)])
+    with serving("SERVING", credentials=credentials) as address:
+        assert tandem.says("health", address, "--tls-ca", ca, *name) == "SERVING\n"
+        assert tandem.says("health", address, *name, TANDEM_CLIENT_TLS_CA=ca) == "SERVING\n"
+        said = tandem.refuses("health", address, "--tls-ca", ca)
+        assert said == f"{address} has a certificate of another name.\n"
+        said = tandem.refuses("health", address, "--tls-ca", wrong, *name)
+        assert said == f"{address} has a certificate that is not trusted, or has expired.\n"
+        assert tandem.refuses("health", address) == f"{address} cannot be reached.\n"
+        assert tandem("health", address, "--tls-key", ca).exit_code == 2
+        half = tandem.refuses("health", address, "--tls-ca", ca, "--tls-key", ca)
+        assert half == "A certificate and its key belong together.\n"
+    with serving("SERVING") as address:
+        said = tandem.refuses("health", address, "--tls-ca", ca)
+        assert said == f"{address} does not speak TLS.\n"
 
 
 @pytest.mark.parametrize(

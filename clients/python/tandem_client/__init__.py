@@ -12,6 +12,7 @@ from tandem_client.events import Batch, SnapshotBegins, SnapshotComplete, Snapsh
 from tandem_client.leases import CancelRequested, Draining, LeaseLost
 from tandem_client.pages import Pages
 from tandem_client.retries import Retries
+from tandem_client.tls import Tls
 from tandem_client.tokens import ApiKey, Credentials, Token
 from tandem_client.watch import Watch
 from tandem_client.work import Handler, PermanentError, RetryError, Work
@@ -38,6 +39,7 @@ __all__ = [
     "SnapshotPart",
     "Tandem",
     "TandemError",
+    "Tls",
     "Token",
     "Watch",
     "Work",

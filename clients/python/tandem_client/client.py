@@ -21,6 +21,7 @@ from tandem_client.calls import Calls, Metadata
 from tandem_client.pages import Pages
 from tandem_client.retries import Retries
 from tandem_client.runtime import ASYNCIO
+from tandem_client.tls import Tls
 from tandem_client.tokens import Credentials, GivenTokens, Tokens, tokens_for
 from tandem_client.waiting import wait_task
 from tandem_client.watch import Watcher
@@ -112,7 +113,7 @@ def connect(
     agent_address: str = defaults.AGENT_ADDRESS,
     task_address: str = defaults.TASK_ADDRESS,
     credentials: Credentials = None,
-    tls: grpc.ChannelCredentials | None = None,
+    tls: Tls | grpc.ChannelCredentials | None = None,
     timeout: float = defaults.TIMEOUT_SECONDS,
     retries: Retries = defaults.RETRIES,
     options: Sequence[tuple[str, Any]] = (),
@@ -124,8 +125,8 @@ def connect(
 
     agent_address, task_address: "host:port". Default: this machine, as `make run` serves them.
     credentials: a Token or an ApiKey. Default: none, which few methods accept.
-    tls: `grpc.ssl_channel_credentials()`, or with a certificate of your own. Default: no TLS, so
-        tokens and keys are sent readably; for this machine and for networks that encrypt.
+    tls: a Tls, whose files are read now, or credentials of gRPC's own. Default: no TLS, so tokens
+        and keys are sent readably; for this machine and for networks that encrypt.
     timeout: seconds for a call that brings no `timeout`, all its attempts together. Default 30.
     retries: see Retries.
     options: gRPC channel options, on top of those in options.py.
@@ -134,11 +135,13 @@ def connect(
     def sending(tokens: Tokens) -> Calls:
         return Calls(ASYNCIO, tokens, retries, timeout)
 
+    security, channel_options = defaults.secured(tls, options)
+
     def channel(address: str, calls: Calls) -> grpc.aio.Channel:
-        arguments = (defaults.merged(options), None, [_Interceptor(calls)])
-        if tls is None:
+        arguments = (channel_options, None, [_Interceptor(calls)])
+        if security is None:
             return grpc.aio.insecure_channel(address, *arguments)
-        return grpc.aio.secure_channel(address, tls, *arguments)
+        return grpc.aio.secure_channel(address, security, *arguments)
 
     keyless = channel(agent_address, sending(GivenTokens()))
     exchange = AuthServiceStub(keyless).ExchangeApiKey

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import grpc
+
 from tandem_client.retries import Retries
+from tandem_client.tls import Tls
 
 AGENT_ADDRESS = "127.0.0.1:50051"
 TASK_ADDRESS = "127.0.0.1:50052"
@@ -24,3 +27,12 @@ CHANNEL: dict[str, Any] = {
 def merged(options: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """The channel options, the caller's own instead of ours."""
     return list({**CHANNEL, **dict(options)}.items())
+
+
+def secured(
+    tls: Tls | grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
+) -> tuple[grpc.ChannelCredentials | None, list[tuple[str, Any]]]:
+    """The credentials of a channel, if it has any, and its options."""
+    if isinstance(tls, Tls):
+        return tls.credentials(), merged([*tls.options, *options])
+    return tls, merged(options)

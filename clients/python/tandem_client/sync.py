@@ -26,6 +26,7 @@ from tandem_client.pages import Pages
 from tandem_client.retries import Retries
 from tandem_client.runtime import THREADS, Runtime, run
 from tandem_client.threads import Stopped, Work, Worker
+from tandem_client.tls import Tls
 from tandem_client.tokens import Credentials, GivenTokens, Tokens, tokens_for
 from tandem_client.waiting import wait_task
 from tandem_client.watch import Watcher
@@ -134,17 +135,19 @@ def connect(
     agent_address: str = defaults.AGENT_ADDRESS,
     task_address: str = defaults.TASK_ADDRESS,
     credentials: Credentials = None,
-    tls: grpc.ChannelCredentials | None = None,
+    tls: Tls | grpc.ChannelCredentials | None = None,
     timeout: float = defaults.TIMEOUT_SECONDS,
     retries: Retries = defaults.RETRIES,
     options: Sequence[tuple[str, Any]] = (),
 ) -> Tandem:
     """A client of both services: see tandem_client.connect."""
 
+    security, channel_options = defaults.secured(tls, options)
+
     def channel(address: str) -> grpc.Channel:
-        if tls is None:
-            return grpc.insecure_channel(address, defaults.merged(options))
-        return grpc.secure_channel(address, tls, defaults.merged(options))
+        if security is None:
+            return grpc.insecure_channel(address, channel_options)
+        return grpc.secure_channel(address, security, channel_options)
 
     def asynchronous() -> client.Tandem:
         return client.connect(
