@@ -51,7 +51,7 @@ def test_the_certificates_of_the_manual_work_as_it_says(tandem: Surroundings, fi
 def test_a_start_that_could_not_look_after_its_services_is_refused(
     tandem: Surroundings, files: Path
 ) -> None:
-    only = {n: v for n, v in settings(files).items() if n.startswith("TANDEM_TASK_TLS")}
+    only = {n: v for n, v in settings(files).items() if n.startswith("TANDEM_TASK_TLS_")}
     assert "set TANDEM_CLIENT_TLS_CA too" in tandem.refused(**only)
 
 
