@@ -4,6 +4,7 @@ import pytest
 
 from tandem.task.v1.task_service_pb2 import (
     DEPENDENCY_POLICY_WAIT,
+    ON_DEPENDENCY_FAILURE_FAIL,
     CancelTaskRequest,
     FailTaskRequest,
     GetTaskRequest,
@@ -65,7 +66,9 @@ async def test_what_is_to_be_cancelled_and_given_back_waits_meanwhile(team: Team
     first = await team.owner.task(team.project)
     await moved(team.owner, first, "completed")
     waits = {"dependencies": [first.id], "dependency_policy": DEPENDENCY_POLICY_WAIT}
-    task = await team.owner.task(team.project, **waits)
+    task = await team.owner.task(
+        team.project, **waits, on_dependency_failure=ON_DEPENDENCY_FAILURE_FAIL
+    )
     worker = await team.worker()
     await worker.claim(task_ids=[task.id])
     await moved(team.owner, first, "in_progress")
@@ -74,3 +77,7 @@ async def test_what_is_to_be_cancelled_and_given_back_waits_meanwhile(team: Team
     released = await worker.client.tasks.ReleaseTask(request)
     assert TaskStatus.Name(released.status) == "TASK_STATUS_BLOCKED"
     assert released.HasField("cancel_requested_at")
+    await moved(team.owner, first, "failed")
+    ended = await team.owner.tasks.GetTask(GetTaskRequest(task_id=task.id))
+    assert TaskStatus.Name(ended.status) == "TASK_STATUS_FAILED"
+    assert not ended.HasField("cancel_requested_at"), "it has ended, and is cancelled no more"
