@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from shared.resources.struct_json import most_values, to_struct, to_struct_in_thread
 
+T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 M_contra = TypeVar("M_contra", bound=Message, contravariant=True)
 
@@ -53,6 +54,16 @@ async def build_all(
     for row in rows:
         built, values = await _build(row, message)
         yield built, max(built.ByteSize(), VALUE_BYTES * values)
+        if time.monotonic() - began > TURN_SECONDS:
+            await asyncio.sleep(TURN_SECONDS)
+            began = time.monotonic()
+
+
+async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
+    """Items of which each takes a moment. Other calls go on between them."""
+    began = time.monotonic()
+    for each in items:
+        yield each
         if time.monotonic() - began > TURN_SECONDS:
             await asyncio.sleep(TURN_SECONDS)
             began = time.monotonic()

@@ -7,7 +7,7 @@ from uuid import UUID
 from shared.errors import Reason, Refusal, Violation, invalid_field
 from shared.events.vocabulary import NIL
 from shared.messages.tasks import task
-from shared.resources.building import Row, build, build_all
+from shared.resources.building import Row, build, build_all, in_turns
 from shared.resources.pagination import PAGE_BYTES
 from shared.resources.validation import validate
 from tandem.task.v1 import task_service_pb2 as pb
@@ -27,39 +27,40 @@ DIRECTIONS: "dict[pb.GraphDirection.ValueType, Sequence[str]]" = {
 }
 
 
-def batch(request: pb.BatchCreateTasksRequest) -> Batch:
+async def batch(request: pb.BatchCreateTasksRequest) -> Batch:
     """The tasks that are to be created. Raises Refusal: INVALID_FIELD, DEPENDENCY_CYCLE, …"""
     outline = pb.BatchCreateTasksRequest(
-        project_id=request.project_id, request_id=request.request_id, tasks=_outlines(request.tasks)
+        project_id=request.project_id, request_id=request.request_id, tasks=_number(request.tasks)
     )
     validate(outline)
-    return new_tasks(request.tasks, request.project_id)
+    return await new_tasks(request.tasks, request.project_id)
 
 
-def split(request: pb.SplitTaskRequest) -> Split:
+async def split(request: pb.SplitTaskRequest) -> Split:
     """The lease, and the parts that are to be created. Raises Refusal as `batch`."""
     validate(
         pb.SplitTaskRequest(
             task_id=request.task_id,
             fencing_token=request.fencing_token,
             request_id=request.request_id,
-            tasks=_outlines(request.tasks),
+            tasks=_number(request.tasks),
         )
     )
-    parts = new_tasks(request.tasks)
+    parts = await new_tasks(request.tasks)
     task_id = UUID(request.task_id)
     tasks = [_part(number, each, task_id) for number, each in enumerate(parts.tasks)]
     return Split(request.fencing_token, replace(parts, tasks=tasks))
 
 
-def new_tasks(given: Iterable[pb.NewTask], project_id: str = "") -> Batch:
-    """Tasks that are to be created in a project, if it is known; their outlines are valid.
+async def new_tasks(given: Iterable[pb.NewTask], project_id: str = "") -> Batch:
+    """Tasks that are to be created in a project, if it is known; there are not too many.
 
     Raises Refusal: INVALID_FIELD, DEPENDENCY_CYCLE, LIMIT_EXCEEDED.
     """
-    found, size = [], 0
-    for number, each in enumerate(given):
-        found.append(_new(number, each, project_id))
+    found: list[New] = []
+    size = 0
+    async for each in in_turns(given):
+        found.append(_new(len(found), each, project_id))
         listed = len(each.depends_on_refs) + len(each.task.dependencies)
         size += each.task.ByteSize() + TASK_BYTES + ID_BYTES * listed
     if size > PAGE_BYTES:
@@ -117,12 +118,9 @@ async def graph(found: Graph) -> pb.GetTaskGraphResponse:
     return response
 
 
-def _outlines(given: Sequence[pb.NewTask]) -> Iterable[pb.NewTask]:
-    """Without the tasks themselves, each of which is looked at by itself."""
-    for each in given[: MAXIMUM_TASKS + 1]:
-        yield pb.NewTask(
-            ref=each.ref, depends_on_refs=each.depends_on_refs, parent_ref=each.parent_ref
-        )
+def _number(given: Sequence[pb.NewTask]) -> Iterable[pb.NewTask]:
+    """What says that there are none, some, or too many; each is looked at by itself."""
+    return [pb.NewTask()] * (min(len(given), 1) if len(given) <= MAXIMUM_TASKS else len(given))
 
 
 def _new(number: int, given: pb.NewTask, project_id: str) -> New:
@@ -132,7 +130,11 @@ def _new(number: int, given: pb.NewTask, project_id: str) -> New:
         raise invalid_field(f"{path}.task.project_id", "must be that of the batch")
     request = pb.CreateTaskRequest(task=given.task)
     request.task.project_id = stated or project_id or str(NIL)
+    outline = pb.NewTask(
+        ref=given.ref, depends_on_refs=given.depends_on_refs, parent_ref=given.parent_ref
+    )
     try:
+        validate(outline)
         values = messages.new_task(request)
     except Refusal as refusal:
         raise _within(path, refusal) from None

@@ -3,7 +3,7 @@
 from shared.auth.caller import caller
 from shared.grpc_server.interceptor import Context
 from shared.resources.idempotency import idempotent_call
-from shared.resources.validation import parse
+from shared.resources.validation import parse, parse_in_turns
 from tandem.task.v1 import task_service_pb2 as pb
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceServicer
 from task_service.graph import messages
@@ -21,7 +21,7 @@ class GraphMethods(TaskServiceServicer):
         return await self.graph.create_batch(
             idempotent_call(request, messages.created, pb.BatchCreateTasksResponse),
             request.project_id,
-            parse(messages.batch, request),
+            await parse_in_turns(messages.batch, request),
         )
 
     async def SplitTask(
@@ -30,7 +30,7 @@ class GraphMethods(TaskServiceServicer):
         return await self.graph.split(
             idempotent_call(request, messages.parts, pb.SplitTaskResponse),
             request.task_id,
-            parse(messages.split, request),
+            await parse_in_turns(messages.split, request),
         )
 
     async def GetTaskGraph(
