@@ -11,8 +11,8 @@ import pytest
 
 from shared.exposition import endpoint as http
 from shared.exposition.endpoint import CONNECTIONS, HEAD_BYTES, Endpoint
-from shared.exposition.page import Page
-from shared.metrics.catalog import LAG_SECONDS, LOOP_LAG, PARKED
+from shared.exposition.page import AT_ONCE, Page
+from shared.metrics.catalog import LAG_SECONDS, LIMITS, LOOP_LAG, PARKED, REFUSED
 from shared.metrics.instruments import Histogram, Sample
 from tests.shared.exposition.scraped import FREE, Scrape, got
 from tests.waiting import until
@@ -172,6 +172,22 @@ async def test_calls_have_a_turn_after_each_metric_of_a_page(served: Served) -> 
 
 
 LOADED = "import sys, {module}; print(*sys.modules)"
+
+
+@pytest.mark.parametrize("head", ["GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", OPENMETRICS])
+async def test_what_is_made_in_parts_is_one_metric_on_the_page(served: Served, head: str) -> None:
+    async def limits() -> list[Sample]:
+        return [Sample(REFUSED, n, (limit,)) for n, limit in enumerate(LIMITS)]
+
+    page: Any = served.endpoint._page
+    page._sources = [limits]
+    assert len(LIMITS) > AT_ONCE
+    text = (await got(served.port, head)).text
+    scrape = Scrape(text, is_openmetrics=head == OPENMETRICS)
+    assert text.count("# TYPE tandem_calls_refused") == 1
+    assert text.count("# HELP tandem_calls_refused") == 1
+    for n, limit in enumerate(LIMITS):
+        assert scrape.value("tandem_calls_refused_total", limit=limit) == n
 
 
 @pytest.mark.parametrize("module", ["agent_service.__main__", "task_service.__main__"])

@@ -369,7 +369,7 @@ async def test_without_the_database_a_page_says_so_and_comes_at_once(
     monkeypatch.setattr(Backlog.__init__, "__defaults__", (0,))  # look at each scrape
     name = fresh_world.url.rpartition("/")[2]
     async with published(fresh_world) as pages:
-        for down in (True, False):
+        for down in (False, True, False):
             await execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS {not down}")
             await execute(postgres_url, END_OTHERS.format(name))
             await until(lambda d=down: _follows(pages, is_up=not d))  # type: ignore[misc]
