@@ -28,6 +28,7 @@ from shared.auth.keys import signing_key
 from shared.auth.signing import sign_agent_token
 from shared.auth.verifier import Verifier
 from shared.database.transaction import Database
+from shared.grpc_server.call_lines import CallLines
 from shared.grpc_server.certificates import Certificates
 from shared.grpc_server.interceptor import EVERY_PEER
 from shared.grpc_server.server import Server, Service
@@ -76,11 +77,12 @@ def build(database: Database, settings: Settings) -> Server:
     )
     closers = [last_used.close, trusted.close]
     sources: list[Source] | None = [] if settings.agent_metrics_address else None
+    lines = CallLines(settings.log_sample, settings.log_slow_ms)
     files, names = agent_port(settings).files, settings.agent_tls_task_services
     tls = Certificates(files) if files else None
     peers = dict.fromkeys(OF_TASK_SERVICES, names) if names else EVERY_PEER
     size = settings.pool_size
-    return Server(services, authenticator, ACCESS, size, closers, sources, tls, peers)
+    return Server(services, authenticator, ACCESS, size, closers, sources, tls, peers, lines=lines)
 
 
 def addresses(settings: Settings) -> tuple[Port, str | None]:

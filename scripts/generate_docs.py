@@ -13,6 +13,7 @@ import task_service.access
 from migrations.history import REVISIONS
 from scripts.api_reference import Reference
 from scripts.entity_diagram import entity_diagram
+from scripts.log_table import log_table
 from scripts.metric_table import metric_table
 from scripts.migration_table import migration_table
 from scripts.proto_files import read_protos
@@ -31,6 +32,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "architecture.md": lambda: entity_diagram(metadata),
     "configuration.md": lambda: settings_table(setting_variables()),
     "metrics.md": metric_table,
+    "logs.md": log_table,
     "migrations.md": lambda: migration_table(REVISIONS),
     "sql.md": sql_reference,
 }

@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import logging
 import sys
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, BinaryIO, cast
 
@@ -18,8 +19,13 @@ GATHER_SECONDS = 0.1
 QUOTED_METADATA = "Invalid encoding on "
 
 
-def configure(settings: Settings, service: str) -> None:
-    """Set up logging for the whole process; every line names the service."""
+def configure(
+    settings: Settings, service: str, within: Callable[[], Mapping[str, str]] = dict
+) -> None:
+    """Set up logging for the whole process.
+
+    Every line names the service, and has the fields that `within` answers, unless it has them.
+    """
     console = settings.log_format == "console" or (
         settings.log_format == "auto" and sys.stderr.isatty()
     )
@@ -29,7 +35,7 @@ def configure(settings: Settings, service: str) -> None:
             logging.getLevelNamesMapping()[settings.log_level.upper()]
         ),
         processors=[
-            partial(_add_service, service),
+            partial(_add_fields, service, within),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *(_console() if console else _json()),
@@ -84,8 +90,16 @@ class _Relay(logging.Handler):
         )
 
 
-def _add_service(service: str, _logger: object, _method: str, event: EventDict) -> EventDict:
+def _add_fields(
+    service: str,
+    within: Callable[[], Mapping[str, str]],
+    _logger: object,
+    _method: str,
+    event: EventDict,
+) -> EventDict:
     event["service"] = service
+    for name, value in within().items():
+        event.setdefault(name, value)
     return event
 
 

@@ -18,6 +18,7 @@ import structlog
 import uvloop
 
 from shared import logging as logs
+from shared.auth.caller import log_fields
 from shared.auth.issuers import key_problems
 from shared.database import queries
 from shared.database.connector import Url
@@ -83,7 +84,7 @@ def main(name: str, build: Build, addresses: Addresses, *beside: Beside) -> int:
         return _answer(READERS[name], arguments)
     try:
         settings = service_settings()
-        logs.configure(settings, name)
+        logs.configure(settings, name, log_fields)
         watch_supervisor()
         gc.freeze()  # what is imported stays: each full collection would stop all calls for 50 ms
         port, metrics_address = addresses(settings)

@@ -9,6 +9,7 @@ from shared.auth.key_sources import page_key
 from shared.auth.verifier import Verifier
 from shared.database.transaction import Database
 from shared.events import retention
+from shared.grpc_server.call_lines import CallLines
 from shared.grpc_server.certificates import Certificates
 from shared.grpc_server.server import Server, Service
 from shared.grpc_server.tls import Port, agent_service, task_port
@@ -70,8 +71,11 @@ def build(database: Database, settings: Settings) -> Server:
         backlog = Backlog(database)
         sources = [watching.samples, sweep.samples, backlog.samples]
         closers.append(backlog.close)
+    lines = CallLines(settings.log_sample, settings.log_slow_ms)
     tls = Certificates(files) if files else None
-    return Server(services, authenticator, ACCESS, settings.pool_size, closers, sources, tls)
+    return Server(
+        services, authenticator, ACCESS, settings.pool_size, closers, sources, tls, lines=lines
+    )
 
 
 def addresses(settings: Settings) -> tuple[Port, str | None]:

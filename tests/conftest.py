@@ -21,6 +21,7 @@ import asyncpg
 import hypothesis
 import pytest
 import structlog
+from structlog.typing import EventDict
 
 from local.embedded_postgres import start
 from migrations.run import upgrade
@@ -29,6 +30,7 @@ from shared.settings import SecretStr, Settings
 from tests import as_service
 from tests.cleanup import Cleanup
 from tests.databases import execute, fresh, sibling
+from tests.log_lines import against_schema
 from tests.measured import VARIABLE, collecting, measuring, pause
 from tests.scheduling import Scheduling
 from tests.world import SECRET, World
@@ -37,6 +39,7 @@ URL_VARIABLE = "TANDEM_TEST_POSTGRES_URL"
 TEMPLATE = "tandem_template"
 POOL_SIZE = 10
 _cleanup: Cleanup | None = None
+_unlike_the_schema: list[str] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -80,6 +83,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            _compare_with_schema,
             structlog.processors.format_exc_info,
             structlog.processors.LogfmtRenderer(key_order=["level", "event"]),
         ]
@@ -141,6 +145,20 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Measure only what counts for coverage."""
     with measuring(item.nodeid, item.config):
         return (yield)
+
+
+def _compare_with_schema(_logger: object, _method: str, said: EventDict) -> EventDict:
+    _unlike_the_schema.extend(against_schema({n: v for n, v in said.items() if n != "exc_info"}))
+    return said
+
+
+@pytest.fixture(autouse=True)
+def log_lines_are_those_of_the_schema() -> Iterator[None]:
+    """Every line that services of this process log in a test is checked."""
+    yield
+    wrong = [*_unlike_the_schema]
+    _unlike_the_schema.clear()
+    assert not wrong
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ An exchange does not wait for it. A process that is killed loses what it has not
 
 import asyncio
 import contextlib
+from contextvars import Context
 from datetime import datetime
 from uuid import UUID
 
@@ -35,7 +36,8 @@ class LastUsedWriter:
         """Remember a use, by the database's clock."""
         self._remember(api_key_id, at)
         if self._flusher is None or self._flusher.done():
-            self._flusher = asyncio.create_task(self._flush_while_any())
+            # Not the call's context: it is no part of the call that begins it.
+            self._flusher = asyncio.create_task(self._flush_while_any(), context=Context())
 
     async def close(self) -> None:
         """Write what is left, if the database takes it."""

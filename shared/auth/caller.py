@@ -1,5 +1,6 @@
 """Who calls, and the call that is being served."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -109,6 +110,12 @@ class Call:
 
 current_call: ContextVar[Call] = ContextVar("current_call")
 NO_CALL = Call("", "")
+# https://www.w3.org/TR/trace-context/: a version but ff, and ids that are not all zeros. Versions
+# after the first may have more behind the flags.
+TRACEPARENT = re.compile(
+    r"(?:00-(?=[^-]*-[^-]*-[^-]*\Z)|(?!00|ff)[0-9a-f]{2}-)"
+    r"(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?"
+)
 
 
 def caller() -> Caller:
@@ -116,6 +123,21 @@ def caller() -> Caller:
     found = current_call.get().caller
     assert found is not None
     return found
+
+
+def log_fields() -> Mapping[str, str]:
+    """What every line of the log has that is written within a call.
+
+    The span is the one of the W3C trace context that came with the call: its caller's.
+    """
+    call = current_call.get(NO_CALL)
+    if call is NO_CALL:
+        return {}
+    parents = [value for key, value in call.trace if key == "traceparent"] if call.trace else []
+    found = TRACEPARENT.fullmatch(parents[0]) if len(parents) == 1 else None
+    if found is None:
+        return {"request_id": call.request_id}
+    return {"request_id": call.request_id, "trace_id": found[1], "span_id": found[2]}
 
 
 def offered(caller: Caller) -> Mapping[str, Any]:

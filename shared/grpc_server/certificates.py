@@ -195,7 +195,7 @@ class Certificates:
             return False
         self.current = found
         self._said.clear()
-        log.info("certificates replaced", **{each.variable: each.serial for each in found.lives})
+        log.info("certificates replaced", serials={e.variable: e.serial for e in found.lives})
         self._watch_the_end(now)
         return True
 

@@ -28,7 +28,7 @@ from collections.abc import (
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import ceil
-from random import getrandbits
+from random import getrandbits, random
 from time import monotonic
 from typing import Any, NoReturn, TypeAlias, TypeGuard
 
@@ -60,9 +60,10 @@ from shared.grpc_server.admission import (
     message_missing,
     too_many_calls,
 )
+from shared.grpc_server.call_lines import ALL_CALLS, ORDINARY_ENDS, CallLines
 from shared.grpc_server.calls import UNARY, Calls, MethodCalls
 from shared.grpc_server.fields import UNCOUNTED_BYTES, require_few_fields
-from shared.grpc_server.parking import ParkingLot
+from shared.grpc_server.parking import ParkingLot, can_park
 from shared.grpc_server.status import DETAILS_KEY, GRPC_CODES, packed
 from shared.grpc_server.watches import EndOfStream, Watch, Watches
 from shared.metrics.catalog import IN_FLIGHT, PARKED, PLACES, STREAMS, WAITING
@@ -101,15 +102,16 @@ class Interceptor:
         connections: int,
         calls: Calls | None = None,
         peers: Mapping[str, Collection[str]] = EVERY_PEER,
+        lines: CallLines = ALL_CALLS,
     ) -> None:
         """`connections` to the database decide how many calls are taken at a time.
 
         `calls` counts them, for a process that publishes metrics. `peers` are the names of which
-        the certificate of a client has to have one, by method.
+        the certificate of a client has to have one, by method; `lines` says which calls are logged.
         """
         self._peers = peers
         self._authenticator = authenticator
-        self._calls = calls
+        self._calls, self._lines = calls, lines
         self._access = {**access, UNKNOWN_METHOD: Access.PROBE}
         self.crowd = Crowd(ceil(connections * CALLS_PER_CONNECTION_CROWDED))
         self._places = Shares(connections * CALLS_PER_CONNECTION, self.crowd)
@@ -203,9 +205,10 @@ class Interceptor:
         places = self._probes if self._access.get(method) is Access.PROBE else self._places
         held, crowd, is_described = places.held, places.crowd, parse is not bytes
         queue, calls = self._parking.queue, self._counted(method, UNARY)
+        lines = self._lines.of(is_probe=places is self._probes, waits=can_park(behavior))
 
         async def serve(_requests: Any, context: Context) -> bytes:
-            with _Served(method, context, self._strangers, calls) as served:
+            with _Served(method, context, self._strangers, calls, lines) as served:
                 try:
                     request = await self._admit(served, places)
                     holder, waiting = served.holder, served.waiting
@@ -255,9 +258,11 @@ class Interceptor:
         It would be lost if this were a generator, which waits outside of itself.
         """
         places: Any = self._probes if self._access.get(method) in OPEN else self._watches
+        is_probe = self._access.get(method) is Access.PROBE
+        lines = self._lines.of(is_probe=is_probe, waits=True)
 
         async def serve(_requests: Any, context: Context) -> None:
-            with _Served(method, context, self._strangers, calls) as served:
+            with _Served(method, context, self._strangers, calls, lines) as served:
                 try:
                     if self._ending:
                         await served.turn_away()
@@ -410,6 +415,7 @@ class _Served:
     context: Context
     waiting: Waiting
     calls: MethodCalls | None
+    lines: CallLines
     caller: str = "-"
     holder: Holder = ""
     peer: str = ""
@@ -434,7 +440,7 @@ class _Served:
                 self.trace += ((key, value),)
         self.request_id = self.request_id or f"{getrandbits(128):032x}"
         self.context.set_trailing_metadata((("x-request-id", self.request_id),))
-        current_call.set(Call(self.method, self.request_id))
+        current_call.set(Call(self.method, self.request_id, trace=self.trace))
         if self.calls is not None:
             self.calls.started += 1
         return self
@@ -445,14 +451,26 @@ class _Served:
         seconds = time.perf_counter() - self.started
         if self.calls is not None:
             self.calls.ended(self.code, self.reason, seconds)
-        log.info(
+        self._log(round(seconds * 1000, 1))
+
+    def _log(self, ms: float) -> None:
+        lines = self.lines
+        more: dict[str, Any] = {}
+        if self.reason:
+            more["reason"] = self.reason
+        elif lines.sample < 1 and self.code == "OK" and not lines.is_slow(ms):
+            if random() >= lines.sample:  # noqa: S311
+                return
+            more["sample"] = lines.sample
+        write = log.debug if lines.is_probe and self.code in ORDINARY_ENDS else log.info
+        write(
             "call",
             method=self.method,
             caller=self.caller,
             code=self.code,
-            ms=round(seconds * 1000, 1),
+            ms=ms,
             request_id=self.request_id,
-            **({"reason": self.reason} if self.reason else {}),
+            **more,
         )
 
     async def turn_away(self, message: str = SHUTTING_DOWN) -> NoReturn:

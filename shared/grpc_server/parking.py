@@ -86,6 +86,11 @@ def parks(method: M) -> M:
     return method
 
 
+def can_park(method: Behavior) -> bool:
+    """Whether a method of a servicer may wait for something."""
+    return getattr(method, "parks", False)
+
+
 class ParkingLot:
     """The parked calls of a process."""
 
@@ -106,7 +111,7 @@ class ParkingLot:
 
     def wrap(self, behavior: Behavior) -> Behavior:
         """The method, which can park if it says so."""
-        if not getattr(behavior, "parks", False):
+        if not can_park(behavior):
             return behavior
 
         async def serve(request: Any, context: Any) -> Any:
@@ -120,7 +125,7 @@ class ParkingLot:
             finally:
                 self._forget(parking)
 
-        return serve
+        return parks(serve)
 
     def end(self) -> None:
         """End every parked call, and let none park from now on.

@@ -22,6 +22,7 @@ from grpc_reflection.v1alpha.reflection_pb2_grpc import add_ServerReflectionServ
 from shared.auth.authenticator import Authenticator
 from shared.auth.permissions import Access, Rule
 from shared.grpc_server import accepting
+from shared.grpc_server.call_lines import ALL_CALLS, CallLines
 from shared.grpc_server.calls import Calls
 from shared.grpc_server.certificates import Certificates
 from shared.grpc_server.health import LIVENESS, Health
@@ -103,11 +104,13 @@ class Server:
         sources: Iterable[Source] | None = None,
         tls: Certificates | None = None,
         peers: Mapping[str, Collection[str]] = EVERY_PEER,
+        lines: CallLines = ALL_CALLS,
     ) -> None:
         """`connections` are those to the database; `closers` are called after the server stopped.
 
         With `sources`, what a service measures besides, calls are counted for metrics. `peers` are
-        the names of which the certificate of a client has to have one, by method.
+        the names of which the certificate of a client has to have one, by method. `lines` says
+        which calls are logged.
 
         Raises StartError if a method of the services has no access rule.
         """
@@ -120,7 +123,7 @@ class Server:
         """What is measured here."""
         self._names = [service.name for service in services]
         calls = None if sources is None else Calls()
-        self._interceptor = Interceptor(authenticator, access, connections, calls, peers)
+        self._interceptor = Interceptor(authenticator, access, connections, calls, peers, lines)
         self._tls = tls
         self._credentials = ServerCredentials(tls) if tls else None
         self._following: asyncio.Task[None] | None = None

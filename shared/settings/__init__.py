@@ -25,6 +25,7 @@ from shared.settings.forms import (
     SecretStr,
     integer,
     one_of,
+    share,
 )
 from shared.settings.variables import (
     AGENTS,
@@ -57,6 +58,7 @@ __all__ = [
 MAXIMUM_POOL_SIZE = 100
 MAXIMUM_SHUTDOWN_DELAY = 300
 MAXIMUM_EVENT_RETENTION_DAYS = 3650
+MAXIMUM_SLOW_MS = 600_000
 # Clients of agents write a sign of life every 5 seconds at most.
 AGENT_TIMEOUTS = 10, 86_400
 
@@ -350,6 +352,24 @@ class Settings:
             "terminal and else `json`.",
         ),
     ] = "auto"
+    log_sample: Annotated[
+        float,
+        Setting(
+            share(),
+            SERVICES,
+            "The share of successful calls that have a line in the [log](logs.md), chosen by "
+            "chance. Calls that fail and slow ones always have one.",
+        ),
+    ] = 1.0
+    log_slow_ms: Annotated[
+        int,
+        Setting(
+            integer(0, MAXIMUM_SLOW_MS, "milliseconds"),
+            SERVICES,
+            "From which duration on a successful call always has a line. Those that wait for "
+            "something by design, like streams and `WaitTask`, are never slow.",
+        ),
+    ] = 1000
     pool_size: Annotated[
         int,
         Setting(

@@ -72,6 +72,17 @@ def integer(lowest: int, highest: int, unit: str = "") -> Form:
     return Form(f"{lowest}–{highest:,} {unit}".rstrip(), parse)  # noqa: RUF001
 
 
+def share() -> Form:
+    """A number from 0 to 1, with up to six digits behind the point."""
+
+    def parse(text: str) -> float:
+        if not re.fullmatch(r"(0|1|0?\.[0-9]{1,6}|1\.0{1,6})", text):
+            raise NotAllowed("must be a number from 0 to 1, for example 0.01")
+        return float(text)
+
+    return Form("0–1", parse)  # noqa: RUF001
+
+
 def one_of(*words: str) -> Form:
     """Case does not matter."""
 

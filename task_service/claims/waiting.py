@@ -10,6 +10,7 @@ could not do either.
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from time import monotonic
 from typing import Any
 from uuid import UUID
@@ -132,7 +133,8 @@ class Queue:
     def begin(self, waiter: Waiter) -> None:
         """A call parks: from now on it is told, beginning with what is there now."""
         if self._task is None:
-            self._task = asyncio.create_task(self._follow())
+            # Not the call's context: it is no part of the call that begins it.
+            self._task = asyncio.create_task(self._follow(), context=Context())
         elif self._pause and _sought(waiter.claim) not in self._sought:
             self._pause.cancel()
 

@@ -7,6 +7,7 @@ agents, and by the ends of their tokens. A client that reads nothing is found as
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -119,7 +120,8 @@ class Guard:
         """Look after a watch."""
         self._watchers.add(watcher)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
+            # Not the call's context: it is no part of the call that begins it.
+            self._task = asyncio.create_task(self._run(), context=Context())
         try:
             yield
         finally:

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from operator import attrgetter
 from uuid import UUID
 
@@ -118,7 +119,8 @@ class Hub:
         self._pages: dict[int, asyncio.Task[Page]] = {}
         self._hubs = hubs
         self._unseen_events = self._unseen_bytes = 0
-        self._task = asyncio.create_task(self._run())
+        # Not the call's context: it is no part of the call that begins it.
+        self._task = asyncio.create_task(self._run(), context=Context())
 
     @contextmanager
     def watched(self, selection: Selection) -> Iterator[View]:

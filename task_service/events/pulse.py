@@ -7,6 +7,7 @@ this works behind a pooler, and it does not run while no one waits.
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from time import monotonic
 from uuid import UUID
 
@@ -123,7 +124,8 @@ class Pulse:
         commits.listen(self.committed)
         self._due = monotonic() + LOOK_SECONDS
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
+            # Not the call's context: it is no part of the call that begins it.
+            self._task = asyncio.create_task(self._run(), context=Context())
 
     async def _run(self) -> None:
         while self._logs:

@@ -9,6 +9,7 @@ which then looks by itself, as its caller.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
@@ -102,7 +103,8 @@ class Followed:
         self._database = database
         self._known = 0
         self._begun = asyncio.Event()
-        self.task = asyncio.create_task(self._follow())
+        # Not the call's context: it is no part of the call that begins it.
+        self.task = asyncio.create_task(self._follow(), context=Context())
 
     async def begin(self, connection: Connection) -> None:
         """Follow the log from here on: what is read after this misses nothing."""
@@ -192,7 +194,8 @@ class Check(Generic[W]):
     def begin(self) -> None:
         """Someone waits."""
         if self._task is None:
-            self._task = asyncio.create_task(self._run())
+            # Not the call's context: it is no part of the call that begins it.
+            self._task = asyncio.create_task(self._run(), context=Context())
 
     def end(self) -> None:
         """No one waits."""

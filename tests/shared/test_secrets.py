@@ -7,6 +7,7 @@ import sys
 from uuid import uuid4
 
 import grpc
+import orjson
 import pytest
 
 from shared.errors import Reason
@@ -17,8 +18,11 @@ from tandem.agent.v1.auth_service_pb2 import (
     WhoAmIRequest,
 )
 from tests.http2 import posted, read_until
+from tests.log_lines import against_schema
 from tests.refusals import refused
 from tests.world import SECRET, Channels, Client, World
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
@@ -47,11 +51,23 @@ async def test_no_log_line_has_a_secret(fresh_world: World, log_format: str) -> 
     written = (begun + await service.stderr.read()).decode()
     assert await service.wait() == 0
     assert all(word in written for word in ("CALLER_INACTIVE", "INTERNAL", "fault"))
+    if log_format == "json":
+        require_sound(written)
     password = fresh_world.url.split(":")[2].split("@")[0]
     # What is folded or cut would not be found otherwise. Keys begin with what is no secret.
     parts = [part for secret in shown for part in (secret[:20], secret[-20:])]
     for secret in (*parts, SECRET.get_secret_value(), password):
         assert secret not in written
+
+
+def require_sound(written: str) -> None:
+    """All lines are of the schema, and those within calls can be told apart by their calls."""
+    lines = [orjson.loads(line) for line in written.splitlines()]
+    assert [wrong for line in lines for wrong in against_schema(line)] == []
+    within = [line for line in lines if line["event"] in ("call", "fault", "token refused")]
+    assert all(line["request_id"] for line in within)
+    traced = {line["event"] for line in lines if line.get("trace_id") == TRACE}
+    assert traced == {"call", "fault"}
 
 
 async def calls(world: World, port: int) -> list[str]:
@@ -80,7 +96,11 @@ async def calls(world: World, port: int) -> list[str]:
         await refused(good.auth.CreateApiKey(new), Reason.INTERNAL)
         await refused(good.auth.ExchangeApiKey(ExchangeApiKeyRequest(api_key=key)), Reason.INTERNAL)
         await world.execute("ALTER TABLE users RENAME TO gone")
-        await refused(late.auth.WhoAmI(who), Reason.INTERNAL)
+        trace = (
+            ("authorization", f"Bearer {late.token}"),
+            ("traceparent", f"00-{TRACE}-b7ad6b7169203331-01"),
+        )
+        await refused(late.auth.WhoAmI(who, metadata=trace), Reason.INTERNAL)
         tokens = [str(client.token) for client in (good, inactive, wrong, late)]
         return [*tokens, granted.access_token, key]
 
