@@ -1508,7 +1508,7 @@ class ClaimTasksResponse(_message.Message):
     incomplete: _builtins.bool
     """Whether something is left out because the response would be larger than 3 MiB: attempts and
     inputs (of each task the latest come first), or of the last tasks `description`, `result` and
-    `dependencies`. GetTask and ListAttempts return it.
+    `dependencies`. GetTask returns the fields of tasks, and ListAttempts the attempts.
     """
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedTask]:
