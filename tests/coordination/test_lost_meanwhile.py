@@ -197,3 +197,16 @@ async def test_a_task_that_is_retried_after_what_it_was_lost_with_only_waits(wor
         await step(case)
     assert (await case.left())[0][:2] == ("blocked", "dependencies")
     assert await world.owner.read(lambda c: broken(c, project.id)) == []
+
+
+@pytest.mark.parametrize("policy", ENDS)
+async def test_what_was_lost_meanwhile_counts_when_the_answer_comes(
+    world: World, policy: Any
+) -> None:
+    owner = await world.user()
+    project = await owner.project()
+    case = await Waits.begun(world, owner, project, policy)
+    for step in (Waits.lose, Waits.ask, Waits.answer):
+        await step(case)
+    assert [row[:2] for row in await case.left()] == ENDS[policy]
+    assert await world.owner.read(lambda c: broken(c, project.id)) == []
