@@ -1,6 +1,7 @@
 """Tasks whose leases have ended, and what they then wait for."""
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from tandem.task.v1.task_service_pb2 import (
     DEPENDENCY_POLICY_WAIT,
@@ -9,11 +10,13 @@ from tandem.task.v1.task_service_pb2 import (
     FailTaskRequest,
     GetTaskRequest,
     ReleaseTaskRequest,
+    RequestInputRequest,
     RetryTaskRequest,
     TaskStatus,
     TaskStatusReason,
 )
 from tests.task_service.dependents.waits import moved
+from tests.task_service.steps import move
 from tests.task_service.team import Team
 
 
@@ -81,3 +84,25 @@ async def test_what_is_to_be_cancelled_and_given_back_waits_meanwhile(team: Team
     ended = await team.owner.tasks.GetTask(GetTaskRequest(task_id=task.id))
     assert TaskStatus.Name(ended.status) == "TASK_STATUS_FAILED"
     assert not ended.HasField("cancel_requested_at"), "it has ended, and is cancelled no more"
+
+
+async def test_of_what_is_ready_and_what_is_not_yet_only_the_first_is_claimed(team: Team) -> None:
+    ready = await team.owner.task(team.project)
+    later = Timestamp(seconds=4_000_000_000)
+    await team.owner.task(team.project, ready_at=later)
+    found = await (await team.worker()).claim(max_tasks=2)
+    assert [each.task.id for each in found] == [ready.id]
+
+
+async def test_a_task_is_for_all_again_if_the_agent_that_has_asked_was_only_preferred(
+    team: Team,
+) -> None:
+    worker = await team.worker()
+    task = await team.owner.task(team.project)
+    await worker.claim()
+    request = RequestInputRequest(task_id=task.id, fencing_token=1)
+    request.input.key, request.input.prompt = "which", "Which?"
+    asked = await worker.client.tasks.RequestInput(request)
+    assert asked.assigned_to == worker.agent.id
+    freed = await move(team.owner, asked, TaskStatus.TASK_STATUS_PENDING)
+    assert not freed.assigned_to

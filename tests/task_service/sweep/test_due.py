@@ -13,6 +13,7 @@ from tandem.task.v1.task_service_pb2 import (
     ON_DEPENDENCY_FAILURE_CANCEL,
     CancelTaskRequest,
     CompleteTaskRequest,
+    RequestInputRequest,
     SplitTaskRequest,
     UpdateTaskStatusRequest,
 )
@@ -180,3 +181,19 @@ async def test_a_holder_that_splits_a_task_does_not_undo_its_cancellation(
     await worker.client.tasks.SplitTask(split)
     await swept(world, team)
     assert (await state(team, task.id))[1:] == ("CANCELLED", "CANCEL_REQUESTED")
+
+
+async def test_what_an_agent_has_asked_for_meanwhile_is_cancelled_and_for_all(
+    team: Team, world: World
+) -> None:
+    worker = await team.worker()
+    task = await team.owner.task(team.project)
+    await worker.claim()
+    await team.owner.tasks.CancelTask(CancelTaskRequest(task_id=task.id))
+    ask = RequestInputRequest(task_id=task.id, fencing_token=1)
+    ask.input.key, ask.input.prompt = "which", "Which?"
+    await worker.client.tasks.RequestInput(ask)
+    await swept(world, team)
+    found, *said = await state(team, task.id)
+    assert said == ["CANCELLED", "CANCEL_REQUESTED"]
+    assert not found.assigned_to, "it was for all before, and is if it is retried"
