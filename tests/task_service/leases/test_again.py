@@ -106,3 +106,12 @@ async def test_a_task_is_for_all_again_if_the_agent_that_has_asked_was_only_pref
     assert asked.assigned_to == worker.agent.id
     freed = await move(team.owner, asked, TaskStatus.TASK_STATUS_PENDING)
     assert not freed.assigned_to
+
+
+async def test_what_a_lock_key_keeps_back_does_not_keep_back_others(team: Team) -> None:
+    for _ in range(2):
+        await team.owner.task(team.project, lock_key="crane")
+    free = await team.owner.task(team.project)
+    worker = await team.worker()
+    await worker.claim()
+    assert [each.task.id for each in await worker.claim()] == [free.id]
