@@ -18,7 +18,7 @@ ACCEPTING = str(ROOT / "shared" / "grpc_server" / "accepting.py")
 NO_FUNCTIONS = ("<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>")
 # Of these, four functions in three files write the event and tell those who wait for it, and five
 # read one field each that is not in its row as it is in its message.
-MOST_FUNCTIONS, MOST_FILES = 53, 16
+MOST_FUNCTIONS, MOST_FILES = 54, 16
 
 
 async def functions(call: Awaitable[Any]) -> set[tuple[str, int]]:
