@@ -3,6 +3,7 @@
 import asyncio
 import os
 import pty
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -107,6 +108,12 @@ class Terminal:
         os.write(self._keyboard, key)
 
 
+def on_screen(screen: int) -> None:
+    """Be what the keys of the terminal are for; what starts tests may ignore Ctrl-C."""
+    os.login_tty(screen)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @asynccontextmanager
 async def on_a_terminal(tandem: Program, *arguments: str) -> AsyncIterator[Terminal]:
     keyboard, screen = pty.openpty()
@@ -114,7 +121,7 @@ async def on_a_terminal(tandem: Program, *arguments: str) -> AsyncIterator[Termi
         PROGRAM,
         *arguments,
         env={**os.environ, **tandem.environment},
-        preexec_fn=lambda: os.login_tty(screen),
+        preexec_fn=lambda: on_screen(screen),
     )
     os.close(screen)
     try:
