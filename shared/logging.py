@@ -21,11 +21,13 @@ QUOTED_METADATA = "Invalid encoding on "
 
 def configure(
     settings: Settings, service: str, within: Callable[[], Mapping[str, str]] = dict
-) -> None:
+) -> Callable[[], None]:
     """Set up logging for the whole process.
 
     Every line names the service, and has the fields that `within` answers, unless it has them.
+    Returns what writes the lines out that are kept for a moment: other text comes after them then.
     """
+    gathered = _Gathered(sys.stderr.buffer)
     console = settings.log_format == "console" or (
         settings.log_format == "auto" and sys.stderr.isatty()
     )
@@ -43,10 +45,11 @@ def configure(
         logger_factory=(
             structlog.PrintLoggerFactory(sys.stderr)
             if console
-            else structlog.BytesLoggerFactory(cast(BinaryIO, _Gathered(sys.stderr.buffer)))
+            else structlog.BytesLoggerFactory(cast(BinaryIO, gathered))
         ),
     )
     logging.basicConfig(handlers=[_Relay()], level=logging.WARNING)
+    return gathered.write_out
 
 
 class _Gathered:
@@ -58,22 +61,23 @@ class _Gathered:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._lines: list[bytes] = []
-        atexit.register(self._write_out)
+        atexit.register(self.write_out)
 
     def write(self, line: bytes) -> int:
         """Keep a line for GATHER_SECONDS, if an event loop runs that can write it then."""
         self._lines.append(line)
         if len(self._lines) == 1:
             try:
-                asyncio.get_running_loop().call_later(GATHER_SECONDS, self._write_out)
+                asyncio.get_running_loop().call_later(GATHER_SECONDS, self.write_out)
             except RuntimeError:
-                self._write_out()
+                self.write_out()
         return len(line)
 
     def flush(self) -> None:
         """Called after each line. Does nothing: the lines are written after GATHER_SECONDS."""
 
-    def _write_out(self) -> None:
+    def write_out(self) -> None:
+        """Write the lines that are kept."""
         lines, self._lines = self._lines, []
         self._file.write(b"".join(lines))
         self._file.flush()

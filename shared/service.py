@@ -84,16 +84,24 @@ def main(name: str, build: Build, addresses: Addresses, *beside: Beside) -> int:
         return _answer(READERS[name], arguments)
     try:
         settings = service_settings()
-        logs.configure(settings, name, log_fields)
+    except SettingsError as error:
+        return _refused(error)
+    write_out = logs.configure(settings, name, log_fields)
+    try:
         watch_supervisor()
         gc.freeze()  # what is imported stays: each full collection would stop all calls for 50 ms
         port, metrics_address = addresses(settings)
         require_encryption(settings, port)
         uvloop.run(_run(name, settings, build, port, metrics_address, beside))
     except (SettingsError, StartError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+        write_out()  # or lines of before the refusal come after it
+        return _refused(error)
     return 0
+
+
+def _refused(error: Exception) -> int:
+    sys.stderr.write(f"{error}\n")
+    return 1
 
 
 def service_settings() -> Settings:

@@ -96,6 +96,32 @@ main("agent service", None, address)
 """
 
 
+REFUSED = """
+from agent_service.__main__ import addresses
+from shared import service
+from shared.grpc_server.server import StartError
+
+def build(_database, _settings):
+    service.log.warning("not ready: the database takes no changes")
+    raise StartError("It was refused.")
+
+service.main("agents", build, addresses)
+"""
+
+
+def test_why_a_start_is_refused_stands_below_the_lines_of_before(database_url: str) -> None:
+    secret = {"TANDEM_DATABASE_URL": database_url, "TANDEM_JWT_SECRET": SECRET.get_secret_value()}
+    found = subprocess.run(
+        [sys.executable, "-c", REFUSED],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **secret},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    *lines, last = found.stderr.splitlines()
+    assert "not ready" in lines[-1]
+    assert last == "It was refused."
+
+
 def test_no_collection_of_garbage_looks_at_what_is_imported() -> None:
     """It would stop all calls for long."""
     found = subprocess.run(
