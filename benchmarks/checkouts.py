@@ -71,19 +71,29 @@ async def _execute(url: str, statement: str, *arguments: Any) -> None:
 @contextmanager
 def serving(checkouts: list[Checkout]) -> Iterator[None]:
     """Both services of each, all on the first core."""
+    first = min(os.sched_getaffinity(0))
     with ExitStack() as stack:
         for checkout in checkouts:
             for module in ("agent_service", "task_service"):
-                process = subprocess.Popen(
-                    [checkout.root / ".venv/bin/python", "-P", "-m", module],
-                    env=checkout.environment,
-                    cwd="/",
-                    stderr=subprocess.DEVNULL,
-                )
-                stack.callback(process.wait)
-                stack.callback(process.terminate)
-                os.sched_setaffinity(process.pid, [min(os.sched_getaffinity(0))])
+                stack.enter_context(service(checkout, module, first))
         yield
+
+
+@contextmanager
+def service(checkout: Checkout, module: str, core: int) -> Iterator[int]:
+    """A service of a checkout on this core: its process id."""
+    process = subprocess.Popen(
+        [checkout.root / ".venv/bin/python", "-P", "-m", module],
+        env=checkout.environment,
+        cwd="/",
+        stderr=subprocess.DEVNULL,
+    )
+    os.sched_setaffinity(process.pid, [core])
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        process.wait()
 
 
 class Caller:

@@ -9,11 +9,9 @@ Usage: claims.py [ROUNDS [SECONDS]].
 
 import asyncio
 import os
-import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -29,7 +27,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from benchmarks.checkouts import Caller, Checkout, made, serving
-from local.embedded_postgres import start
+from benchmarks.postgres import temporary
 from shared.auth.caller import User
 from tandem.task.v1.task_service_pb2 import ClaimTasksRequest, ClaimTasksResponse
 from tandem.task.v1.task_service_pb2_grpc import TaskServiceStub
@@ -238,19 +236,13 @@ def main() -> int:
     """Measure, print, and return 0 if the limit is kept."""
     rest = sys.argv[1:]
     rounds, seconds = (int(rest[0]) if rest else 5), (float(rest[1]) if rest[1:] else 2.0)
-    folder = Path(tempfile.mkdtemp(prefix="tandem-bench-"))
-    postgres = start(folder)
     cores = os.sched_getaffinity(0)
-    try:
+    with temporary() as postgres:
         (checkout,) = made(postgres.url, {"claims": ROOT})
         with serving([checkout]), bare_server(checkout):
             os.sched_setaffinity(0, [max(cores)])
             asyncio.run(measure(checkout, rounds, seconds))
         return 0 if asyncio.run(growth(checkout.url)) else 1
-    finally:
-        postgres.stop(at_once=True)
-        shutil.rmtree(postgres.home.folder)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

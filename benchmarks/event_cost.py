@@ -9,10 +9,8 @@ Usage: event_cost.py BEFORE [ROUNDS [SECONDS]], the folder of that checkout with
 
 import asyncio
 import os
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
@@ -25,7 +23,7 @@ import asyncpg
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from benchmarks.checkouts import Caller, Checkout, made, serving
-from local.embedded_postgres import start
+from benchmarks.postgres import temporary
 from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
 from tandem.task.v1.task_service_pb2 import (
     TASK_STATUS_IN_PROGRESS,
@@ -224,18 +222,12 @@ def main() -> int:
     """Run it."""
     before, *rest = sys.argv[1:]
     rounds, seconds = (int(rest[0]) if rest else 7), (float(rest[1]) if rest[1:] else 4.0)
-    folder = Path(tempfile.mkdtemp(prefix="tandem-bench-"))
-    postgres = start(folder)
-    try:
+    with temporary() as postgres:
         roots = {"before": Path(before).resolve(), "after": Path(__file__).resolve().parents[1]}
         checkouts = made(postgres.url, roots)
         with serving(checkouts):
             os.sched_setaffinity(0, [max(os.sched_getaffinity(0))])
             asyncio.run(measure(postgres.url, checkouts, rounds, seconds))
-    finally:
-        postgres.stop(at_once=True)
-        shutil.rmtree(postgres.home.folder)
-        shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 

@@ -6,12 +6,9 @@ affects all of them alike. "unknown" and "another unknown" differ by noise only.
 
 import asyncio
 import contextlib
-import shutil
 import statistics
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -22,7 +19,7 @@ from uuid_utils.compat import uuid7
 from agent_service.__main__ import build
 from agent_service.api_keys import keys
 from agent_service.api_keys.keys import NewKey
-from local.embedded_postgres import start
+from benchmarks.postgres import temporary
 from migrations.run import upgrade
 from shared.database.transaction import Database
 from shared.settings import SecretStr, Settings
@@ -47,17 +44,11 @@ KEY = (
 
 def main() -> int:
     """Measure and print."""
-    folder = Path(tempfile.mkdtemp(prefix="tandem-bench-"))
-    postgres = start(folder)
     # One line per call would drown the figures.
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    try:
+    with temporary() as postgres:
         upgrade(postgres.url)
         report(asyncio.run(measure(postgres.url)))
-    finally:
-        postgres.stop(at_once=True)
-        shutil.rmtree(postgres.home.folder)
-        shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 

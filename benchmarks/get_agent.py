@@ -22,7 +22,7 @@ import asyncpg
 import grpc
 from uuid_utils.compat import uuid7
 
-from local.embedded_postgres import start
+from benchmarks.postgres import temporary
 from migrations.run import upgrade
 from shared.auth.signing import sign_user_token
 from shared.settings import Settings
@@ -43,17 +43,11 @@ def main() -> int:
     if not shutil.which("h2load"):
         print("h2load is missing: install Debian's nghttp2-client.", file=sys.stderr)
         return 2
-    folder = Path(tempfile.mkdtemp(prefix="tandem-bench-"))
-    postgres = start(folder)
-    try:
+    with temporary() as postgres:
         _pin(postgres.process.pid, others=True)
         upgrade(postgres.url)
         user_id, agent_id = asyncio.run(_fill(postgres.url))
-        return _report(_measure(postgres.url, user_id, agent_id, folder))
-    finally:
-        postgres.stop(at_once=True)
-        shutil.rmtree(postgres.home.folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        return _report(_measure(postgres.url, user_id, agent_id, postgres.home.data_dir))
 
 
 def _measure(url: str, user_id: UUID, agent_id: UUID, folder: Path) -> list[tuple[float, float]]:

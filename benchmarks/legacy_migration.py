@@ -8,16 +8,14 @@ projects, so that 100,000 rows are moved.
 import asyncio
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import asyncpg
 
-from local.embedded_postgres import start
+from benchmarks.postgres import temporary
 from migrations.history import BASE_WITH_CREATORS
 from migrations.run import upgrade
 from tests.migrations.legacy import Mix, fill
@@ -41,19 +39,13 @@ AGENTS = "SELECT count(*) FROM agents"
 
 def main() -> int:
     """Measure, print, and return 0 if both limits are kept."""
-    folder = Path(tempfile.mkdtemp(prefix="tandem-bench-"))
-    postgres = start(folder)
-    try:
+    with temporary() as postgres:
         upgrade(postgres.url, BASE_WITH_CREATORS)
         asyncio.run(_fill(postgres.url))
         rows = asyncio.run(_value(postgres.url, ROWS))
         seconds, megabytes = _measure(postgres.url)
         assert asyncio.run(_value(postgres.url, ROWS)) == rows
         assert asyncio.run(_value(postgres.url, AGENTS)) == MIX.agents
-    finally:
-        postgres.stop(at_once=True)
-        shutil.rmtree(postgres.home.folder)
-        shutil.rmtree(folder, ignore_errors=True)
     print(f"{rows:,} keys and participants, {MIX.agents:,} placeholders, {MIX.moved:,} rows moved:")
     print(f"{seconds:.0f} s (limit {SECONDS:.0f}), {megabytes:.0f} MB (limit {MEGABYTES:.0f})")
     return 0 if seconds <= SECONDS and megabytes <= MEGABYTES else 1

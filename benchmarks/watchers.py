@@ -11,13 +11,9 @@ event or the p99 of all is above LIMIT_MS.
 import asyncio
 import os
 import resource
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import count
@@ -29,8 +25,8 @@ import uvloop
 from google.protobuf.field_mask_pb2 import FieldMask
 from uuid_utils.compat import uuid7
 
-from benchmarks.checkouts import LIFETIME, PORTS, SECRET, Caller, Checkout, made
-from local.embedded_postgres import start
+from benchmarks.checkouts import LIFETIME, PORTS, SECRET, Caller, Checkout, made, service
+from benchmarks.postgres import temporary
 from shared.auth.signing import sign_user_token
 from shared.settings import Settings
 from tandem.agent.v1.project_service_pb2 import CreateProjectRequest, Project
@@ -226,45 +222,24 @@ async def members(url: str, project_id: str, number: int) -> list[str]:
     return [sign_user_token(Settings(), SECRET, each, LIFETIME) for each in ids]
 
 
-@contextmanager
-def service(checkout: Checkout, module: str, core: int) -> Iterator[Process]:
-    """A service of the checkout, on this core."""
-    command = [sys.executable, "-P", "-m", module]
-    process = subprocess.Popen(
-        command, env=checkout.environment, cwd="/", stderr=subprocess.DEVNULL
-    )
-    os.sched_setaffinity(process.pid, [core])
-    try:
-        yield Process(process.pid)
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def main() -> int:
     """Measure, print, and return 0 if the limit is kept."""
     given = [float(each) for each in sys.argv[1:]]
     watchers, per_second, seconds = given + [1000, 200, 12][len(given) :]
-    folder = Path(tempfile.mkdtemp(prefix="tandem-bench-"))
-    postgres = start(folder)
     cores = os.sched_getaffinity(0)
     first, rest = min(cores), max(cores)
-    try:
+    with temporary() as postgres:
         (written,) = made(postgres.url, {"watchers": ROOT})
         watched = replace(written, task_address=f"127.0.0.1:{PORTS + 2}")
         with (
             service(written, "agent_service", rest),
             service(written, "task_service", rest),
-            service(watched, "task_service", first) as process,
+            service(watched, "task_service", first) as process_id,
         ):
             os.sched_setaffinity(0, [rest])
-            run = Run(watched, written, process)
+            run = Run(watched, written, Process(process_id))
             changes = uvloop.run(run.all(round(watchers), per_second, seconds))
         return 0 if run.report(round(watchers), changes) else 1
-    finally:
-        postgres.stop(at_once=True)
-        shutil.rmtree(postgres.home.folder)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
